@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
-from typing import Any
+from typing import Any, cast
 
 OUTWARD = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 
@@ -25,7 +25,7 @@ def parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def guard(event: str, arguments: tuple[Any, ...]) -> None:
     """Refuse to connect elsewhere; know other machines' names as little as one without DNS."""
     if event in OUTWARD and isinstance(arguments[1], tuple):
-        host = str(arguments[1][0])
+        host = str(cast("tuple[object, ...]", arguments[1])[0])
         address = parsed(host)
         if not (host == "localhost" or (address and address.is_loopback)):
             raise RuntimeError(f"a test reaches for {host}: tests stay on loopback")
