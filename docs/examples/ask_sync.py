@@ -1,0 +1,9 @@
+"""Ask one question from sync code."""
+
+from llama_dashscope import Client
+
+with Client() as client:
+    reply = client.call("llama3.3-70b-instruct", "介绍一下自己")
+
+print(reply.text)
+print(reply)  # the whole response as JSON, as the service's own SDK prints it

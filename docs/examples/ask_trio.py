@@ -1,0 +1,16 @@
+"""Ask one question under trio."""
+
+import trio
+
+from llama_dashscope import Client
+
+
+async def main() -> None:
+    """Ask with a deadline of trio's own, which closes the connection when it passes."""
+    async with Client() as client:
+        with trio.move_on_after(30):
+            reply = await client.acall("llama3.3-70b-instruct", "介绍一下自己")
+            print(reply.text)
+
+
+trio.run(main)

@@ -1,0 +1,20 @@
+"""Keep what had arrived when a stream breaks off."""
+
+import asyncio
+
+from llama_dashscope import Client, DashScopeError
+
+
+async def main() -> None:
+    """Print the answer, or the part of it that came before the failure."""
+    async with Client() as client:
+        try:
+            async with client.astream("llama3.3-70b-instruct", "介绍一下自己") as stream:
+                async for chunk in stream:
+                    print(chunk.delta, end="", flush=True)
+        except DashScopeError as error:
+            print("\nThe answer broke off:", error)
+            print("What there is of it:", error.partial_text)
+
+
+asyncio.run(main())

@@ -1,0 +1,18 @@
+"""Show an answer while it is being written."""
+
+import asyncio
+
+from llama_dashscope import Client
+
+
+async def main() -> None:
+    """Print the pieces as they come, then what the whole answer cost."""
+    async with Client() as client:
+        async with client.astream("llama3.3-70b-instruct", "介绍一下自己") as stream:
+            async for chunk in stream:
+                print(chunk.delta, end="", flush=True)
+        print()
+        print(stream.response.finish_reason, stream.response.usage)
+
+
+asyncio.run(main())

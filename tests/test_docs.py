@@ -1,0 +1,124 @@
+"""What README and docs show works: every Python block, every example file, both first commands.
+
+A block is a whole program: it runs alone, as it is written, against a DashScope on this machine.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from llama_dashscope.testing import LocalDashScope
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A Python block of a page, and the line where its code begins."""
+
+    page: Path
+    line: int
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks() -> Iterator[Block]:
+    """Find the Python blocks of all pages."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for found in FENCE.finditer(text):
+            yield Block(page, text.count("\n", 0, found.start(1)) + 1, found[1])
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalDashScope]:
+    """Point the environment at a DashScope on this machine, as a reader's shell points at one."""
+    with LocalDashScope() as server:
+        monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-docs")
+        monkeypatch.setenv("DASHSCOPE_HTTP_BASE_URL", server.base_url)
+        yield server
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("block", blocks(), ids=str)
+def test_a_block_runs_as_it_stands(block: Block) -> None:
+    """A reader can paste any Python block into a file and run it."""
+    code = compile("\n" * (block.line - 1) + block.code, block.page, "exec")
+
+    exec(code, {"__name__": "__main__"})  # noqa: S102  the code is our own documentation
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_as_a_program(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each example runs to its end; those that ask a question show an answer."""
+    names = runpy.run_path(str(example), run_name="__main__")
+
+    assert "app" in names or capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_shown_on_a_page(example: Path) -> None:
+    """No example lies about unread."""
+    shown = "".join(page.read_text("utf-8") for page in PAGES)
+
+    assert f"examples/{example.name}\n" in shown
+
+
+def test_the_first_command_of_the_readme_answers() -> None:
+    """What README says to type first gives an answer without a key."""
+    install, _, ask = README.read_text("utf-8").partition("```bash\n")[2].partition(" && ")
+    command = shlex.split(ask.partition("\n")[0])
+    program = shutil.which(command[0])
+    if program is None:
+        pytest.skip("the package is not installed, so its command is not on PATH")
+
+    ended = subprocess.run([program, *command[1:]], capture_output=True, check=False)
+
+    assert install == "pip install ."
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert ended.stdout.decode().strip()
+
+
+def test_ci_runs_the_second_command_of_the_readme() -> None:
+    """What README says checks everything is what CI does."""
+    command = "pip install nox && nox"
+
+    assert f"```bash\n{command}\n```" in README.read_text("utf-8")
+    assert command in (ROOT / ".ci/run").read_text("utf-8")
+
+
+@pytest.fixture
+def app(server: LocalDashScope) -> Any:  # noqa: ANN401  ASGI applications have no common type
+    """Load FastAPI's example with the environment of a reader."""
+    assert server.base_url
+    return runpy.run_path(str(ROOT / "docs/examples/fastapi_app.py"))["app"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/answer", "/answer-sync", "/tokens"])
+async def test_the_fastapi_example_answers(app: Any, path: str) -> None:  # noqa: ANN401  as above
+    """Each handler of the example gives the browser an answer."""
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as browser,
+    ):
+        reply = await browser.get(path, params={"question": "介绍一下自己"})
+
+    assert reply.status_code == 200
+    assert reply.text
