@@ -89,7 +89,8 @@ def tests(session: nox.Session, dependencies: str) -> None:
     session.install("--upgrade", package, *wanted, *group("tests"))
     session.run(
         "pytest",
-        *("--numprocesses=2", "--cov", "--cov-report=", "--ignore=tests/typing"),
+        *("--numprocesses=2", "--ignore=tests/typing"),
+        *("--cov", "--cov-report=", "--cov-fail-under=0"),  # the coverage session judges
         *session.posargs,
         env={
             "COVERAGE_FILE": f".coverage.{session.python}-{dependencies}",

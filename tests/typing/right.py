@@ -87,7 +87,7 @@ def errors(error: DashScopeError) -> None:
     if isinstance(error, RateLimitError):
         assert_type(error.retry_after, float | None)
         wider: APIStatusError = error
-        wider.add_note("…")
+        assert_type(wider.code, str)
     if isinstance(error, APITimeoutError):
         assert_type(error.limit, str)
         assert_type(error.waited, float)
