@@ -18,6 +18,7 @@ OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "types", "docs", "tests", "coverage"]
+nox.options.envdir = os.environ.get("NOX_ENVDIR", ".nox")
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # a missing Python is skipped, and nox says so
