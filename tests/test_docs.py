@@ -10,6 +10,7 @@ import runpy
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
+PROGRAMS = [path for path in EXAMPLES if not path.name.startswith("pytest_")]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -49,8 +51,8 @@ def blocks() -> Iterator[Block]:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalDashScope]:
     """Point the environment at a DashScope on this machine, as a reader's shell points at one."""
     with LocalDashScope() as server:
-        monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-docs")
-        monkeypatch.setenv("DASHSCOPE_HTTP_BASE_URL", server.base_url)
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
         yield server
 
 
@@ -64,12 +66,25 @@ def test_a_block_runs_as_it_stands(block: Block) -> None:
 
 
 @pytest.mark.usefixtures("server")
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("example", PROGRAMS, ids=lambda path: path.name)
 def test_an_example_runs_as_a_program(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each example runs to its end; those that ask a question show an answer."""
     names = runpy.run_path(str(example), run_name="__main__")
 
     assert "app" in names or capsys.readouterr().out.strip()
+
+
+def test_the_example_for_pytest_passes() -> None:
+    """The fixture that the guide recommends works as it is copied."""
+    example = ROOT / "docs/examples/pytest_fixture.py"
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(example)],
+        capture_output=True,
+        check=False,
+    )
+
+    assert b" 1 passed in " in ended.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
