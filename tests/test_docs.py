@@ -57,7 +57,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalDashScope]:
 
 
 @pytest.mark.usefixtures("server")
-@pytest.mark.parametrize("block", blocks(), ids=str)
+@pytest.mark.parametrize("block", list(blocks()), ids=str)
 def test_a_block_runs_as_it_stands(block: Block) -> None:
     """A reader can paste any Python block into a file and run it."""
     code = compile("\n" * (block.line - 1) + block.code, block.page, "exec")
