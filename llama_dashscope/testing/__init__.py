@@ -1,0 +1,63 @@
+"""A DashScope that runs on this machine, for tests, demos and failure drills.
+
+from llama_dashscope.testing import LocalDashScope
+
+with LocalDashScope() as server:
+    ...  # any client, with server.base_url and server.api_key
+"""
+
+from llama_dashscope.testing._exchange import Exchange
+from llama_dashscope.testing._faults import (
+    DEFAULT_MIX,
+    BlackHole,
+    CloseIdle,
+    CutStream,
+    Drip,
+    Drop,
+    ErrorFrame,
+    ErrorStatus,
+    Fault,
+    Garbled,
+    GatewayPage,
+    Heartbeats,
+    Mix,
+    Moderated,
+    QuotaSpent,
+    RateLimited,
+    SlowStart,
+    StaleConnection,
+    Stall,
+    Unavailable,
+)
+from llama_dashscope.testing._reply import Raw, Reply, ToolCall
+from llama_dashscope.testing._request import ReceivedRequest
+from llama_dashscope.testing._server import LocalDashScope
+
+__all__ = [
+    "DEFAULT_MIX",
+    "BlackHole",
+    "CloseIdle",
+    "CutStream",
+    "Drip",
+    "Drop",
+    "ErrorFrame",
+    "ErrorStatus",
+    "Exchange",
+    "Fault",
+    "Garbled",
+    "GatewayPage",
+    "Heartbeats",
+    "LocalDashScope",
+    "Mix",
+    "Moderated",
+    "QuotaSpent",
+    "RateLimited",
+    "Raw",
+    "ReceivedRequest",
+    "Reply",
+    "SlowStart",
+    "StaleConnection",
+    "Stall",
+    "ToolCall",
+    "Unavailable",
+]

@@ -1,0 +1,101 @@
+"""An answer before it meets a socket: a head, and steps that follow it in time."""
+
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from typing import Literal, TypeAlias
+
+from attrs import evolve, frozen
+
+Cut: TypeAlias = Literal["clean", "fin", "rst", "hang"]
+"""How an answer ends: the body properly, or the connection closed, or reset, or mute for ever."""
+
+FOREVER = float("inf")
+
+
+@frozen
+class Piece:
+    """Some bytes of the body, sent at once."""
+
+    data: bytes
+    at: float = 0.0
+    """When, in seconds after the request came in."""
+
+
+@frozen
+class Pause:
+    """Nothing for some seconds; what comes after is late by as much."""
+
+    seconds: float
+
+
+@frozen
+class End:
+    """The answer stops here, whatever was to follow."""
+
+    how: Cut
+
+
+Step: TypeAlias = Piece | Pause | End
+Edit: TypeAlias = Callable[[int, Piece], Iterable[Step]]
+"""What becomes of the piece with this index; index 0 is the first."""
+
+
+def as_it_is(_index: int, piece: Piece) -> Iterable[Step]:
+    """Leave every piece alone."""
+    return (piece,)
+
+
+@frozen
+class Answer:
+    """Everything the connection needs to know to send it."""
+
+    status: int
+    """For the log; 0 where nothing is answered."""
+    head: bytes
+    pieces: Iterable[Piece] | AsyncIterable[Piece]
+    framing: Literal["length", "chunked", "raw"] = "length"
+    gzip: bool = False
+    """Whether a chunked body is compressed on the way, frame by frame."""
+    end: Cut = "clean"
+    keep: bool = True
+    """Whether the connection lives on after a clean end."""
+    edit: Edit = as_it_is
+    delay: float = 0.0
+    """Seconds by which everything is late."""
+    drip: tuple[int, float] | None = None
+    """So many bytes at a time, with so many seconds between."""
+    idle_close: float | None = None
+    """Seconds after which the server closes the idle connection."""
+    next_request: Cut | None = None
+    """What awaits the next request on the same connection, if not an answer."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the body is a stream of frames."""
+        return self.framing == "chunked"
+
+
+def silence(how: Cut) -> Answer:
+    """Answer nothing at all."""
+    return Answer(0, b"", (), framing="raw", end=how)
+
+
+def cut_at(answer: Answer, index: int, steps: Callable[[Piece], Iterable[Step]]) -> Answer:
+    """Put `steps` in the place of the piece with this index.
+
+    A body that is not a stream counts as two pieces, its halves, so that "after one" is half of it.
+    """
+
+    def edit(at: int, piece: Piece) -> Iterable[Step]:
+        return steps(piece) if at == index else (piece,)
+
+    if answer.streamed or isinstance(answer.pieces, AsyncIterable):
+        return evolve(answer, edit=edit)
+    index = min(index, 1)
+    return evolve(answer, pieces=tuple(_halves(answer.pieces)), edit=edit)
+
+
+def _halves(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    for piece in pieces:
+        middle = len(piece.data) // 2
+        yield Piece(piece.data[:middle], piece.at)
+        yield Piece(piece.data[middle:], piece.at)

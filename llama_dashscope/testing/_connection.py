@@ -1,0 +1,141 @@
+"""One connection: bytes in, requests up, answers out, one after the other."""
+
+import asyncio
+import socket
+import struct
+from typing import Protocol, cast
+
+from llama_dashscope.testing import _http
+from llama_dashscope.testing._answer import Answer, Cut, silence
+from llama_dashscope.testing._exchange import Exchange
+from llama_dashscope.testing._sender import Sender
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Host(Protocol):
+    """What a connection needs from its server."""
+
+    @property
+    def max_body(self) -> int:
+        """The largest body taken, in bytes."""
+        ...
+
+    def opened(self, connection: "Connection") -> int:
+        """Note a new connection and give it its number."""
+        ...
+
+    def closed(self, connection: "Connection") -> None:
+        """Note that it is gone."""
+        ...
+
+    def received(self, connection: int, incoming: _http.Incoming) -> Exchange:
+        """Note a request."""
+        ...
+
+    def ended(self, exchange: Exchange) -> None:
+        """Note that an exchange is over."""
+        ...
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        """Decide what becomes of a request."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """Reads requests and sends what the host answers."""
+
+    _transport: asyncio.Transport
+    _number: int
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._reader = _http.RequestReader(host.max_body)
+        self._task: asyncio.Task[None] | None = None
+        self._next_request: Cut | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._number = self._host.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        if self._task is None:
+            self._read_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if self._task:
+            self._task.cancel()
+        self._host.closed(self)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def abort(self) -> None:
+        """Drop the connection and whatever was still to be sent."""
+        self._transport.abort()
+
+    def _read_on(self) -> None:
+        try:
+            incoming = self._reader.take()
+        except _http.MalformedRequestError as error:
+            headers = [("content-length", "0"), ("connection", "close")]
+            self._transport.write(_http.head(error.status, headers))
+            self._transport.close()
+            return
+        if incoming:
+            exchange = self._host.received(self._number, incoming)
+            self._task = asyncio.get_running_loop().create_task(self._serve(exchange))
+        elif self._reader.awaits_continue:
+            self._reader.awaits_continue = False
+            self._transport.write(_http.CONTINUE)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            answer = await self._next_answer(exchange)
+            exchange.status = answer.status or None
+            sender = Sender(self._transport, self._writable, answer, exchange)
+            how = await sender.send()
+            exchange.end("answered" if how == "clean" and sender.complete else "cut")
+        except Exception as error:  # noqa: BLE001 - it belongs to this exchange, not to the server
+            exchange.error, how = error, "rst"
+            exchange.end("cut")
+            answer = silence("rst")
+        finally:
+            exchange.end("client left")
+            self._host.ended(exchange)
+            self._task = None
+        self._go_on(answer, how)
+
+    async def _next_answer(self, exchange: Exchange) -> Answer:
+        if self._next_request is None:
+            return await self._host.answer(exchange)
+        how, self._next_request = self._next_request, None
+        return silence(how)
+
+    def _go_on(self, answer: Answer, how: Cut) -> None:
+        if how == "rst":
+            self._reset()
+        elif how == "fin" or not answer.keep:
+            self._transport.close()
+        else:
+            self._next_request = answer.next_request
+            if answer.idle_close is not None:
+                loop = asyncio.get_running_loop()
+                loop.call_later(answer.idle_close, self._close_if_idle)
+            self._read_on()
+
+    def _close_if_idle(self) -> None:
+        if self._task is None:
+            self._transport.close()
+
+    def _reset(self) -> None:
+        sock = cast("socket.socket", self._transport.get_extra_info("socket"))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()

@@ -1,0 +1,99 @@
+"""A listening socket and the thread with the event loop that serves it."""
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_BACKLOG = 2048
+_START_SECONDS = 10.0
+
+
+class Listener:
+    """Accepts connections on an asyncio loop of its own, so that it needs no one else's.
+
+    Args:
+        host: the address to listen on.
+        port: the port, 0 for any free one.
+        protocol: makes what serves a connection.
+        on_close: called on the loop when the listener ends, to drop what is still open.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        protocol: Callable[[], asyncio.Protocol],
+        on_close: Callable[[], None],
+    ) -> None:
+        self._protocol, self._on_close = protocol, on_close
+        self._socket = _bind(host, port)
+        self.host, self.port = host, int(self._socket.getsockname()[1])
+        self._loop = asyncio.SelectorEventLoop()
+        self._stop = asyncio.Event()
+        self._accepting: asyncio.Server | None = None
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(started,), name="LocalDashScope", daemon=True
+        )
+        self._thread.start()
+        started.wait(_START_SECONDS)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run something on the loop, from another thread, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def close(self) -> None:
+        """Stop accepting, drop every connection, end the thread."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def go_up(self) -> None:
+        """Accept connections."""
+        self._accepting = await self._loop.create_server(
+            self._protocol, sock=self._socket, backlog=_BACKLOG
+        )
+
+    async def go_down(self) -> None:
+        """Refuse connections, but keep the port: it stays bound, and nobody listens."""
+        self._leave()
+        self._socket = _bind(self.host, self.port)
+
+    def _leave(self) -> None:
+        if self._accepting:
+            self._accepting.close()
+        self._socket.close()
+        self._on_close()
+
+    def _run(self, started: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main(started))
+        finally:
+            asyncio.set_event_loop(None)
+            self._loop.close()
+
+    async def _main(self, started: threading.Event) -> None:
+        await self.go_up()
+        started.set()
+        await self._stop.wait()
+        self._leave()
+        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - they are ending with their connections
+            await asyncio.sleep(0)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio switches Nagle's delay off only where the protocol is spelt out
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if os.name == "posix":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

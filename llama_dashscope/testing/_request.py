@@ -1,0 +1,114 @@
+"""What the server received, parsed, so that a test can assert on it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, cast
+
+from attrs import field, frozen
+
+GENERATION = "/services/aigc/text-generation/generation"
+
+
+@frozen(slots=False)
+class ReceivedRequest:
+    """One request that reached the server. Everything is read off the wire, nothing is guessed."""
+
+    number: int
+    """Counts the requests of this server from 1."""
+    connection: int
+    """Which connection brought it; counts from 1."""
+    method: str
+    path: str
+    """With the query, as sent."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes = field(repr=False)
+    http_version: str = field(default="HTTP/1.1", repr=False)
+
+    @cached_property
+    def json(self) -> Any:  # noqa: ANN401 - a client may send anything
+        """The body as JSON, or None where it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def api_key(self) -> str | None:
+        """The key of the `Authorization: Bearer` header."""
+        scheme, _, key = self.headers.get("authorization", "").partition(" ")
+        return key.strip() or None if scheme.lower() == "bearer" else None
+
+    @property
+    def model(self) -> str | None:
+        """The model asked for."""
+        model = self._member("model")
+        return model if isinstance(model, str) else None
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages of `input`, empty if it has none."""
+        return [as_dict(message) for message in as_list(self.input.get("messages"))]
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt of `input`."""
+        prompt = self.input.get("prompt")
+        return prompt if isinstance(prompt, str) else None
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The `input` object, empty if there is none."""
+        return as_dict(self._member("input"))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The `parameters` object, empty if there is none."""
+        return as_dict(self._member("parameters"))
+
+    @property
+    def streaming(self) -> bool:
+        """Whether it asks for a stream: `X-DashScope-SSE: enable`, `Accept: text/event-stream`."""
+        enabled = self.headers.get("x-dashscope-sse", "").lower() == "enable"
+        return enabled or "text/event-stream" in self.headers.get("accept", "").lower()
+
+    @property
+    def incremental(self) -> bool:
+        """Whether frames carry only what is new; by default each repeats all the text so far."""
+        return self.parameters.get("incremental_output") is True
+
+    @property
+    def result_format(self) -> str:
+        """`"text"`, the service's default, or `"message"`."""
+        return "message" if self.parameters.get("result_format") == "message" else "text"
+
+    @property
+    def text(self) -> str:
+        """What the user said last: the prompt, or the content of the last message."""
+        content = self.messages[-1].get("content") if self.messages else self.prompt
+        return content if isinstance(content, str) else ""
+
+    @property
+    def accepts_gzip(self) -> bool:
+        """Whether the client takes a gzip body."""
+        return "gzip" in self.headers.get("accept-encoding", "").lower()
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the client means to use the connection again."""
+        closes = self.headers.get("connection", "").lower() == "close"
+        return self.http_version == "HTTP/1.1" and not closes
+
+    def _member(self, name: str) -> object:
+        return as_dict(self.json).get(name)
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """Take `value` for a JSON object, an empty one where it is none."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """Take `value` for a JSON array, an empty one where it is none."""
+    return list(cast("Iterable[Any]", value)) if isinstance(value, list) else []
