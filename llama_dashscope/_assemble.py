@@ -1,0 +1,206 @@
+"""Frames of a stream in, chunks out, and in the end the whole answer."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from ._deltas import Deltas
+from ._frames import Frame, Piece
+from ._models import Choice, Chunk, Message, Output, Response, ToolCall, Transcript, Usage
+
+__all__ = ["Assembler"]
+
+GROWING: Final = "reasoning_content"
+"""The one field of a message besides its text that a stream writes piece by piece."""
+
+
+class Assembler:
+    """Puts a stream together.
+
+    Args:
+        incremental: whether pieces were asked for (`incremental_output`).
+        choices: how many answers were asked for (`n`).
+        request_id: the one of the HTTP headers, for frames that have none.
+    """
+
+    def __init__(self, *, incremental: bool, choices: int = 1, request_id: str = "") -> None:
+        """Begin before the first frame."""
+        self._incremental = incremental
+        self._expected = choices
+        self._answers: dict[int, _Answer] = {}
+        self._as_choices = False
+        self._of_frame: dict[str, Any] = {}
+        self._of_output: dict[str, Any] = {}
+        self.request_id = request_id
+        self.usage: Usage | None = None
+
+    def add(self, frame: Frame) -> list[Chunk]:
+        """Take a frame and return the chunks that are ready.
+
+        Raises:
+            ValueError: the frame contradicts the frames before it.
+        """
+        self.request_id = frame.request_id or self.request_id
+        self.usage = frame.usage or self.usage
+        self._as_choices = self._as_choices or frame.as_choices
+        if frame.of_frame or frame.of_output:
+            self._of_frame.update(frame.of_frame)
+            self._of_output.update(frame.of_output)
+        if not frame.pieces:
+            extra = {**frame.of_frame, **frame.of_output}
+            return [Chunk("", self.text, None, frame.usage, self.request_id, extra=extra)]
+        chunks: list[Chunk] = []
+        for piece in frame.pieces:
+            answer = self._answers.get(piece.index)
+            if answer is None:
+                answer = self._answers[piece.index] = _Answer(incremental=self._incremental)
+            chunks += answer.take(frame, piece, self.request_id)
+        return chunks
+
+    @property
+    def finished(self) -> bool:
+        """Whether every answer asked for has its finish_reason."""
+        done = sum(answer.finish_reason is not None for answer in self._answers.values())
+        return done >= max(self._expected, len(self._answers))
+
+    @property
+    def text(self) -> str:
+        """The text of the first answer so far."""
+        first = min(self._answers, default=None)
+        return "" if first is None else self._answers[first].text
+
+    def response(self) -> Response:
+        """Return everything that has arrived as one response."""
+        choices = tuple(
+            self._answers[index].whole(index if len(self._answers) > 1 else None)
+            for index in sorted(self._answers)
+        )
+        if self._as_choices:
+            output = Output(choices=choices, extra=self._of_output)
+        else:
+            reason = choices[0].finish_reason if choices else None
+            output = Output(self.text, reason, extra=self._of_output)
+        return Response(
+            request_id=self.request_id, output=output, usage=self.usage, extra=self._of_frame
+        )
+
+
+class _Answer:
+    """One answer on its way to being whole."""
+
+    def __init__(self, *, incremental: bool) -> None:
+        self._incremental = incremental
+        self._deltas = Deltas(incremental=incremental)
+        self._pieces: list[str] = []
+        self._waiting: list[tuple[Frame, Piece, str]] = []
+        self._calls: dict[int, _Call] = {}
+        self._thought = _Growing(incremental=incremental)
+        self._of_choice: dict[str, Any] = {}
+        self._of_message: dict[str, Any] = {}
+        self._role = ""
+        self.finish_reason: str | None = None
+
+    def take(self, frame: Frame, piece: Piece, request_id: str) -> list[Chunk]:
+        """Take this answer's part of a frame and return the chunks that are ready."""
+        last = piece.finish_reason is not None
+        deltas = self._deltas.take(piece.text, last=last)
+        if last:
+            self.finish_reason = piece.finish_reason
+        self._role = self._role or piece.role
+        if piece.tool_calls or piece.of_choice or piece.of_message:
+            self._note(piece, last=last)
+        self._waiting.append((frame, piece, request_id))
+        chunks = [self._chunk(delta, *self._waiting[at]) for at, delta in enumerate(deltas)]
+        del self._waiting[: len(deltas)]
+        return chunks
+
+    def _note(self, piece: Piece, *, last: bool) -> None:
+        """Keep what a piece brings besides text."""
+        for place, call in enumerate(piece.tool_calls):
+            index = place if call.index is None else call.index
+            if index not in self._calls:
+                self._calls[index] = _Call(index, incremental=self._incremental)
+            self._calls[index].take(call, last=last)
+        if isinstance(thought := piece.of_message.get(GROWING), str):
+            self._thought.take(thought, last=last)
+        self._of_choice.update(piece.of_choice)
+        self._of_message.update(piece.of_message)
+
+    def _chunk(self, delta: str, frame: Frame, piece: Piece, request_id: str) -> Chunk:
+        if delta:
+            self._pieces.append(delta)
+        return Chunk(
+            delta,
+            Transcript(self._pieces, len(self._pieces)),
+            piece.finish_reason,
+            frame.usage,
+            request_id,
+            piece.index,
+            piece.tool_calls or None,
+            extra=_flat(frame.of_frame, frame.of_output, piece.of_choice, piece.of_message),
+        )
+
+    @property
+    def text(self) -> str:
+        """All text that has arrived, deltas that are held back included."""
+        return "".join([*self._pieces, *self._deltas.held()])
+
+    def whole(self, index: int | None) -> Choice:
+        """Return the answer as a choice."""
+        extra = dict(self._of_message)
+        if isinstance(extra.get(GROWING), str):
+            extra[GROWING] = self._thought.whole()
+        calls = tuple(self._calls[key].whole() for key in sorted(self._calls)) or None
+        message = Message(self._role or "assistant", self.text, calls, extra=extra)
+        return Choice(self.finish_reason, message, index, extra=self._of_choice)
+
+
+def _flat(*levels: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for level in levels:
+        if level:
+            flat.update(level)
+    return flat
+
+
+class _Growing:
+    """A text that comes in frames and is wanted only at the end."""
+
+    def __init__(self, *, incremental: bool) -> None:
+        self._deltas = Deltas(incremental=incremental)
+        self._pieces: list[str] = []
+
+    def take(self, text: str, *, last: bool) -> None:
+        self._pieces += self._deltas.take(text, last=last)
+
+    def whole(self) -> str:
+        return "".join([*self._pieces, *self._deltas.held()])
+
+
+class _Call:
+    """One tool call, merged from its pieces: names come once, arguments grow."""
+
+    def __init__(self, index: int, *, incremental: bool) -> None:
+        self._call = ToolCall(index=index)
+        self._arguments = _Growing(incremental=incremental)
+
+    def take(self, piece: ToolCall, *, last: bool) -> None:
+        self._arguments.take(piece.function.arguments, last=last)
+        known = self._call
+        function = attrs.evolve(
+            known.function,
+            name=known.function.name or piece.function.name,
+            extra={**known.function.extra, **piece.function.extra},
+        )
+        self._call = attrs.evolve(
+            known,
+            function=function,
+            id=known.id or piece.id,
+            type=piece.type or known.type,
+            extra={**known.extra, **piece.extra},
+        )
+
+    def whole(self) -> ToolCall:
+        function = attrs.evolve(self._call.function, arguments=self._arguments.whole())
+        return attrs.evolve(self._call, function=function)

@@ -1,0 +1,304 @@
+"""Where settings come from, and what is refused before it can do harm.
+
+An argument comes before the environment, the environment before a file; empty counts as unset.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment
+
+import attrs
+
+from ._errors import ConfigurationError
+
+__all__ = [
+    "ApiKey",
+    "Limits",
+    "Timeout",
+    "check_base_url",
+    "check_header",
+    "check_proxy",
+    "check_workspace",
+    "find_api_key",
+    "find_base_url",
+    "find_proxy",
+    "is_local",
+    "no_key",
+]
+
+CHINA: Final = "https://dashscope.aliyuncs.com/api/v1"
+"""The one endpoint that the service documents for Llama models."""
+
+KEY_PLACES: Final = (
+    "the argument api_key, the environment variable DASHSCOPE_API_KEY, the file that"
+    " DASHSCOPE_API_KEY_FILE_PATH names, or the file ~/.dashscope/api_key"
+)
+
+# https://www.rfc-editor.org/rfc/rfc9110#name-field-values, ASCII only.
+HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
+TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+BAD_IN_URL: Final = re.compile(r"[^\x21-\x7e]")
+
+
+class ApiKey:
+    """A key that shows itself to nobody who doesn't ask by name."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object, source: str = "api_key") -> None:
+        """Take a key.
+
+        Raises:
+            ConfigurationError: it is not text that an HTTP header can carry.
+        """
+        if not isinstance(value, str):
+            msg = f"{source} must be a string, got {type(value).__name__}"
+            raise ConfigurationError(msg)
+        if not TOKEN.fullmatch(value):
+            msg = (
+                f"{source} has a space, a line break or a character that an HTTP header can't"
+                " carry; copy the key again, without quotes or blanks around it"
+            )
+            raise ConfigurationError(msg)
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the key itself, for the header of a request."""
+        return self._value
+
+    def redact(self, text: str) -> str:
+        """Return a text of somebody else without the key in it."""
+        return text.replace(self._value, "***")
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> tuple[type["ApiKey"], tuple[str]]:
+        return ApiKey, (self._value,)
+
+
+def find_api_key(given: str | None, environ: Mapping[str, str]) -> ApiKey | None:
+    """Return the key from the first of its four places that has one, or None.
+
+    Raises:
+        ConfigurationError: what is there is no key, or the file that the environment names
+            can't be read.
+    """
+    if given is not None and given != "":
+        return ApiKey(given)
+    if value := environ.get("DASHSCOPE_API_KEY"):
+        return ApiKey(value, "DASHSCOPE_API_KEY")
+    if name := environ.get("DASHSCOPE_API_KEY_FILE_PATH"):
+        return _key_in(Path(name), f"the file {name} (DASHSCOPE_API_KEY_FILE_PATH)")
+    try:
+        default = Path.home() / ".dashscope" / "api_key"
+        return _key_in(default, "the file ~/.dashscope/api_key") if default.is_file() else None
+    except (RuntimeError, OSError):  # no home, or one that may not be looked into
+        return None
+
+
+def _key_in(path: Path, source: str) -> ApiKey | None:
+    try:
+        value = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{source} can't be read: {error}"
+        raise ConfigurationError(msg) from error
+    return ApiKey(value, source) if value else None
+
+
+def no_key() -> ConfigurationError:
+    """Return the error for a call without a key."""
+    return ConfigurationError(f"api_key is missing: no key was found in {KEY_PLACES}")
+
+
+def find_base_url(given: str | None, environ: Mapping[str, str]) -> str:
+    """Return the address that paths are added to: argument, environment or the China endpoint.
+
+    Raises:
+        ConfigurationError: it is no http or https address.
+    """
+    if given is not None and given != "":
+        return check_base_url(given, "base_url")
+    if value := environ.get("DASHSCOPE_HTTP_BASE_URL"):
+        return check_base_url(value, "DASHSCOPE_HTTP_BASE_URL")
+    return CHINA
+
+
+def check_base_url(value: object, source: str) -> str:
+    """Return an address without its last slash.
+
+    Raises:
+        ConfigurationError: it is no http or https address, or has a query, fragment or password.
+    """
+    parts = _split(value, source, ("http", "https"))
+    if parts.query or parts.fragment:
+        msg = f"{source} must end with its path, without '?' or '#': {value!r}"
+        raise ConfigurationError(msg)
+    if parts.username or parts.password:
+        msg = f"{source} must not hold a user name or password"
+        raise ConfigurationError(msg)
+    return str(value).rstrip("/")
+
+
+def check_proxy(value: object, source: str) -> str:
+    """Return a proxy's address.
+
+    Raises:
+        ConfigurationError: it is no address of a kind of proxy that can be used.
+    """
+    if isinstance(value, str) and value and "://" not in value:
+        value = f"http://{value}"
+    _split(value, source, ("http", "https", "socks5", "socks5h"))
+    return str(value)
+
+
+def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
+    if not isinstance(value, str):
+        msg = f"{source} must be a string, got {type(value).__name__}"
+        raise ConfigurationError(msg)
+    try:
+        parts = urlsplit(value)
+        sound = parts.scheme in schemes and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        sound = False
+    if not sound or BAD_IN_URL.search(value):
+        shown = f"an address like {schemes[0]}://host:port"
+        msg = f"{source} must be {shown}, with a scheme and without spaces"
+        raise ConfigurationError(msg)
+    return parts
+
+
+def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
+    """Return the proxy that the environment names for this address: ALL_, HTTP_ and HTTPS_PROXY.
+
+    NO_PROXY is honoured, by the rules of the standard library.
+
+    Args:
+        base_url: the service's address.
+        environ: an environment; the standard library reads the process's own, so this one only
+            says whether there is anything to read.
+
+    Raises:
+        ConfigurationError: the environment names a proxy that is none.
+    """
+    if not any(name.lower().endswith("_proxy") for name in environ):
+        return None
+    parts = urlsplit(base_url)
+    proxies = getproxies_environment()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    if not found or proxy_bypass_environment(parts.netloc, proxies):
+        return None
+    return check_proxy(found, f"the environment's proxy for {parts.scheme}")
+
+
+def is_local(base_url: str) -> bool:
+    """Tell whether an address is this machine's own."""
+    host = urlsplit(base_url).hostname or ""
+    return host in {"localhost", "::1"} or host.endswith(".localhost") or host.startswith("127.")
+
+
+def check_header(name: object, value: object, source: str = "headers") -> tuple[str, str]:
+    """Return a header as it goes out.
+
+    Raises:
+        ConfigurationError: a name or value that HTTP can't carry, or a header that is ours.
+    """
+    if not isinstance(name, str) or not HEADER_NAME.fullmatch(name):
+        msg = f"{source}: {name!r} is no name of an HTTP header"
+        raise ConfigurationError(msg)
+    if not isinstance(value, str):
+        msg = f"{source}: the value of {name!r} must be a string, got {type(value).__name__}"
+        raise ConfigurationError(msg)
+    if not HEADER_VALUE.fullmatch(value):
+        msg = (
+            f"{source}: the value of {name!r} has a line break, a blank at an end or a character"
+            " that an HTTP header can't carry; headers are ASCII"
+        )
+        raise ConfigurationError(msg)
+    if name.lower() in {"content-length", "transfer-encoding", "host"}:
+        msg = f"{source}: {name!r} is set by the client"
+        raise ConfigurationError(msg)
+    return name.lower(), value
+
+
+def check_workspace(value: object) -> str:
+    """Return a workspace id as it goes out.
+
+    Raises:
+        ConfigurationError: it is not text that an HTTP header can carry.
+    """
+    if not isinstance(value, str) or not TOKEN.fullmatch(value):
+        msg = "workspace must be an id such as 'ws_QTggmeAxxxxx', without spaces or line breaks"
+        raise ConfigurationError(msg)
+    return value
+
+
+def _seconds(instance: object, attribute: "attrs.Attribute[float | None]", value: object) -> None:
+    if value is None:
+        return
+    where = f"{type(instance).__name__}.{attribute.name}".lower()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{where} must be seconds or None, got {type(value).__name__}"
+        raise ConfigurationError(msg)
+    if not math.isfinite(value) or value <= 0:
+        msg = f"{where} must be more than 0 seconds, got {value}; None means no limit"
+        raise ConfigurationError(msg)
+
+
+def _positive(instance: object, attribute: "attrs.Attribute[int]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        where = f"{type(instance).__name__}.{attribute.name}".lower()
+        msg = f"{where} must be a whole number above 0, got {value!r}"
+        raise ConfigurationError(msg)
+
+
+@attrs.frozen
+class Timeout:
+    """Time limits in seconds; None lifts one.
+
+    Raises:
+        ConfigurationError: a limit that is no number above 0.
+    """
+
+    connect: float | None = attrs.field(default=10.0, validator=_seconds)
+    """Longest wait for a connection: name look-up, TCP and TLS."""
+    read: float | None = attrs.field(default=300.0, validator=_seconds)
+    """Longest silence before the first byte of an answer; the service itself gives up at 300 s."""
+    idle: float | None = attrs.field(default=120.0, validator=_seconds)
+    """Longest silence between two frames of a stream; heartbeats don't count."""
+    total: float | None = attrs.field(default=None, validator=_seconds)
+    """Deadline over everything: queueing, retries and pauses included."""
+
+    @classmethod
+    def of(cls, value: "Timeout | float | None", default: "Timeout | None" = None) -> "Timeout":
+        """Read an argument: a plain number sets connect, read and idle."""
+        if value is None:
+            return default or cls()
+        if isinstance(value, Timeout):
+            return value
+        total = default.total if default else None
+        return cls(connect=value, read=value, idle=value, total=total)
+
+
+@attrs.frozen
+class Limits:
+    """Bounds on what a client takes up.
+
+    Raises:
+        ConfigurationError: a bound that is no number above 0.
+    """
+
+    max_connections: int = attrs.field(default=100, validator=_positive)
+    """Connections at once, per event loop; further calls wait their turn."""
+    keepalive_expiry: float | None = attrs.field(default=15.0, validator=_seconds)
+    """Seconds that an idle connection is kept for reuse; None keeps it until the peer closes."""
+    max_frame_size: int = attrs.field(default=1 << 20, validator=_positive)
+    """Largest frame of a stream, in bytes."""
+    max_error_size: int = attrs.field(default=1 << 20, validator=_positive)
+    """Largest body of an error answer that is read, in bytes."""
+

@@ -1,0 +1,122 @@
+"""The one converter between JSON payloads and models; unknown keys are kept on both ways.
+
+What the service sends is read liberally where its documents are silent (missing fields, nulls,
+a `finish_reason` of "null") and strictly where a wrong type would be passed on as an answer.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+from ._models import Choice, Chunk, Function, Message, Output, Record, Response, ToolCall, Usage
+
+__all__ = ["converter", "finish_reason", "structure"]
+
+R = TypeVar("R", bound=Record)
+
+UNFINISHED: Final = frozenset({None, "", "null"})
+"""Ways in which the service says that an answer goes on; recorded streams use the string."""
+
+
+def structure(payload: object, model: type[R]) -> R:
+    """Make a model from a JSON payload.
+
+    Args:
+        payload: what `json.loads` returned.
+        model: which model to make.
+
+    Raises:
+        ValueError: the payload does not fit; the message says where and why.
+    """
+    try:
+        return converter.structure(payload, model)
+    except cattrs.BaseValidationError as error:
+        raise ValueError("; ".join(cattrs.transform_error(error, format_exception=_reason))) from error
+
+
+def _reason(error: BaseException, _expected: type | None) -> str:
+    return str(error)
+
+
+def _text(value: object, _type: object = None) -> str:
+    if isinstance(value, str):
+        return value
+    raise _wrong("a string", value)
+
+
+def _count(value: object, _type: object = None) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise _wrong("a whole number", value)
+
+
+def finish_reason(value: object, _type: object = None) -> str | None:
+    """Read a finish_reason: None while the answer goes on, however the service says that."""
+    return None if value in UNFINISHED else _text(value)
+
+
+def _wrong(expected: str, value: object) -> ValueError:
+    return ValueError(f"expected {expected}, got {type(value).__name__}")
+
+
+def _reader(model: type[R], **absent: object) -> Callable[[object, object], R]:
+    """Make the function that reads `model`: null counts as missing, unknown keys are kept."""
+    options: dict[str, Any] = {"extra": override(omit=True)}
+    known: set[str] = set()
+    for field in attrs.fields(model):
+        if field.name == "finish_reason":
+            options[field.name] = override(struct_hook=finish_reason)
+        elif field.alias != field.name:
+            options[field.name] = override(rename=field.alias, struct_hook=_text)
+        known.add(field.alias or field.name)
+    known.remove("extra")
+    read = make_dict_structure_fn(model, converter, **options)
+
+    def hook(value: object, kind: object) -> R:
+        if not isinstance(value, dict):
+            raise _wrong("an object", value)
+        given = value
+        if None in value.values():
+            given = {key: item for key, item in value.items() if item is not None}
+        if absent and not absent.keys() <= given.keys():
+            given = {**absent, **given}
+        record = read(given, kind)
+        if not known.issuperset(value):
+            unknown = {key: item for key, item in value.items() if key not in known}
+            # Frozen for everyone else; here the model is still being made.
+            object.__setattr__(record, "extra", unknown)
+        return record
+
+    return hook
+
+
+def _make_converter() -> cattrs.Converter:
+    made = cattrs.Converter()
+    made.register_structure_hook(str, _text)
+    made.register_structure_hook(int, _count)
+    made.register_unstructure_hook_func(_is_record, Record.to_dict)
+    return made
+
+
+def _is_record(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Record)
+
+
+converter: Final = _make_converter()
+"""Structures payloads into models and unstructures models into payloads."""
+
+# Inner models first: a reader looks up the readers of its fields when it is made.
+converter.register_structure_hook(Function, _reader(Function))
+converter.register_structure_hook(ToolCall, _reader(ToolCall))
+# The service leaves the role out of some pieces; whatever it sends is the assistant's.
+converter.register_structure_hook(Message, _reader(Message, role="assistant"))
+converter.register_structure_hook(Choice, _reader(Choice))
+converter.register_structure_hook(Output, _reader(Output))
+converter.register_structure_hook(Usage, _reader(Usage))
+converter.register_structure_hook(Response, _reader(Response))
+converter.register_structure_hook(Chunk, _reader(Chunk))

@@ -1,0 +1,102 @@
+"""Tells new text from repeated text in the frames of a stream.
+
+A stream is asked for as pieces (`incremental_output`: each frame holds only what is new) or as
+wholes (the service's default: each frame repeats everything so far). Whether a given Llama model
+honours the wish is documented nowhere, so what arrives is checked against what was asked for, and
+a contradiction that can't be resolved is an error, never a doubled or a shortened text.
+"""
+
+from itertools import pairwise
+from typing import Final
+
+__all__ = ["Deltas"]
+
+SURE: Final = 4
+"""After so many frames that each repeat and extend everything before, pieces are ruled out."""
+
+LIKELY: Final = 2
+"""The same at the end of an answer, where pieces end in an empty frame and wholes do not."""
+
+
+class Deltas:
+    """The growth of one text, frame by frame.
+
+    While it can't be told yet whether a frame is a piece or a whole, its delta is held back; in a
+    stream of pieces that is so only while every frame happens to begin with all the text so far.
+
+    Args:
+        incremental: whether pieces were asked for.
+    """
+
+    __slots__ = ("_asked_pieces", "_chain", "_pieces", "_whole")
+
+    def __init__(self, *, incremental: bool) -> None:
+        """Begin before the first frame."""
+        self._asked_pieces = incremental
+        self._pieces: bool | None = None
+        self._chain: list[str] = []
+        self._whole = ""
+
+    def take(self, text: str, *, last: bool = False) -> list[str]:
+        """Take a frame's text and return the deltas that are known now, oldest first.
+
+        Over a stream there is exactly one delta for each frame taken, some of them late.
+
+        Args:
+            text: the frame's text.
+            last: whether the frame ends the answer.
+
+        Raises:
+            ValueError: the frame contradicts the text so far.
+        """
+        if self._pieces:
+            return [text]
+        if self._pieces is False:
+            return [self._beyond(text)]
+        if not self._chain:
+            if text:
+                self._chain.append(text)
+            return [text]
+        if self._asked_pieces:
+            return self._doubt_pieces(text, last=last)
+        return self._doubt_wholes(text)
+
+    def held(self) -> list[str]:
+        """Return the deltas that are held back, read as pieces, as they were asked for."""
+        return self._chain[1:]
+
+    def _doubt_pieces(self, text: str, *, last: bool) -> list[str]:
+        latest = self._chain[-1]
+        repeats = text == latest and last and len(self._chain) > 1
+        grows = text != latest and text.startswith(latest)
+        self._chain.append(text)
+        growth = len(self._chain) - 1
+        if not (grows or repeats) or (last and growth < LIKELY):
+            self._pieces = True
+            return self._release(self.held())
+        if growth < SURE and not last:
+            return []
+        self._pieces, self._whole = False, text
+        return self._release([whole[len(before) :] for before, whole in pairwise(self._chain)])
+
+    def _release(self, deltas: list[str]) -> list[str]:
+        self._chain = []
+        return deltas
+
+    def _doubt_wholes(self, text: str) -> list[str]:
+        if not text:
+            return [text]
+        self._whole = self._chain[0]
+        self._pieces = not text.startswith(self._whole)
+        return self.take(text)
+
+    def _beyond(self, text: str) -> str:
+        """Cut what is known off a whole; an empty frame adds nothing."""
+        if not text:
+            return ""
+        if not text.startswith(self._whole):
+            msg = "a frame of the stream does not continue the text of the frames before it"
+            raise ValueError(msg)
+        delta = text[len(self._whole) :]
+        self._whole = text
+        return delta

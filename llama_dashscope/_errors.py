@@ -1,0 +1,327 @@
+"""What can go wrong, drawn as a tree, and how the service's codes map onto it.
+
+::
+
+    DashScopeError
+    ├── ConfigurationError              the client itself is set up wrong: key, address, limits
+    ├── InvalidRequestError             an argument of this call was refused before sending
+    ├── APIConnectionError              no answer, or the way to it broke
+    │   ├── APITimeoutError             a time limit ended the call; says which
+    │   └── ClientClosedError           the client was closed before or during the call
+    ├── APIStatusError                  the service answered with an error
+    │   ├── BadRequestError             400: the service refuses the request as it stands
+    │   │   └── ContentFilterError      the input or the answer was moderated
+    │   ├── AuthenticationError         401: key or workspace unknown
+    │   ├── PermissionDeniedError       403: no grant for this model or workspace
+    │   │   └── QuotaExhaustedError     money or free quota is used up; waiting does not help
+    │   ├── NotFoundError               404: no such model, workspace or route
+    │   ├── RequestTooLargeError        413: the body is too large
+    │   ├── RateLimitError              429: too much at once; waiting helps
+    │   ├── InternalServerError         5xx: the service failed
+    │   └── ServiceUnavailableError     503: no capacity right now
+    ├── ResponseError                   what came back is not the protocol
+    └── IncompleteResponseError         the answer stopped before its finish_reason
+
+Codes and their meanings: "Error codes" of Alibaba Cloud Model Studio's documentation
+(https://help.aliyun.com/zh/model-studio/error-code), old and new editions together.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from ._models import Usage
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ContentFilterError",
+    "DashScopeError",
+    "IncompleteResponseError",
+    "InternalServerError",
+    "InvalidRequestError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "QuotaExhaustedError",
+    "RateLimitError",
+    "RequestTooLargeError",
+    "ResponseError",
+    "ServiceUnavailableError",
+    "classify",
+]
+
+
+class DashScopeError(Exception):
+    """Anything this package raises; every error has the same fields, filled as far as known."""
+
+    code: str
+    """The service's error code; empty where the service said none."""
+    message: str
+    """What went wrong: the service's own words, or ours."""
+    status_code: int | None
+    """HTTP status, for an error inside a stream the one its frame names; None without an answer."""
+    request_id: str
+    """The service's name for this call; empty where it gave none."""
+    hint: str
+    """What to do about it, where we know."""
+    partial_text: str
+    """The text that had arrived before the failure."""
+    usage: Usage | None
+    """Tokens counted before the failure, where the service had said so."""
+    attempts: int
+    """How many times the request was sent or tried to be sent."""
+    retryable: bool
+    """Whether the same call may work when it is made again."""
+    retry_after: float | None
+    """Seconds that the service asks to wait before the next try; None where it does not say."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "",
+        status_code: int | None = None,
+        request_id: str = "",
+        hint: str = "",
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        """Describe a failure in plain data, so that it survives pickling and copying."""
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.status_code = status_code
+        self.request_id = request_id
+        self.hint = hint
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.partial_text = ""
+        self.usage = None
+        self.attempts = 0
+
+    def __str__(self) -> str:
+        head = f"{self.code}: {self.message}" if self.code else self.message
+        facts = [f"status {self.status_code}"] if self.status_code else []
+        if self.request_id:
+            facts.append(f"request_id {self.request_id}")
+        if self.attempts > 1:
+            facts.append(f"{self.attempts} attempts")
+        tail = f" ({', '.join(facts)})" if facts else ""
+        return f"{head or type(self).__name__}{tail}{'; ' if self.hint else ''}{self.hint}"
+
+
+class ConfigurationError(DashScopeError, ValueError):
+    """The client is set up wrong: no key, an address that is none, an unknown transport."""
+
+
+class InvalidRequestError(DashScopeError, ValueError):
+    """An argument of this call was refused before anything was sent; the message names it."""
+
+
+class APIConnectionError(DashScopeError):
+    """The service was not reached, or the connection broke before the answer was whole."""
+
+
+class APITimeoutError(APIConnectionError, TimeoutError):
+    """A time limit ended the call."""
+
+    limit: str = ""
+    """Which limit: `connect`, `read`, `idle` or `total`."""
+    waited: float = 0.0
+    """Seconds waited under that limit."""
+
+
+class ClientClosedError(APIConnectionError):
+    """The client was closed before the call began or while it was under way."""
+
+
+class APIStatusError(DashScopeError):
+    """The service answered, and its answer is an error."""
+
+
+class BadRequestError(APIStatusError):
+    """The service refuses the request as it stands."""
+
+
+class ContentFilterError(BadRequestError):
+    """The input or the answer was stopped by content moderation."""
+
+
+class AuthenticationError(APIStatusError):
+    """The service does not know this key, or the key does not belong to this workspace."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """The key is known but has no grant for this model, workspace or operation."""
+
+
+class QuotaExhaustedError(PermissionDeniedError):
+    """Money or free quota is used up, or a bill is overdue; trying again does not help."""
+
+
+class NotFoundError(APIStatusError):
+    """There is no such model, workspace or route."""
+
+
+class RequestTooLargeError(APIStatusError):
+    """The request body is larger than the service takes."""
+
+
+class RateLimitError(APIStatusError):
+    """Too many requests or tokens at once; the same call works later."""
+
+
+class InternalServerError(APIStatusError):
+    """The service failed while it worked on the request."""
+
+
+class ServiceUnavailableError(APIStatusError):
+    """The service has no capacity for this model right now."""
+
+
+class ResponseError(DashScopeError):
+    """What came back is not the protocol: no JSON, no answer in it, or a frame too large."""
+
+
+class IncompleteResponseError(DashScopeError):
+    """The answer stopped before its `finish_reason`; `partial_text` holds what had arrived."""
+
+
+class Verdict(NamedTuple):
+    """What an error answer means: its class, whether trying again may help, its usual status."""
+
+    error: type[APIStatusError]
+    retryable: bool
+    status: int
+
+
+# Lower-case code -> verdict; a status before the code limits the entry to that status. A code that
+# is not here is looked up without its last dotted part, then by HTTP status: the service adds
+# dotted codes faster than any table.
+CODES: Final[dict[str, Verdict]] = {
+    "invalidparameter": Verdict(BadRequestError, False, 400),
+    "invalidparameter.datainspection": Verdict(ContentFilterError, False, 400),
+    "datainspectionfailed": Verdict(ContentFilterError, False, 400),
+    "data_inspection_failed": Verdict(ContentFilterError, False, 400),
+    "badrequest": Verdict(BadRequestError, False, 400),
+    "badrequest.toolarge": Verdict(RequestTooLargeError, False, 413),
+    "invalidurl": Verdict(BadRequestError, False, 400),
+    "unsupportedoperation": Verdict(BadRequestError, False, 400),
+    "faqruleblocked": Verdict(ContentFilterError, False, 400),
+    "customroleblocked": Verdict(ContentFilterError, False, 400),
+    # Despite its name a refusal of empty content or a bad role, unless the status says outage.
+    "serviceunavailableerror": Verdict(BadRequestError, False, 400),
+    "503 serviceunavailableerror": Verdict(ServiceUnavailableError, True, 503),
+    "arrearage": Verdict(QuotaExhaustedError, False, 400),
+    "invalidapikey": Verdict(AuthenticationError, False, 401),
+    "invalid_api_key": Verdict(AuthenticationError, False, 401),
+    "not authorized": Verdict(AuthenticationError, False, 401),
+    "accessdenied": Verdict(PermissionDeniedError, False, 403),
+    "model.accessdenied": Verdict(PermissionDeniedError, False, 403),
+    "workspace.accessdenied": Verdict(PermissionDeniedError, False, 403),
+    "app.accessdenied": Verdict(PermissionDeniedError, False, 403),
+    "endpoint.accessdenied": Verdict(PermissionDeniedError, False, 403),
+    "allocationquota.freetieronly": Verdict(QuotaExhaustedError, False, 403),
+    "modelnotfound": Verdict(NotFoundError, False, 404),
+    "model_not_found": Verdict(NotFoundError, False, 404),
+    "model.notexist": Verdict(NotFoundError, False, 404),
+    "workspacenotfound": Verdict(NotFoundError, False, 404),
+    "notfound": Verdict(NotFoundError, False, 404),
+    "requesttimeout": Verdict(InternalServerError, True, 500),
+    "throttling": Verdict(RateLimitError, True, 429),
+    "limitrequests": Verdict(RateLimitError, True, 429),
+    "limit_requests": Verdict(RateLimitError, True, 429),
+    # Named like a bill but a rate limit: clears within about a minute. The message tells a
+    # spent free quota apart, see MESSAGES.
+    "insufficient_quota": Verdict(RateLimitError, True, 429),
+    "commoditynotpurchased": Verdict(QuotaExhaustedError, False, 429),
+    "prepaidbilloverdue": Verdict(QuotaExhaustedError, False, 429),
+    "postpaidbilloverdue": Verdict(QuotaExhaustedError, False, 429),
+    "internalerror": Verdict(InternalServerError, True, 500),
+    "systemerror": Verdict(InternalServerError, True, 500),
+    "modelservicefailed": Verdict(InternalServerError, True, 500),
+    "modelservingerror": Verdict(ServiceUnavailableError, True, 503),
+    "modelunavailable": Verdict(ServiceUnavailableError, True, 503),
+    "serviceunavailable": Verdict(ServiceUnavailableError, True, 503),
+    "gatewaytimeout": Verdict(InternalServerError, True, 504),
+}
+
+STATUSES: Final[dict[int, Verdict]] = {
+    400: Verdict(BadRequestError, False, 400),
+    401: Verdict(AuthenticationError, False, 401),
+    402: Verdict(QuotaExhaustedError, False, 402),
+    403: Verdict(PermissionDeniedError, False, 403),
+    404: Verdict(NotFoundError, False, 404),
+    408: Verdict(InternalServerError, False, 408),
+    413: Verdict(RequestTooLargeError, False, 413),
+    415: Verdict(BadRequestError, False, 415),
+    422: Verdict(BadRequestError, False, 422),
+    429: Verdict(RateLimitError, True, 429),
+    500: Verdict(InternalServerError, True, 500),
+    502: Verdict(InternalServerError, True, 502),
+    503: Verdict(ServiceUnavailableError, True, 503),
+    504: Verdict(InternalServerError, True, 504),
+}
+
+# Words that overrule the code, matched in the message without regard to case.
+MESSAGES: Final[tuple[tuple[str, Verdict], ...]] = (
+    ("free allocated quota exceeded", Verdict(QuotaExhaustedError, False, 429)),
+    # Inference's way to say that the last message was not the user's.
+    ("list index out of range", Verdict(InternalServerError, False, 500)),
+)
+
+_REAL_STATUS: Final = re.compile(r"\s*<(\d{3})>")
+
+
+def classify(code: str, message: str, status: int | None) -> Verdict:
+    """Say what an error answer means.
+
+    Args:
+        code: the service's code, in any case; may be empty.
+        message: the service's words; may overrule the code and may begin with the real status in
+            angle brackets, as in `<400> InternalError.Algo.InvalidParameter: ...`.
+        status: the HTTP status, or the one that a stream's frame names; None where neither says.
+
+    Returns:
+        The verdict, its `status` being the one to show.
+    """
+    words = message.lower()
+    marked = _REAL_STATUS.match(message)
+    shown = int(marked[1]) if marked else status
+    verdict = next((verdict for phrase, verdict in MESSAGES if phrase in words), None)
+    if verdict is None:
+        verdict = _by_code(code, shown)
+    if verdict is None or (marked and verdict.status != shown):
+        verdict = _by_status(shown)
+    return verdict if shown is None or shown < 400 else verdict._replace(status=shown)
+
+
+def _by_code(code: str, status: int | None) -> Verdict | None:
+    name = code.strip().lower()
+    while name:
+        verdict = CODES.get(f"{status} {name}") or CODES.get(name)
+        if verdict:
+            return verdict
+        name = name.rpartition(".")[0]
+    return None
+
+
+def _by_status(status: int | None) -> Verdict:
+    if status in STATUSES:
+        return STATUSES[status]
+    if status is not None and status >= 500:
+        return Verdict(InternalServerError, False, status)
+    return Verdict(APIStatusError, False, status or 0)
+
+
+def describe(error: BaseException) -> str:
+    """Name a foreign exception in one line by the first cause of it."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = str(cause) or str(error)
+    return f"{type(cause).__name__}: {text}" if text else type(cause).__name__

@@ -1,0 +1,105 @@
+"""Reads one frame of a stream: the same payload as a response, taken apart without building it.
+
+A frame is read thousands of times where a response is read once, so this is done by hand; what it
+accepts is what `_convert` accepts, and the tests hold the two together.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from ._convert import converter, finish_reason, structure
+from ._models import Response, ToolCall, Usage
+
+__all__ = ["Frame", "Piece", "read_frame"]
+
+FRAME: Final = frozenset({"output", "usage", "request_id", "requestId", "code", "message", "status_code"})
+OUTPUT: Final = frozenset({"text", "finish_reason", "choices"})
+CHOICE: Final = frozenset({"finish_reason", "message", "index"})
+MESSAGE: Final = frozenset({"role", "content", "tool_calls"})
+
+NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class Piece(NamedTuple):
+    """What a frame adds to one answer."""
+
+    index: int
+    text: str
+    finish_reason: str | None
+    role: str
+    tool_calls: tuple[ToolCall, ...]
+    of_choice: Mapping[str, Any]
+    of_message: Mapping[str, Any]
+
+
+class Frame(NamedTuple):
+    """One frame, with the unknown fields of every level beside the known ones."""
+
+    pieces: list[Piece]
+    usage: Usage | None
+    request_id: str
+    as_choices: bool
+    of_frame: Mapping[str, Any]
+    of_output: Mapping[str, Any]
+
+
+def read_frame(payload: dict[str, Any]) -> Frame:
+    """Take a frame apart.
+
+    Raises:
+        ValueError: the payload is no frame; the message says where and why.
+    """
+    try:
+        return _read(payload)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        structure(payload, Response)  # says better what is wrong
+        raise
+
+
+def _read(payload: dict[str, Any]) -> Frame:
+    output = payload.get("output") or NOTHING
+    choices = output.get("choices")
+    usage = payload.get("usage")
+    if choices is None:
+        text, reason = output.get("text"), output.get("finish_reason")
+        pieces = [Piece(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
+    else:
+        pieces = [_piece(place, choice) for place, choice in enumerate(choices)]
+    return Frame(
+        pieces,
+        None if usage is None else converter.structure(usage, Usage),
+        _text(payload.get("request_id") or payload.get("requestId")),
+        choices is not None,
+        _unknown(payload, FRAME),
+        _unknown(output, OUTPUT),
+    )
+
+
+def _piece(place: int, choice: dict[str, Any]) -> Piece:
+    message = choice.get("message") or NOTHING
+    index = choice.get("index")
+    calls = message.get("tool_calls")
+    return Piece(
+        place if index is None else converter.structure(index, int),
+        _text(message.get("content")),
+        finish_reason(choice.get("finish_reason")),
+        _text(message.get("role")),
+        converter.structure(calls, tuple[ToolCall, ...]) if calls else (),
+        _unknown(choice, CHOICE),
+        _unknown(message, MESSAGE),
+    )
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    msg = f"expected a string, got {type(value).__name__}"
+    raise ValueError(msg)
+
+
+def _unknown(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:
+    if known.issuperset(value):
+        return NOTHING
+    return {key: item for key, item in value.items() if key not in known}

@@ -1,0 +1,79 @@
+"""Event loops as things that begin and end: which one runs, whether it is over, and its last act."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+__all__ = ["at_end", "is_over", "running_loop", "spawn"]
+
+
+def running_loop() -> Any:
+    """Return what stands for the running event loop: asyncio's loop, or trio's token.
+
+    Raises:
+        RuntimeError: no event loop runs in this thread.
+    """
+    if trio := sys.modules.get("trio"):
+        try:
+            return trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            pass
+    return asyncio.get_running_loop()
+
+
+def is_over(loop: Any) -> bool:
+    """Tell whether an event loop has ended for good."""
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return loop.is_closed()
+    try:
+        loop.run_sync_soon(lambda: None)
+    except sys.modules["trio"].RunFinishedError:
+        return True
+    return False
+
+
+def spawn(loop: Any, function: Callable[[], Awaitable[None]]) -> None:
+    """Start an async function on a loop from anywhere, without waiting for it.
+
+    On a loop that is over, nothing happens: what it held is gone with it.
+    """
+
+    async def task() -> None:
+        await function()
+
+    try:
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            loop.call_soon_threadsafe(lambda: _keep(loop.create_task(task())))
+        else:
+            lowlevel = sys.modules["trio"].lowlevel
+            loop.run_sync_soon(lambda: lowlevel.spawn_system_task(task))
+    except RuntimeError:
+        pass
+
+
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def _keep(task: asyncio.Task[None]) -> None:
+    """Hold a task until it is done; asyncio itself doesn't."""
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
+async def at_end(function: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
+    """Run a function when the running event loop ends, and return what to keep for that.
+
+    Both asyncio and trio close the async generators that are still open when a run ends, which is
+    the one moment that they offer for tidying up. Closing the generator earlier runs it earlier.
+    """
+
+    async def last_act() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await function()
+
+    generator = last_act()
+    await anext(generator)
+    return generator

@@ -1,0 +1,298 @@
+"""What goes to the service and what comes back: frozen values, nothing more.
+
+Every model is a `Record`: attributes for people and type checkers, the read-only half of a mapping
+for code that was written against dictionaries, and `extra` for fields that have no name here yet.
+"""
+
+import json
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+__all__ = [
+    "Choice",
+    "Chunk",
+    "Function",
+    "Message",
+    "Output",
+    "Record",
+    "Response",
+    "ToolCall",
+    "Transcript",
+    "Usage",
+]
+
+OMIT_NONE: Final = {"omit_none": True}
+"""Metadata of a field that stays out of the JSON while it is None."""
+
+
+class Record:
+    """The part all models share: JSON out, and a dictionary's reading side."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def extra(self) -> Mapping[str, Any]:
+            """Fields of the service that this version has no name for, as they came."""
+            raise NotImplementedError
+
+    else:  # unknown fields answer as attributes at run time; a type checker still finds the typo
+
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("_") and name != "extra" and name in self.extra:
+                return self.extra[name]
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg, name=name, obj=self)
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        for name, omit_none in _shown(type(self)):
+            value = getattr(self, name)
+            if value is not None or not omit_none:
+                yield name, value
+        yield from self.extra.items()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form: declared fields in the service's order, then the unknown ones."""
+        return {key: _plain(value) for key, value in self._items()}
+
+    def keys(self) -> KeysView[str]:
+        """Return the names that `to_dict` would have."""
+        return dict(self._items()).keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return the values, models as models."""
+        return dict(self._items()).values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return name and value pairs, models as models."""
+        return dict(self._items()).items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a field, or `default` where there is none."""
+        return dict(self._items()).get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        return dict(self._items())[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in dict(self._items())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+
+@cache
+def _shown(model: type[Record]) -> tuple[tuple[str, bool], ...]:
+    """Name the fields of `model` that its JSON has, and which of them hide while None."""
+    assert attrs.has(model)
+    return tuple(
+        (field.alias or field.name, field.metadata.get("omit_none", False))
+        for field in attrs.fields(model)
+        if field.name != "extra"
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _calls(calls: "Iterable[ToolCall] | None") -> "tuple[ToolCall, ...] | None":
+    return None if calls is None else tuple(calls)
+
+
+@attrs.frozen
+class Function(Record):
+    """The function that a tool call names."""
+
+    name: str = ""
+    """Name of the function."""
+    arguments: str = ""
+    """Arguments as the model wrote them: JSON text, which the model may have got wrong."""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
+    """Fields of the service that this version has no name for, as they came."""
+
+
+@attrs.frozen
+class ToolCall(Record):
+    """A call of a tool that the model asks for."""
+
+    function: Function = attrs.field(factory=Function)
+    """The function and its arguments."""
+    index: int | None = attrs.field(default=None, metadata=OMIT_NONE)
+    """Place among the calls of one answer; pieces of a stream are merged by it."""
+    id: str = ""
+    """Identifier to answer with, as `tool_call_id` of a message with role `tool`."""
+    type: str = "function"
+    """Kind of the tool."""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
+    """Fields of the service that this version has no name for, as they came."""
+
+
+@attrs.frozen
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: str
+    """`system`, `user` or `assistant`; `tool` for the result of a tool call."""
+    content: str = ""
+    """The text of the turn."""
+    tool_calls: tuple[ToolCall, ...] | None = attrs.field(
+        default=None, converter=_calls, metadata=OMIT_NONE
+    )
+    """Tool calls that the assistant asks for."""
+    tool_call_id: str | None = attrs.field(default=None, metadata=OMIT_NONE)
+    """Which tool call a message with role `tool` answers."""
+    name: str | None = attrs.field(default=None, metadata=OMIT_NONE)
+    """Name of the tool or speaker."""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
+    """Fields of the service that this version has no name for, as they came."""
+
+
+@attrs.frozen
+class Choice(Record):
+    """One of the answers to a question, in the `message` result format."""
+
+    finish_reason: str | None = None
+    """Why the answer ended: `stop`, `length`, `tool_calls`; None while it is being written."""
+    message: Message = attrs.field(factory=lambda: Message("assistant"))
+    """The answer."""
+    index: int | None = attrs.field(default=None, metadata=OMIT_NONE)
+    """Place among several answers (`n` above 1)."""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
+    """Fields of the service that this version has no name for, as they came."""
+
+
+@attrs.frozen
+class Output(Record):
+    """The answer in one of two forms: `text` and `finish_reason`, or `choices`."""
+
+    text: str | None = None
+    """The reply, in the `text` result format."""
+    finish_reason: str | None = None
+    """Why the reply ended, in the `text` result format."""
+    choices: tuple[Choice, ...] | None = None
+    """The replies, in the `message` result format."""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
+    """Fields of the service that this version has no name for, as they came."""
+
+
+@attrs.frozen
+class Usage(Record):
+    """What the call is billed for, in tokens."""
+
+    input_tokens: int = 0
+    """Length of the input."""
+    output_tokens: int = 0
+    """Length of the answer."""
+    total_tokens: int = attrs.Factory(
+        lambda self: self.input_tokens + self.output_tokens, takes_self=True
+    )
+    """Both together; added up where the service leaves it out, as it may for Llama 2."""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
+    """Fields of the service that this version has no name for, as they came."""
+
+
+@attrs.frozen
+class Response(Record):
+    """A whole answer, with the fields of the service's own SDK in their order."""
+
+    status_code: int = 200
+    """HTTP status."""
+    request_id: str = ""
+    """The service's name for this call: what its support asks for."""
+    code: str = ""
+    """Error code; empty for an answer."""
+    message: str = ""
+    """Error text; empty for an answer."""
+    output: Output = attrs.field(factory=Output)
+    """The answer."""
+    usage: Usage | None = None
+    """Tokens counted, where the service says so."""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
+    """Fields of the service that this version has no name for, as they came."""
+
+    @property
+    def text(self) -> str:
+        """The reply, whichever result format carried it; empty when it is only tool calls."""
+        if self.output.choices and not self.output.text:
+            return self.output.choices[0].message.content
+        return self.output.text or ""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the reply ended, whichever result format carried it."""
+        if self.output.choices and self.output.finish_reason is None:
+            return self.output.choices[0].finish_reason
+        return self.output.finish_reason
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that the first choice asks for."""
+        choices = self.output.choices
+        return (choices[0].message.tool_calls or ()) if choices else ()
+
+
+class Transcript:
+    """The first `count` pieces of a text that is still being written, joined when looked at.
+
+    All chunks of a stream share one list of pieces, so a stream costs its own length in memory and
+    not the square of it.
+    """
+
+    __slots__ = ("_count", "_pieces")
+
+    def __init__(self, pieces: list[str], count: int) -> None:
+        """Stand for the first `count` of `pieces`, a list that may only grow."""
+        self._pieces = pieces
+        self._count = count
+
+    def __str__(self) -> str:
+        return "".join(self._pieces[: self._count])
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+@attrs.frozen
+class Chunk(Record):
+    """One step of a stream: what is new, and how far the answer has come."""
+
+    delta: str = ""
+    """New text, whether the service sends pieces or repeats the whole."""
+    _text: str | Transcript = attrs.field(default="", repr=str, eq=str)
+    finish_reason: str | None = None
+    """Why the answer ended; None before its end."""
+    usage: Usage | None = None
+    """Tokens counted so far."""
+    request_id: str = ""
+    """The service's name for this call, the same in every chunk."""
+    index: int = 0
+    """Which of several answers (`n` above 1) this chunk continues."""
+    tool_calls: tuple[ToolCall, ...] | None = attrs.field(
+        default=None, converter=_calls, metadata=OMIT_NONE
+    )
+    """Pieces of tool calls in this frame, as they came; `Response.tool_calls` has them whole."""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
+    """Fields of the frame, at any depth, that this version has no name for."""
+
+    @property
+    def text(self) -> str:
+        """The text of this answer so far, put together when it is read."""
+        return str(self._text)

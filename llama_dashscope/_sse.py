@@ -1,0 +1,134 @@
+"""Bytes in, events out: server-sent events as the service really sends them.
+
+What differs from the standard (https://html.spec.whatwg.org/multipage/server-sent-events.html):
+the HTTP status of a frame stands in a comment line, `:HTTP_STATUS/400`; blank lines between frames
+may be missing; the last frame counts even when nothing follows it. Lines end in CR, LF or CRLF and
+in nothing else: U+2028 and its kin are text.
+"""
+
+import re
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+__all__ = ["Decoder", "Event", "EventTooLargeError"]
+
+BOM: Final = b"\xef\xbb\xbf"
+# As a comment, with or without a reason phrase; the official SDKs also know `status:200`.
+STATUS: Final = re.compile(rb":?\s*(?:HTTP_STATUS/|status:)\s*(\d{3})\b")
+
+
+class Event(NamedTuple):
+    """One frame of a stream."""
+
+    data: bytes
+    """Its `data:` lines, joined by line feeds."""
+    name: str
+    """Its `event:` field; empty where it has none."""
+    status: int | None
+    """The HTTP status that it names; None where it names none."""
+
+
+class EventTooLargeError(ValueError):
+    """A frame grew beyond the limit before it ended."""
+
+
+class Decoder:
+    """Cuts a byte stream into events, whatever the pieces it arrives in.
+
+    Args:
+        max_size: the largest event in bytes.
+    """
+
+    def __init__(self, max_size: int = 1 << 20) -> None:
+        """Begin at the start of a stream."""
+        self._max = max_size
+        self._start = True
+        self._after_cr = False
+        self._line: list[bytes] = []
+        self._line_size = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._data: list[bytes] = []
+        self._size = 0
+        self._name = ""
+        self._status: int | None = None
+
+    def feed(self, received: bytes) -> list[Event]:
+        """Return the events that these bytes complete.
+
+        Raises:
+            EventTooLargeError: an event is larger than the limit.
+        """
+        if self._after_cr and received:
+            received = received.removeprefix(b"\n")
+            self._after_cr = False
+        if not received:
+            return []
+        lines = received.splitlines()
+        ended = received[-1] in b"\r\n"
+        rest = b"" if ended else lines.pop()
+        events: list[Event] = []
+        if lines:
+            self._line.append(lines[0])
+            lines[0] = b"".join(self._line)
+            self._line.clear()
+            self._line_size = 0
+            for line in lines:
+                self._take(line, events)
+        self._after_cr = received[-1] == 0x0D
+        if rest:
+            self._line.append(rest)
+            self._line_size += len(rest)
+            self._check()
+        return events
+
+    def finish(self) -> list[Event]:
+        """Return what is left at the end of the stream: at most one event, perhaps cut short."""
+        events: list[Event] = []
+        if self._line:
+            self._take(b"".join(self._line), events)
+            self._line.clear()
+        self._dispatch(events)
+        return events
+
+    def _take(self, line: bytes, events: list[Event]) -> None:
+        if self._start:
+            self._start = False
+            line = line.removeprefix(BOM)
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            # No JSON value holds "}" and "{" with only space between: a new frame has begun.
+            if self._data and self._data[-1].endswith(b"}") and value.startswith(b"{"):
+                self._dispatch(events)
+            self._data.append(value)
+            self._size += len(value) + 1
+            self._check()
+        elif not line:
+            self._dispatch(events)
+        elif field == b"id":
+            self._begin(events)
+        elif field == b"event":
+            self._begin(events)
+            self._name = value.decode("utf-8", "replace").strip()
+        elif status := STATUS.match(line):
+            self._begin(events)
+            self._status = int(status[1])
+
+    def _begin(self, events: list[Event]) -> None:
+        """End the frame before this line where no blank line did."""
+        if self._data:
+            self._dispatch(events)
+
+    def _dispatch(self, events: list[Event]) -> None:
+        """Hand out what was gathered, unless it is only a heartbeat."""
+        refused = self._name == "error" or (self._status or 0) >= HTTPStatus.BAD_REQUEST
+        if self._data or refused:
+            events.append(Event(b"\n".join(self._data), self._name, self._status))
+        self._reset()
+
+    def _check(self) -> None:
+        if self._size + self._line_size > self._max:
+            msg = f"a frame of the stream is larger than {self._max} bytes"
+            raise EventTooLargeError(msg)

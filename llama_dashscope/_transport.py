@@ -1,0 +1,365 @@
+"""Sockets, TLS and proxies by httpx; the only room that knows it, where its errors become ours.
+
+httpx's own pool looks through all its connections at every step and can lose a slot to a cancelled
+request, so each connection here is a transport of its own that holds just one; they are kept in a
+stack, and one whose exchange did not end cleanly is closed.
+"""
+
+import os
+import socket
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import attrs
+import certifi
+import httpx
+
+from ._config import Limits
+from ._errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ConfigurationError,
+    DashScopeError,
+    ResponseError,
+    describe,
+)
+from ._pool import Carrier, Outgoing, Reply
+
+__all__ = ["Network", "keepalive_options", "open_carrier", "timed_out"]
+
+
+@attrs.frozen
+class Network:
+    """How to reach the service: what is the same for all calls of a client."""
+
+    base_url: str
+    proxy: str | None
+    verify: bool | ssl.SSLContext
+    trust_env: bool
+    limits: Limits
+    transport: Any
+    """`auto`, `httpx`, `aiohttp`, or a transport of httpx's kind."""
+
+    @property
+    def host(self) -> str:
+        """The service's host, for messages."""
+        return urlsplit(self.base_url).netloc
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return the TLS settings; one context serves all clients with the same settings."""
+        if isinstance(self.verify, ssl.SSLContext):
+            return self.verify
+        if not self.base_url.startswith("https:") and not (self.proxy or "").startswith("https:"):
+            return _no_tls()
+        names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if self.trust_env else ()
+        return _ssl_context(self.verify, *(os.environ.get(name) or None for name in names))
+
+
+@cache
+def _no_tls() -> ssl.SSLContext:
+    """Return a context for addresses without TLS: loading certificates takes a while."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@cache
+def _ssl_context(verify: bool, cafile: str | None = None, capath: str | None = None) -> ssl.SSLContext:  # noqa: FBT001  # a cache key
+    if cafile is None and capath is None:
+        cafile = certifi.where()
+    context = ssl.create_default_context(cafile=cafile, capath=capath)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def open_carrier(network: Network) -> Carrier:
+    """Make what carries the bytes in the running event loop.
+
+    Raises:
+        ConfigurationError: the transport asked for is not installed or can't be used here.
+    """
+    if not isinstance(network.transport, str):
+        return CustomCarrier(network)
+    from ._aiohttp import open_aiohttp
+
+    return open_aiohttp(network) or HttpxCarrier(network)
+
+
+def keepalive_options() -> list[tuple[int, int, int]]:
+    """Return the socket options by which a peer that vanished is noticed within 30 seconds.
+
+    The first probe goes out after 10 s of silence and two more follow 5 s apart; data that nobody
+    acknowledges for 20 s counts as lost where the system can say so.
+    """
+    wanted = {
+        "TCP_KEEPIDLE": 10,
+        "TCP_KEEPALIVE": 10,  # the same, as macOS calls it
+        "TCP_KEEPINTVL": 5,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 20_000,
+    }
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in wanted.items():
+        if hasattr(socket, name):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    return options
+
+
+class _Line:
+    """One connection: a transport that holds no more."""
+
+    __slots__ = ("idle_since", "transport")
+
+    def __init__(self, transport: httpx.AsyncHTTPTransport) -> None:
+        self.transport = transport
+        self.idle_since = 0.0
+
+
+class HttpxCarrier:
+    """Connections by httpx, the last one used first."""
+
+    def __init__(self, network: Network) -> None:
+        """Begin without a connection."""
+        self._network = network
+        self._url = httpx.URL("")
+        self._idle: deque[_Line] = deque()
+        self._busy: set[_Line] = set()
+        self._options = keepalive_options()
+
+    async def send(self, request: Outgoing) -> Reply:
+        """Send a request over the connection that was idle for the shortest time, or a new one."""
+        line = await self._take()
+        reused = line.idle_since > 0
+        if str(self._url) != request.url:
+            self._url = httpx.URL(request.url)
+        timeouts = _timeouts(request)
+        try:
+            with _our_errors(self._network.host, request, reused=reused):
+                response = await line.transport.handle_async_request(
+                    _httpx_request(self._url, request, timeouts)
+                )
+        except BaseException:
+            await self.scrap(line)
+            raise
+        return _HttpxReply(self._network.host, request, response, timeouts, (self, line))
+
+    async def _take(self) -> _Line:
+        expiry = self._network.limits.keepalive_expiry
+        now = anyio.current_time()
+        while self._idle:
+            line = self._idle.pop()
+            self._busy.add(line)
+            if expiry is None or now - line.idle_since < expiry:
+                return line
+            await self.scrap(line)
+        line = _Line(self._transport())
+        self._busy.add(line)
+        return line
+
+    def _transport(self) -> httpx.AsyncHTTPTransport:
+        try:
+            return httpx.AsyncHTTPTransport(
+                verify=self._network.ssl_context(),
+                trust_env=False,
+                limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+                proxy=self._network.proxy,
+                socket_options=self._options,
+            )
+        except ImportError as error:
+            msg = "a SOCKS proxy needs an extra: pip install 'httpx[socks]'"
+            raise ConfigurationError(msg) from error
+
+    async def keep(self, line: _Line) -> None:
+        """Take a connection back whose exchange ended cleanly."""
+        if line not in self._busy:
+            return
+        self._busy.remove(line)
+        line.idle_since = anyio.current_time()
+        self._idle.append(line)
+        expiry = self._network.limits.keepalive_expiry
+        if expiry is not None and line.idle_since - self._idle[0].idle_since >= expiry:
+            oldest = self._idle.popleft()
+            self._busy.add(oldest)
+            await self.scrap(oldest)
+
+    async def scrap(self, line: _Line) -> None:
+        """Close a connection for good."""
+        try:
+            with anyio.move_on_after(1, shield=True):
+                await line.transport.aclose()
+        finally:
+            self._busy.discard(line)
+
+    async def aclose(self) -> None:
+        """Close every connection, those in use too."""
+        self._busy.update(self._idle)
+        self._idle.clear()
+        for line in list(self._busy):
+            await self.scrap(line)
+
+
+class CustomCarrier:
+    """A transport of the user's own, which stays the user's to close."""
+
+    def __init__(self, network: Network) -> None:
+        """Begin with the user's transport."""
+        self._network = network
+
+    async def send(self, request: Outgoing) -> Reply:
+        """Send a request and wait for the head of its answer."""
+        timeouts = _timeouts(request)
+        with _our_errors(self._network.host, request, reused=False):
+            response = await self._network.transport.handle_async_request(
+                _httpx_request(httpx.URL(request.url), request, timeouts)
+            )
+        return _HttpxReply(self._network.host, request, response, timeouts, None)
+
+    async def aclose(self) -> None:
+        """Leave the transport alone."""
+
+
+class _HttpxReply:
+    """An answer that httpx carries."""
+
+    def __init__(
+        self,
+        host: str,
+        request: Outgoing,
+        response: httpx.Response,
+        timeouts: dict[str, float | None],
+        line: tuple[HttpxCarrier, _Line] | None,
+    ) -> None:
+        self._host = host
+        self._request = request
+        self._response = response
+        self._line = line
+        # From here on silence is measured between pieces; httpcore looks the limit up once, when
+        # the body's first byte is asked for.
+        timeouts["read"] = self._limit = request.timeout.idle
+        self._body: AsyncGenerator[bytes, None] | None = None
+        self._ended = False
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    async def read(self, limit: float | None) -> bytes:
+        """Return the next bytes of the body, or none at its end."""
+        if limit != self._limit:
+            with anyio.move_on_after(limit):
+                return await self._read()
+            raise timed_out("idle", limit)
+        return await self._read()
+
+    async def _read(self) -> bytes:
+        if self._body is None:
+            self._body = self._open_body()
+        with _our_errors(self._host, self._request, reading=True):
+            try:
+                return await anext(self._body)
+            except StopAsyncIteration:
+                pass
+        if not self._ended:
+            self._ended = True
+            await self._finish()
+        return b""
+
+    def _open_body(self) -> Any:
+        if self.headers.get("content-encoding", "identity") != "identity":
+            return self._response.aiter_bytes()
+        stream = self._response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        return aiter(stream)
+
+    async def _finish(self) -> None:
+        """Hand the connection back at the end of the body, so that the next call can have it."""
+        await self._response.aclose()
+        if self._line:
+            carrier, line = self._line
+            self._line = None
+            if "close" in self.headers.get("connection", "").lower():
+                await carrier.scrap(line)
+            else:
+                await carrier.keep(line)
+
+    async def aclose(self) -> None:
+        """Let go of the connection; before the body's end that closes it."""
+        if self._line:
+            carrier, line = self._line
+            self._line = None
+            await carrier.scrap(line)
+        if not self._ended:
+            self._ended = True
+            if self._body is not None and hasattr(self._body, "aclose"):
+                await self._body.aclose()
+            await self._response.aclose()
+
+
+def _timeouts(request: Outgoing) -> dict[str, float | None]:
+    limits = request.timeout
+    return {"connect": limits.connect, "read": limits.read, "write": limits.read, "pool": None}
+
+
+def _httpx_request(
+    url: httpx.URL, request: Outgoing, timeouts: dict[str, float | None]
+) -> httpx.Request:
+    return httpx.Request(
+        "POST",
+        url,
+        headers=request.headers,
+        content=request.body,
+        extensions={"timeout": timeouts},
+    )
+
+
+def timed_out(limit: str, seconds: float | None, **facts: Any) -> APITimeoutError:
+    """Return the error for a limit that ran out."""
+    what = {
+        "connect": "no connection",
+        "read": "no byte of an answer",
+        "idle": "nothing new in the answer",
+        "total": "no whole answer",
+    }[limit]
+    error = APITimeoutError(f"{what} within {seconds:g} s (timeout.{limit})", **facts)
+    error.limit = limit
+    error.waited = seconds or 0.0
+    return error
+
+
+@contextmanager
+def _our_errors(
+    host: str, request: Outgoing, *, reused: bool = False, reading: bool = False
+) -> Iterator[None]:
+    """Turn httpx's errors into ours; what is nobody's error of transport passes unchanged."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise _translate(error, host, request, reused=reused, reading=reading) from error
+
+
+def _translate(
+    error: httpx.HTTPError, host: str, request: Outgoing, *, reused: bool, reading: bool
+) -> DashScopeError:
+    limits = request.timeout
+    if isinstance(error, httpx.ConnectTimeout):
+        return timed_out("connect", limits.connect, retryable=True)
+    if isinstance(error, httpx.TimeoutException):
+        return timed_out("idle", limits.idle) if reading else timed_out("read", limits.read)
+    cause = describe(error)
+    if isinstance(error, httpx.ConnectError):
+        return APIConnectionError(f"can't connect to {host}: {cause}", retryable=True)
+    if isinstance(error, httpx.ProxyError):
+        return APIConnectionError(f"the proxy refuses to connect to {host}: {cause}")
+    if isinstance(error, httpx.DecodingError):
+        return ResponseError(f"the answer is not the protocol: {cause}")
+    if reading:
+        return APIConnectionError(f"the connection to {host} broke within the answer: {cause}")
+    return APIConnectionError(
+        f"the connection to {host} broke before the answer: {cause}", retryable=reused
+    )
+
+

@@ -1,0 +1,247 @@
+"""Both directions of one exchange: a call's headers out; answers, frames and errors in.
+
+What the service sends is recognised by what it is and not by its label: error bodies come as JSON,
+as server-sent events, as JSON with status 200, nested as in the compatible mode, or as a gateway's
+HTML.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import attrs
+
+from ._config import ApiKey
+from ._convert import structure
+from ._errors import (
+    APIStatusError,
+    AuthenticationError,
+    DashScopeError,
+    IncompleteResponseError,
+    ResponseError,
+    classify,
+)
+from ._frames import Frame, read_frame
+from ._models import Response
+from ._sse import Decoder, Event
+
+__all__ = ["PATH", "Head", "read_event", "read_failure", "read_response", "request_headers"]
+
+PATH: Final = "/services/aigc/text-generation/generation"
+"""Appended to the base address; the same route for every text model."""
+
+SHOWN: Final = 300
+"""How much of a body that is not the protocol an error shows, in characters."""
+
+
+def request_headers(
+    key: ApiKey, workspace: str | None, *, streaming: bool
+) -> list[tuple[str, str]]:
+    """Return the headers that the service reads, in lower case."""
+    headers = [("authorization", f"Bearer {key.reveal()}"), ("content-type", "application/json")]
+    if streaming:
+        # Either of the two turns streaming on, by different editions of the documentation.
+        headers += [("x-dashscope-sse", "enable"), ("accept", "text/event-stream")]
+    else:
+        headers.append(("accept", "application/json"))
+    if workspace:
+        headers.append(("x-dashscope-workspace", workspace))
+    return headers
+
+
+@attrs.frozen
+class Head:
+    """The head of an answer, and what an error about it should say."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Response headers; their names in lower case, or a mapping that ignores case."""
+    key: ApiKey
+    host: str
+
+    @property
+    def request_id(self) -> str:
+        """The service's name for this call; bodies have it too, most of the time."""
+        return self.headers.get("x-request-id", "")
+
+    @property
+    def failed(self) -> bool:
+        """Whether the status alone says that this is no answer."""
+        return not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def read_response(head: Head, body: bytes) -> Response:
+    """Read a whole answer.
+
+    Raises:
+        APIStatusError: the body is an error, in any of its forms.
+        ResponseError: the body is not the protocol.
+        IncompleteResponseError: the service says itself that the answer is cut short.
+    """
+    payload = _payload(body)
+    if payload is None or payload.get("output") is None:
+        raise read_failure(head, body)
+    try:
+        response = structure(payload, Response)
+    except ValueError as error:
+        raise _no_protocol(head, str(error), body) from error
+    if response.output.text is None and not response.output.choices:
+        raise _no_protocol(head, "an output with neither text nor choices", body)
+    response = attrs.evolve(
+        response, status_code=head.status, request_id=_request_id(head, payload)
+    )
+    _check_whole(head, payload, response)
+    return response
+
+
+def _check_whole(head: Head, payload: dict[str, Any], response: Response) -> None:
+    """Refuse an answer that is marked as cut short."""
+    partial = head.headers.get("x-dashscope-partialresponse", "").lower() == "true"
+    output = payload["output"]
+    reasons = [c.get("finish_reason") for c in output.get("choices") or (output,)]
+    if partial or "null" in reasons:
+        error = IncompleteResponseError(
+            "the service gave up before the answer was whole; partial_text has what there is",
+            status_code=head.status,
+            request_id=response.request_id,
+        )
+        error.partial_text, error.usage = response.text, response.usage
+        raise error
+
+
+def read_event(head: Head, event: Event) -> Frame | None:
+    """Read one frame of a stream; None for one that says nothing.
+
+    Raises:
+        APIStatusError: the frame is an error, whatever its name.
+        ResponseError: the frame is not the protocol.
+    """
+    if event.name == "done" or event.data.strip() == b"[DONE]":
+        return None
+    status = event.status
+    refused = event.name == "error" or (status is not None and status >= HTTPStatus.BAD_REQUEST)
+    payload = _payload(event.data)
+    if refused or (payload is not None and _is_error(payload)):
+        raise _failure(attrs.evolve(head, status=status or head.status), payload or {}, event.data)
+    if payload is None:
+        raise _no_protocol(head, "a frame that is not a JSON object", event.data)
+    if payload.get("output") is None and payload.get("usage") is None:
+        raise _no_protocol(head, "a frame without output", event.data)
+    try:
+        return read_frame(payload)
+    except ValueError as error:
+        raise _no_protocol(head, str(error), event.data) from error
+
+
+def read_failure(head: Head, body: bytes) -> DashScopeError:
+    """Read an error answer: JSON, events, or whatever a gateway says."""
+    payload = _payload(body)
+    status = head.status
+    if payload is None:
+        for event in _events(body):
+            payload, status = _payload(event.data), event.status or status
+            if payload is not None and _is_error(payload):
+                break
+    head = attrs.evolve(head, status=status)
+    if head.failed or (payload is not None and _is_error(payload)):
+        return _failure(head, payload or {}, body)
+    return _no_protocol(head, _why_no_answer(payload, body), body)
+
+
+def _why_no_answer(payload: dict[str, Any] | None, body: bytes) -> str:
+    if not body.strip():
+        return "an empty body"
+    return "a body that is no JSON object" if payload is None else "JSON without an output"
+
+
+def _events(body: bytes) -> Iterator[Event]:
+    decoder = Decoder(max_size=max(len(body), 1))
+    yield from decoder.feed(body)
+    yield from decoder.finish()
+
+
+def _payload(data: bytes) -> dict[str, Any] | None:
+    try:
+        payload = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def _is_error(payload: dict[str, Any]) -> bool:
+    return bool(payload.get("code") or payload.get("error")) and not payload.get("output")
+
+
+def _failure(head: Head, payload: dict[str, Any], body: bytes) -> APIStatusError:
+    """Make the error that a payload describes."""
+    nested = payload.get("error")
+    detail = nested if isinstance(nested, dict) else payload
+    code = _words(detail.get("code") or detail.get("type"))
+    message = _words(detail.get("message") or (nested if detail is payload else None))
+    verdict = classify(code, message, head.status)
+    message = message or _gist(body) or _reason(verdict.status)
+    hint = ""
+    if verdict.error is AuthenticationError:
+        hint = f"is the key for {head.host}? each region has its own keys and address"
+    return verdict.error(
+        head.key.redact(message),
+        code=head.key.redact(code),
+        status_code=verdict.status or None,
+        request_id=_request_id(head, payload),
+        hint=hint,
+        retryable=verdict.retryable,
+        retry_after=_retry_after(head.headers),
+    )
+
+
+def _no_protocol(head: Head, what: str, body: bytes) -> ResponseError:
+    gist = head.key.redact(_gist(body))
+    return ResponseError(
+        f"the answer is not the protocol: {head.key.redact(what)}{': ' if gist else ''}{gist}",
+        status_code=head.status,
+        request_id=_request_id(head, _payload(body) or {}),
+    )
+
+
+def _request_id(head: Head, payload: dict[str, Any]) -> str:
+    return _words(payload.get("request_id") or payload.get("requestId")) or head.request_id
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _gist(body: bytes) -> str:
+    text = " ".join(body[: SHOWN * 4].decode("utf-8", "replace").split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds the service asks to wait; never below 0, None where it is unclear.
+
+    No recorded answer of the service has such a header; gateways before it may send one.
+    """
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
