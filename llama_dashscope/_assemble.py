@@ -6,6 +6,7 @@ from typing import Any, Final
 import attrs
 
 from ._deltas import Deltas
+from ._errors import ResponseError
 from ._frames import Frame, Piece
 from ._models import Choice, Chunk, Message, Output, Response, ToolCall, Transcript, Usage
 
@@ -34,12 +35,14 @@ class Assembler:
         self._of_output: dict[str, Any] = {}
         self.request_id = request_id
         self.usage: Usage | None = None
+        self.finished = False
+        """Whether every answer asked for has its finish_reason."""
 
     def add(self, frame: Frame) -> list[Chunk]:
         """Take a frame and return the chunks that are ready.
 
         Raises:
-            ValueError: the frame contradicts the frames before it.
+            ResponseError: the frame contradicts the frames before it.
         """
         self.request_id = frame.request_id or self.request_id
         self.usage = frame.usage or self.usage
@@ -56,11 +59,11 @@ class Assembler:
             if answer is None:
                 answer = self._answers[piece.index] = _Answer(incremental=self._incremental)
             chunks += answer.take(frame, piece, self.request_id)
+            if piece.finish_reason is not None:
+                self.finished = self._are_finished()
         return chunks
 
-    @property
-    def finished(self) -> bool:
-        """Whether every answer asked for has its finish_reason."""
+    def _are_finished(self) -> bool:
         done = sum(answer.finish_reason is not None for answer in self._answers.values())
         return done >= max(self._expected, len(self._answers))
 
@@ -104,7 +107,10 @@ class _Answer:
     def take(self, frame: Frame, piece: Piece, request_id: str) -> list[Chunk]:
         """Take this answer's part of a frame and return the chunks that are ready."""
         last = piece.finish_reason is not None
-        deltas = self._deltas.take(piece.text, last=last)
+        try:
+            deltas = self._deltas.take(piece.text, last=last)
+        except ValueError as error:
+            raise ResponseError(str(error), request_id=request_id) from error
         if last:
             self.finish_reason = piece.finish_reason
         self._role = self._role or piece.role

@@ -5,9 +5,10 @@ An argument comes before the environment, the environment before a file; empty c
 
 import math
 import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment
 
@@ -18,6 +19,7 @@ from ._errors import ConfigurationError
 __all__ = [
     "ApiKey",
     "Limits",
+    "Network",
     "Timeout",
     "check_base_url",
     "check_header",
@@ -164,7 +166,8 @@ def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
     try:
         parts = urlsplit(value)
         sound = parts.scheme in schemes and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, a bracket that is not closed
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a bad port, an open bracket, a label that is too long
         sound = False
     if not sound or BAD_IN_URL.search(value):
         shown = f"an address like {schemes[0]}://host:port"
@@ -302,3 +305,25 @@ class Limits:
     max_error_size: int = attrs.field(default=1 << 20, validator=_positive)
     """Largest body of an error answer that is read, in bytes."""
 
+
+@attrs.frozen
+class Network:
+    """How to reach the service: what is the same for all calls of a client."""
+
+    base_url: str
+    proxy: str | None
+    verify: bool | ssl.SSLContext
+    trust_env: bool
+    limits: Limits
+    transport: Any
+    """`auto`, `httpx`, `aiohttp`, or a transport of httpx's kind."""
+
+    @property
+    def host(self) -> str:
+        """The service's host, for messages."""
+        return urlsplit(self.base_url).netloc
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether anything on the way needs certificates."""
+        return self.base_url.startswith("https:") or (self.proxy or "").startswith("https:")

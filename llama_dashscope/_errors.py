@@ -52,6 +52,8 @@ __all__ = [
     "ResponseError",
     "ServiceUnavailableError",
     "classify",
+    "describe",
+    "timed_out",
 ]
 
 
@@ -316,6 +318,20 @@ def _by_status(status: int | None) -> Verdict:
     if status is not None and status >= 500:
         return Verdict(InternalServerError, False, status)
     return Verdict(APIStatusError, False, status or 0)
+
+
+def timed_out(limit: str, seconds: float | None, *, retryable: bool = False) -> APITimeoutError:
+    """Return the error for a limit that ran out."""
+    what = {
+        "connect": "no connection",
+        "read": "no byte of an answer",
+        "idle": "nothing new in the answer",
+        "total": "no whole answer",
+    }[limit]
+    error = APITimeoutError(f"{what} within {seconds or 0:g} s (timeout.{limit})", retryable=retryable)
+    error.limit = limit
+    error.waited = seconds or 0.0
+    return error
 
 
 def describe(error: BaseException) -> str:

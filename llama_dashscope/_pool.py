@@ -161,11 +161,16 @@ class Exchange:
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end; see `Reply.read`."""
         try:
-            return await self._reply.read(limit)
+            data = await self._reply.read(limit)
         except Exception as error:
             if self._pool.closed:
                 raise closed_error() from error
             raise
+        if not data and not self._done:
+            # The reply has handed its connection back by itself.
+            self._done = True
+            self._pool.release()
+        return data
 
     async def aclose(self) -> None:
         """Let go of the connection and give the slot back, once."""

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 __all__ = ["Decoder", "Event", "EventTooLargeError"]
 
+CR: Final = 0x0D
 BOM: Final = b"\xef\xbb\xbf"
 # As a comment, with or without a reason phrase; the official SDKs also know `status:200`.
 STATUS: Final = re.compile(rb":?\s*(?:HTTP_STATUS/|status:)\s*(\d{3})\b")
@@ -29,7 +30,9 @@ class Event(NamedTuple):
 
 
 class EventTooLargeError(ValueError):
-    """A frame grew beyond the limit before it ended."""
+    """A frame grew beyond the limit before it ended; `events` are the whole ones before it."""
+
+    events: list[Event]
 
 
 class Decoder:
@@ -68,20 +71,28 @@ class Decoder:
         lines = received.splitlines()
         ended = received[-1] in b"\r\n"
         rest = b"" if ended else lines.pop()
+        self._after_cr = received[-1] == CR
         events: list[Event] = []
-        if lines:
-            self._line.append(lines[0])
-            lines[0] = b"".join(self._line)
-            self._line.clear()
-            self._line_size = 0
+        try:
+            if lines:
+                self._end_line(lines)
             for line in lines:
                 self._take(line, events)
-        self._after_cr = received[-1] == 0x0D
-        if rest:
-            self._line.append(rest)
-            self._line_size += len(rest)
-            self._check()
+            if rest:
+                self._line.append(rest)
+                self._line_size += len(rest)
+                self._check()
+        except EventTooLargeError as error:
+            error.events = events
+            raise
         return events
+
+    def _end_line(self, lines: list[bytes]) -> None:
+        """Complete the first of these lines with what had arrived of it before."""
+        if self._line:
+            lines[0] = b"".join([*self._line, lines[0]])
+            self._line.clear()
+            self._line_size = 0
 
     def finish(self) -> list[Event]:
         """Return what is left at the end of the stream: at most one event, perhaps cut short."""

@@ -10,55 +10,38 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
-import attrs
 import certifi
 import httpx
 
-from ._config import Limits
+from ._config import Network
 from ._errors import (
     APIConnectionError,
-    APITimeoutError,
     ConfigurationError,
     DashScopeError,
     ResponseError,
     describe,
+    timed_out,
 )
 from ._pool import Carrier, Outgoing, Reply
 
-__all__ = ["Network", "keepalive_options", "open_carrier", "timed_out"]
+AsyncBaseTransport = httpx.AsyncBaseTransport
+
+__all__ = ["AsyncBaseTransport", "keepalive_options", "open_carrier", "tls_context"]
 
 
-@attrs.frozen
-class Network:
-    """How to reach the service: what is the same for all calls of a client."""
-
-    base_url: str
-    proxy: str | None
-    verify: bool | ssl.SSLContext
-    trust_env: bool
-    limits: Limits
-    transport: Any
-    """`auto`, `httpx`, `aiohttp`, or a transport of httpx's kind."""
-
-    @property
-    def host(self) -> str:
-        """The service's host, for messages."""
-        return urlsplit(self.base_url).netloc
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """Return the TLS settings; one context serves all clients with the same settings."""
-        if isinstance(self.verify, ssl.SSLContext):
-            return self.verify
-        if not self.base_url.startswith("https:") and not (self.proxy or "").startswith("https:"):
-            return _no_tls()
-        names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if self.trust_env else ()
-        return _ssl_context(self.verify, *(os.environ.get(name) or None for name in names))
+def tls_context(network: Network) -> ssl.SSLContext:
+    """Return the TLS settings; one context serves all clients with the same settings."""
+    if isinstance(network.verify, ssl.SSLContext):
+        return network.verify
+    if not network.uses_tls:
+        return _no_tls()
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if network.trust_env else ()
+    return _ssl_context(network.verify, *(os.environ.get(name) or None for name in names))
 
 
 @cache
@@ -165,7 +148,7 @@ class HttpxCarrier:
     def _transport(self) -> httpx.AsyncHTTPTransport:
         try:
             return httpx.AsyncHTTPTransport(
-                verify=self._network.ssl_context(),
+                verify=tls_context(self._network),
                 trust_env=False,
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
                 proxy=self._network.proxy,
@@ -292,11 +275,20 @@ class _HttpxReply:
             carrier, line = self._line
             self._line = None
             await carrier.scrap(line)
+            await self._run_dry()
         if not self._ended:
             self._ended = True
-            if self._body is not None and hasattr(self._body, "aclose"):
-                await self._body.aclose()
             await self._response.aclose()
+
+    async def _run_dry(self) -> None:
+        """Read on a closed connection until that fails.
+
+        The body is a generator in generators; left hanging, the inner ones would be closed by the
+        garbage collector, about which trio complains. An error ends them all at once.
+        """
+        with suppress(httpx.HTTPError, httpx.StreamError, StopAsyncIteration):
+            while self._body is not None:
+                await anext(self._body)
 
 
 def _timeouts(request: Outgoing) -> dict[str, float | None]:
@@ -314,20 +306,6 @@ def _httpx_request(
         content=request.body,
         extensions={"timeout": timeouts},
     )
-
-
-def timed_out(limit: str, seconds: float | None, **facts: Any) -> APITimeoutError:
-    """Return the error for a limit that ran out."""
-    what = {
-        "connect": "no connection",
-        "read": "no byte of an answer",
-        "idle": "nothing new in the answer",
-        "total": "no whole answer",
-    }[limit]
-    error = APITimeoutError(f"{what} within {seconds:g} s (timeout.{limit})", **facts)
-    error.limit = limit
-    error.waited = seconds or 0.0
-    return error
 
 
 @contextmanager

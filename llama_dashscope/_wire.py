@@ -34,6 +34,9 @@ __all__ = ["PATH", "Head", "read_event", "read_failure", "read_response", "reque
 PATH: Final = "/services/aigc/text-generation/generation"
 """Appended to the base address; the same route for every text model."""
 
+SAYS_NOTHING: Final = frozenset({b"", b"[DONE]"})
+"""Data of events that the official SDKs skip too."""
+
 SHOWN: Final = 300
 """How much of a body that is not the protocol an error shows, in characters."""
 
@@ -120,10 +123,10 @@ def read_event(head: Head, event: Event) -> Frame | None:
         APIStatusError: the frame is an error, whatever its name.
         ResponseError: the frame is not the protocol.
     """
-    if event.name == "done" or event.data.strip() == b"[DONE]":
-        return None
     status = event.status
     refused = event.name == "error" or (status is not None and status >= HTTPStatus.BAD_REQUEST)
+    if not refused and (event.name == "done" or event.data.strip() in SAYS_NOTHING):
+        return None
     payload = _payload(event.data)
     if refused or (payload is not None and _is_error(payload)):
         raise _failure(attrs.evolve(head, status=status or head.status), payload or {}, event.data)

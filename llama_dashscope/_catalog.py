@@ -1,0 +1,64 @@
+"""The Llama text models, as the service's documentation lists them; it informs and never forbids.
+
+Source: the model table of "Llama (text input only)", Alibaba Cloud Model Studio's API reference.
+Where other editions of that page, or other parts of it, disagree, `notes` says so. All of these
+models were announced to go offline (edition of April 2025): whether one still answers, only the
+service can say.
+"""
+
+from types import MappingProxyType
+from typing import Final
+
+import attrs
+
+__all__ = ["MODELS", "Model"]
+
+
+@attrs.frozen
+class Model:
+    """What is documented of one model."""
+
+    name: str
+    """Its name, as a call sends it."""
+    context_length: int
+    """Input and output together, in tokens."""
+    max_input: int
+    """Longest input, in tokens."""
+    takes_prompt: bool | None
+    """Whether it takes `prompt` besides `messages`; None where nobody says. All take `messages`."""
+    notes: tuple[str, ...] = ()
+    """Where sources disagree."""
+
+
+_LLAMA_31: Final = ("older editions of the page say 128k tokens of context",)
+_LLAMA_3: Final = (
+    "an older edition says 6,500 tokens of input and 1,500 of output, messages only",
+)
+
+_LISTED: Final = (
+    Model("llama3.3-70b-instruct", 32_000, 30_000, None),
+    Model("llama3.2-3b-instruct", 32_000, 30_000, None),
+    Model("llama3.2-1b-instruct", 32_000, 30_000, None),
+    Model("llama3.1-405b-instruct", 32_000, 30_000, None, _LLAMA_31),
+    Model("llama3.1-70b-instruct", 32_000, 30_000, None, _LLAMA_31),
+    Model("llama3.1-8b-instruct", 32_000, 30_000, None, _LLAMA_31),
+    Model("llama3-70b-instruct", 8_000, 8_000, False, _LLAMA_3),
+    Model("llama3-8b-instruct", 8_000, 8_000, False, _LLAMA_3),
+    Model(
+        "llama2-13b-chat-v2",
+        4_000,
+        4_000,
+        True,
+        ("the page's HTTP section says prompts of up to 4,096 tokens",),
+    ),
+    Model(
+        "llama2-7b-chat-v2",
+        4_000,
+        4_000,
+        True,
+        ("the page's HTTP section says prompts of up to 2,048 tokens",),
+    ),
+)
+
+MODELS: Final = MappingProxyType({model.name: model for model in _LISTED})
+"""Every listed model by its name, newest first."""

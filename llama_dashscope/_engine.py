@@ -1,0 +1,225 @@
+"""One call from beginning to end: connections by event loop, tries and time limits."""
+
+import logging
+import os
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+import anyio
+import attrs
+
+from ._arguments import Payload
+from ._config import ApiKey, Network, Timeout
+from ._errors import APIConnectionError, DashScopeError, ResponseError, timed_out
+from ._feed import NEVER, Feed
+from ._loops import at_end, is_over, running_loop, spawn
+from ._models import Chunk, Response
+from ._pool import Exchange, Outgoing, Pool, closed_error
+from ._retry import Budget, Retry
+from ._wire import Head, read_failure, read_response
+
+__all__ = ["Call", "Engine"]
+
+T = TypeVar("T")
+
+logger: Final = logging.getLogger("llama_dashscope")
+
+
+@attrs.frozen
+class Call:
+    """One call, ready to be sent as often as it takes."""
+
+    outgoing: Outgoing
+    payload: Payload
+    key: ApiKey
+
+
+@attrs.define
+class _Course:
+    """How a call is going."""
+
+    deadline: float
+    tries: int = 0
+    failure: DashScopeError | None = None
+
+
+class Engine:
+    """What a client keeps: a pool for each event loop that it is used in, and its retry budget."""
+
+    def __init__(self, network: Network, retry: Retry) -> None:
+        """Begin without a connection; nothing is opened before the first call."""
+        self._network = network
+        self._retry = retry
+        self._budget = Budget(retry.budget)
+        self._pools: dict[Any, tuple[Pool, AsyncGenerator[None, None]]] = {}
+        self._pid = os.getpid()
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the engine was closed."""
+        return self._closed
+
+    async def whole(self, call: Call) -> Response:
+        """Make a call and return its whole answer."""
+        return await self._run(call, self._attempt_whole)
+
+    async def open(self, call: Call) -> tuple[Feed, Exchange, list[Chunk]]:
+        """Make a call and return its stream, with the chunks up to the first that says something."""
+        return await self._run(call, self._attempt_stream)
+
+    async def _run(self, call: Call, attempt: Callable[[Call, float], Awaitable[T]]) -> T:
+        """Make a call within its `total` limit."""
+        total = call.outgoing.timeout.total
+        if total is None:
+            return await self._try(call, attempt, _Course(NEVER))
+        course = _Course(monotonic() + total)
+        with anyio.move_on_after(total):
+            return await self._try(call, attempt, course)
+        error = timed_out("total", total)
+        error.attempts = course.tries
+        raise error from course.failure
+
+    async def _try(
+        self, call: Call, attempt: Callable[[Call, float], Awaitable[T]], course: _Course
+    ) -> T:
+        """Make a call, again where that may help."""
+        while True:
+            course.tries += 1
+            started = monotonic()
+            try:
+                result = await attempt(call, course.deadline)
+            except DashScopeError as error:
+                error.attempts = course.tries
+                course.failure = error
+                _log(self._network.host, course, started)
+                pause = self._pause(error, course)
+                if pause is None:
+                    raise
+            else:
+                course.failure = None
+                _log(self._network.host, course, started)
+                self._budget.earn()
+                return result
+            await anyio.sleep(pause)
+
+    def _pause(self, error: DashScopeError, course: _Course) -> float | None:
+        """Say how long to wait before the next try; None where there is to be none."""
+        pause = self._retry.pause(error, course.tries, random.random())  # noqa: S311  # no secret
+        if pause is None or monotonic() + pause >= course.deadline or not self._budget.spend():
+            return None
+        return pause
+
+    async def _attempt_whole(self, call: Call, _deadline: float) -> Response:
+        exchange = await self._send(call)
+        try:
+            head = self._head(call, exchange)
+            if head.failed:
+                raise await self._refusal(head, exchange, call.outgoing.timeout)
+            body = bytearray()
+            while data := await exchange.read(call.outgoing.timeout.idle):
+                body += data
+        finally:
+            await exchange.aclose()
+        return read_response(head, bytes(body))
+
+    async def _attempt_stream(
+        self, call: Call, deadline: float
+    ) -> tuple[Feed, Exchange, list[Chunk]]:
+        exchange = await self._send(call)
+        try:
+            head = self._head(call, exchange)
+            if head.failed:
+                raise await self._refusal(head, exchange, call.outgoing.timeout)
+            timeout, limits = call.outgoing.timeout, self._network.limits
+            feed = Feed(head, exchange, call.payload, timeout, limits, deadline)
+            return feed, exchange, await _first_chunks(feed)
+        except BaseException:
+            await exchange.aclose()
+            raise
+
+    async def _send(self, call: Call) -> Exchange:
+        pool = await self._pool()
+        return await pool.send(call.outgoing)
+
+    def _head(self, call: Call, exchange: Exchange) -> Head:
+        return Head(exchange.status, exchange.headers, call.key, self._network.host)
+
+    async def _refusal(self, head: Head, exchange: Exchange, timeout: Timeout) -> DashScopeError:
+        """Read the body of an error answer as far as it goes; the status says enough without."""
+        body = bytearray()
+        try:
+            while len(body) <= self._network.limits.max_error_size:
+                data = await exchange.read(timeout.idle)
+                if not data:
+                    break
+                body += data
+        except (APIConnectionError, ResponseError):
+            logger.debug("an error answer of %s broke off", self._network.host)
+        return read_failure(head, bytes(body[: self._network.limits.max_error_size]))
+
+    async def _pool(self) -> Pool:
+        """Return the pool of the running event loop, made when it is first needed."""
+        if self._closed:
+            raise closed_error()
+        if self._pid != os.getpid():
+            self._start_anew()
+        loop = running_loop()
+        if known := self._pools.get(loop):
+            return known[0]
+        for other in [other for other in list(self._pools) if is_over(other)]:
+            self._pools.pop(other, None)
+        from ._transport import open_carrier
+
+        pool = Pool(open_carrier(self._network), self._network.limits.max_connections)
+        self._pools[loop] = pool, await at_end(pool.aclose)
+        return pool
+
+    def _start_anew(self) -> None:
+        """Leave the parent's connections to the parent: this process is a fork."""
+        # Kept alive: finalising them would touch sockets and loops that both processes share.
+        _parents.append(self._pools)
+        self._pools = {}
+        self._pid = os.getpid()
+
+    async def aclose(self) -> None:
+        """Close all connections in all event loops; calls under way end with an error."""
+        self._closed = True
+        pools, self._pools = self._pools, {}
+        if self._pid != os.getpid():
+            _parents.append(pools)
+            return
+        here = running_loop()
+        for loop, (_, end) in pools.items():
+            if loop is here:
+                await end.aclose()
+            elif not is_over(loop):
+                spawn(loop, end.aclose)
+
+
+_parents: Final[list[object]] = []
+
+
+async def _first_chunks(feed: Feed) -> list[Chunk]:
+    """Read up to the first chunk that says something: until then the call may be made again."""
+    chunks: list[Chunk] = []
+    while more := await feed.more():
+        chunks += more
+        if any(chunk.delta or chunk.finish_reason or chunk.tool_calls for chunk in more):
+            break
+    return chunks
+
+
+def _log(host: str, course: _Course, started: float) -> None:
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
+    failure = course.failure
+    logger.debug(
+        "%s attempt %d: %s, %.0f ms",
+        host,
+        course.tries,
+        f"{type(failure).__name__} {failure}" if failure else "answered",
+        (monotonic() - started) * 1000,
+    )

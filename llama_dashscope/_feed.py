@@ -1,0 +1,182 @@
+"""The reading half of a stream: bytes of an answer in, chunks out, one step at a time."""
+
+from time import monotonic
+from typing import Final
+
+from ._arguments import Payload
+from ._assemble import Assembler
+from ._config import Limits, Timeout
+from ._errors import APITimeoutError, DashScopeError, IncompleteResponseError, ResponseError, timed_out
+from ._frames import read_frame
+from ._models import Chunk, Response
+from ._pool import Exchange
+from ._sse import Decoder, Event, EventTooLargeError
+from ._wire import Head, read_event, read_response
+
+__all__ = ["NEVER", "Feed"]
+
+AFTER_FINISH: Final = 0.25
+"""Seconds to wait for the end of a body whose answer is whole, so that its connection lives on."""
+
+NO_EVENTS: Final = frozenset({b"{", b"[", b"<"})
+"""First bytes that no event stream has: JSON or HTML, whatever its label says."""
+
+NEVER: Final = float("inf")
+"""The deadline of a call without one."""
+
+
+class Feed:
+    """Reads a stream's chunks as they arrive.
+
+    Args:
+        head: the head of the answer.
+        exchange: where its body comes from.
+        payload: what was asked for.
+        timeout: the limits in time; `idle` holds for each step.
+        limits: the limits in size.
+        deadline: when `total` ends, by the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        exchange: Exchange,
+        payload: Payload,
+        timeout: Timeout,
+        limits: Limits,
+        deadline: float,
+    ) -> None:
+        """Begin behind the head of the answer."""
+        self._head = head
+        self._exchange = exchange
+        self._timeout = timeout
+        self._deadline = deadline
+        self._limits = limits
+        self._decoder = Decoder(limits.max_frame_size)
+        self._assembler = Assembler(
+            incremental=payload.incremental, choices=payload.choices, request_id=head.request_id
+        )
+        self.failure: DashScopeError | None = None
+        self._begun = False
+        self._ended = False
+
+    @property
+    def text(self) -> str:
+        """The text of the first answer so far."""
+        return self._assembler.text
+
+    @property
+    def response(self) -> Response:
+        """Everything so far as one response."""
+        return self._assembler.response()
+
+    async def more(self) -> list[Chunk]:
+        """Wait for chunks and return all that have arrived; none at the end of the stream.
+
+        Raises:
+            DashScopeError: the stream broke; carries what had arrived.
+        """
+        chunks: list[Chunk] = []
+        try:
+            while not chunks:
+                if self.failure is not None:
+                    raise self.failure
+                if self._ended:
+                    break
+                await self._step(chunks)
+        except DashScopeError as error:
+            self.failure = error
+            error.partial_text, error.usage = self._assembler.text, self._assembler.usage
+            error.request_id = error.request_id or self._assembler.request_id
+            raise
+        return chunks
+
+    async def drain(self) -> None:
+        """Read the end of a body whose answer is whole, for the sake of its connection."""
+        while self._assembler.finished and not self._ended and self.failure is None:
+            await self._step([])
+
+    async def _step(self, chunks: list[Chunk]) -> None:
+        """Read until a frame or the end has come, and add the chunks that this gives."""
+        started = monotonic()
+        first = True
+        while True:
+            data = await self._read(started, first=first)
+            first = False
+            if not self._begun and data:
+                self._begun = True
+                if data.lstrip()[:1] in NO_EVENTS:
+                    await self._take_whole(data, chunks)
+                    return
+            if not data:
+                self._end(chunks)
+                return
+            if self._take(self._decode(data), chunks):
+                return
+
+    async def _read(self, started: float, *, first: bool = False) -> bytes:
+        """Read some bytes within the limits, of which heartbeats do not wind up the idle one."""
+        limit, name = self._timeout.idle, "idle"
+        if not first and limit is not None:
+            limit -= monotonic() - started
+        if self._assembler.finished:
+            limit, name = AFTER_FINISH - (monotonic() - started), "finish"
+        elif self._deadline != NEVER:
+            left = self._deadline - monotonic()
+            if limit is None or left < limit:
+                limit, name = left, "total"
+        try:
+            return await self._exchange.read(limit if limit is None else max(limit, 0.001))
+        except APITimeoutError as error:
+            if name == "finish":
+                return b""
+            whole = self._timeout.total if name == "total" else self._timeout.idle
+            raise timed_out(name, whole) from error
+
+    def _decode(self, data: bytes) -> list[Event]:
+        try:
+            return self._decoder.feed(data)
+        except EventTooLargeError as error:
+            self.failure = ResponseError(
+                f"the answer is not the protocol: {error} (limits.max_frame_size)",
+                status_code=self._head.status,
+            )
+            return error.events
+
+    def _take(self, events: list[Event], chunks: list[Chunk]) -> bool:
+        """Add the chunks of these events; tell whether there was anything but heartbeats."""
+        heard = self.failure is not None
+        for event in events:
+            try:
+                frame = read_event(self._head, event)
+                if frame is not None:
+                    heard = True
+                    chunks += self._assembler.add(frame)
+            except DashScopeError as error:
+                self.failure = error
+                return True
+        return heard
+
+    def _end(self, chunks: list[Chunk]) -> None:
+        """Take the last event, which may be cut short, and judge whether the answer is whole."""
+        self._ended = True
+        self._take(self._decoder.finish(), chunks)
+        if isinstance(self.failure, ResponseError):
+            self.failure = None  # half a frame: the stream was cut, and that is what to say
+        if self.failure is None and not self._assembler.finished:
+            self.failure = IncompleteResponseError(
+                "the stream ended before its finish_reason; partial_text has what had arrived",
+                status_code=self._head.status,
+            )
+
+    async def _take_whole(self, data: bytes, chunks: list[Chunk]) -> None:
+        """Take an answer that came in one piece though a stream was asked for."""
+        body = bytearray(data)
+        while data := await self._read(monotonic(), first=True):
+            body += data
+            if len(body) > self._limits.max_frame_size:
+                msg = f"the answer is no stream and larger than {self._limits.max_frame_size} bytes"
+                raise ResponseError(msg, status_code=self._head.status)
+        self._ended = True
+        response = read_response(self._head, bytes(body))
+        chunks += self._assembler.add(read_frame(response.to_dict()))

@@ -1,0 +1,230 @@
+"""Streams as users hold them: `AsyncStream`, and `Stream`, its twin for sync code."""
+
+import warnings
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, final
+
+from ._engine import Call, Engine
+from ._errors import DashScopeError, IncompleteResponseError
+from ._feed import Feed
+from ._loops import running_loop, spawn
+from ._models import Chunk, Response
+from ._pool import Exchange
+
+__all__ = ["AsyncStream", "Stream"]
+
+
+@final
+class AsyncStream:
+    """An answer that arrives in chunks; made by `Client.astream`.
+
+    Use it with `async with`, which opens and closes it, and `async for`. Entering it sends the call
+    and waits for the first chunk that says something; until then a failure that passes by itself is
+    met by trying again. Leaving it early closes its connection.
+    """
+
+    def __init__(self, engine: Engine, call: Call) -> None:
+        """Take what is needed to make the call; nothing is sent yet."""
+        self._engine = engine
+        self._call = call
+        self._feed: Feed | None = None
+        self._exchange: Exchange | None = None
+        self._loop: Any = None
+        self._ready: deque[Chunk] = deque()
+        self._ended = False
+        self._closed = False
+
+    async def __aenter__(self) -> "AsyncStream":
+        """Send the call and wait for the first chunk.
+
+        Raises:
+            DashScopeError: the call failed.
+        """
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream."""
+        await self.aclose()
+
+    def __aiter__(self) -> "AsyncStream":
+        """Return the stream itself: it can be read once."""
+        return self
+
+    async def __anext__(self) -> Chunk:
+        """Return the next chunk.
+
+        Raises:
+            DashScopeError: the stream broke; `partial_text` has what had arrived.
+            StopAsyncIteration: the answer is whole.
+        """
+        if not self._ready:
+            await self._fill()
+            if not self._ready:
+                raise StopAsyncIteration
+        return self._ready.popleft()
+
+    async def aread(self) -> Response:
+        """Read what is left and return the whole answer.
+
+        Raises:
+            DashScopeError: the stream broke; `partial_text` has what had arrived.
+        """
+        async for _ in self:
+            pass
+        return self.response
+
+    async def aclose(self) -> None:
+        """Close the stream and free its connection; safe to call more than once."""
+        self._closed = True
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        try:
+            if self._feed is not None:
+                await self._feed.drain()
+        finally:
+            await exchange.aclose()
+
+    @property
+    def response(self) -> Response:
+        """The whole answer, once the stream has ended.
+
+        Raises:
+            DashScopeError: the stream has not been read to its end.
+        """
+        if not self._ended or self._feed is None:
+            msg = "stream.response is there once the stream has been read to its end; see aread()"
+            raise DashScopeError(msg)
+        return self._feed.response
+
+    @property
+    def text(self) -> str:
+        """The text that has arrived so far, whether it was read or not."""
+        return "" if self._feed is None else self._feed.text
+
+    async def _open(self) -> None:
+        if self._feed is not None or self._closed:
+            return
+        self._loop = running_loop()
+        self._feed, self._exchange, chunks = await self._engine.open(self._call)
+        self._ready.extend(chunks)
+
+    async def _fill(self) -> None:
+        """Wait for more chunks; leaves none at the end of the answer."""
+        await self._open()
+        if self._ended or self._ready:
+            return
+        if self._feed is None or self._exchange is None:
+            raise self._closed_early()
+        if running_loop() is not self._loop:
+            msg = "a stream is read in the event loop that it was opened in"
+            raise DashScopeError(msg)
+        try:
+            self._ready.extend(await self._feed.more())
+        except BaseException:
+            exchange, self._exchange = self._exchange, None
+            await exchange.aclose()
+            raise
+        if not self._ready:
+            self._ended = True
+            await self.aclose()
+
+    def _closed_early(self) -> DashScopeError:
+        if self._feed is not None and self._feed.failure is not None:
+            return self._feed.failure
+        error = IncompleteResponseError("the stream was closed before its end")
+        error.partial_text = self.text
+        return error
+
+    def __del__(self) -> None:
+        exchange = getattr(self, "_exchange", None)
+        if exchange is not None:
+            warnings.warn(
+                "a stream was left open: use 'async with client.astream(...)' or close it",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            spawn(self._loop, exchange.aclose)
+
+
+@final
+class Stream:
+    """An answer that arrives in chunks, for sync code; made by `Client.stream`.
+
+    Use it with `with` and `for`. It is `AsyncStream` behind a bridge: it crosses to the event
+    loop's thread once for all the chunks that have arrived.
+    """
+
+    def __init__(self, stream: AsyncStream, run: Callable[[Callable[[], Awaitable[Any]]], Any]) -> None:
+        """Take the stream and the bridge to its event loop."""
+        self._stream = stream
+        self._run = run
+        self._ready = stream._ready  # noqa: SLF001  # the twin's own queue: read here, filled there
+
+    def __enter__(self) -> "Stream":
+        """Send the call and wait for the first chunk.
+
+        Raises:
+            DashScopeError: the call failed.
+        """
+        self._run(self._stream.__aenter__)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream."""
+        self.close()
+
+    def __iter__(self) -> "Stream":
+        """Return the stream itself: it can be read once."""
+        return self
+
+    def __next__(self) -> Chunk:
+        """Return the next chunk.
+
+        Raises:
+            DashScopeError: the stream broke; `partial_text` has what had arrived.
+            StopIteration: the answer is whole.
+        """
+        if not self._ready:
+            self._run(self._stream._fill)  # noqa: SLF001  # the twin's own step
+            if not self._ready:
+                raise StopIteration
+        return self._ready.popleft()
+
+    def read(self) -> Response:
+        """Read what is left and return the whole answer.
+
+        Raises:
+            DashScopeError: the stream broke; `partial_text` has what had arrived.
+        """
+        for _ in self:
+            pass
+        return self.response
+
+    def close(self) -> None:
+        """Close the stream and free its connection; safe to call more than once."""
+        self._run(self._stream.aclose)
+
+    @property
+    def response(self) -> Response:
+        """The whole answer, once the stream has ended; see `AsyncStream.response`."""
+        return self._stream.response
+
+    @property
+    def text(self) -> str:
+        """The text that has arrived so far, whether it was read or not."""
+        return self._stream.text
