@@ -1,59 +1,35 @@
-"""Sockets by aiohttp, the `aiohttp` extra: cheaper than httpx, on asyncio only."""
+"""Sockets by aiohttp, the `aiohttp` extra: cheaper than httpx, on asyncio only.
+
+The one room that knows aiohttp, where its errors become ours.
+"""
 
 import asyncio
-import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakSet
 
+import aiohttp
+
 from ._config import Network, Timeout
-from ._errors import APIConnectionError, ConfigurationError, DashScopeError, describe, timed_out
-from ._loops import running_loop
-from ._pool import Carrier, Outgoing, Reply
+from ._errors import APIConnectionError, DashScopeError, describe, timed_out
+from ._pool import Outgoing, Reply
 from ._transport import keepalive_options, tls_context
 
-if TYPE_CHECKING:
-    import aiohttp
+__all__ = ["AiohttpCarrier"]
 
-__all__ = ["open_aiohttp"]
+ERRORS: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+"""Everything that aiohttp raises when the network is at fault."""
 
 FOR_EVER: Final = 1e9
-"""Seconds; aiohttp reads None as "its default"."""
+"""Seconds; aiohttp reads None as its own default."""
+
+KNOWN_LIMITS: Final = 64
+"""How many time limits are kept ready; callers may compute one for each call."""
 
 _reused: ContextVar[bool] = ContextVar("llama_dashscope_reused", default=False)
-
-
-def open_aiohttp(network: Network) -> Carrier | None:
-    """Make a carrier by aiohttp, or return None where httpx is the one to take.
-
-    Raises:
-        ConfigurationError: aiohttp is insisted on but can't be used.
-    """
-    if network.transport == "httpx":
-        return None
-    obstacle = _obstacle(network)
-    if not obstacle:
-        return AiohttpCarrier(network)
-    if network.transport == "aiohttp":
-        msg = f"transport='aiohttp' can't be used: {obstacle}"
-        raise ConfigurationError(msg)
-    return None
-
-
-def _obstacle(network: Network) -> str:
-    """Say why aiohttp can't be used; empty where it can."""
-    if not isinstance(running_loop(), asyncio.AbstractEventLoop):
-        return "it runs on asyncio only; use transport='httpx' on trio"
-    if (network.proxy or "").startswith("socks"):
-        return "it knows no SOCKS proxies; use transport='httpx' and pip install 'httpx[socks]'"
-    try:
-        importlib.import_module("aiohttp")
-    except ImportError:
-        return "it is not installed; pip install 'llama-dashscope[aiohttp]'"
-    return ""
 
 
 class AiohttpCarrier:
@@ -61,13 +37,10 @@ class AiohttpCarrier:
 
     def __init__(self, network: Network) -> None:
         """Begin without a connection."""
-        import aiohttp
-
         self._network = network
         self._session = aiohttp.ClientSession(
             connector=_connector(network),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=True,
             trust_env=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
@@ -76,7 +49,7 @@ class AiohttpCarrier:
     async def send(self, request: Outgoing) -> Reply:
         """Send a request and wait for the head of its answer."""
         _reused.set(False)
-        with _our_errors(self._network.host, request.timeout):
+        try:
             response = await self._session.post(
                 request.url,
                 data=request.body,
@@ -85,34 +58,34 @@ class AiohttpCarrier:
                 proxy=self._network.proxy,
                 timeout=self._client_timeout(request.timeout),
             )
+        except ERRORS as error:
+            _forget_request(error)
+            raise _before_answer(error, self._network.host, request.timeout) from error
         return _AiohttpReply(self._network.host, request.timeout, response)
 
-    def _client_timeout(self, timeout: Timeout) -> "aiohttp.ClientTimeout":
-        import aiohttp
-
-        if timeout not in self._limits:
-            if len(self._limits) >= 64:  # callers that compute a limit per call
+    def _client_timeout(self, timeout: Timeout) -> aiohttp.ClientTimeout:
+        known = self._limits.get(timeout)
+        if known is None:
+            if len(self._limits) >= KNOWN_LIMITS:
                 self._limits.clear()
-            self._limits[timeout] = aiohttp.ClientTimeout(
+            known = self._limits[timeout] = aiohttp.ClientTimeout(
                 total=None, connect=timeout.connect, sock_read=timeout.read
             )
-        return self._limits[timeout]
+        return known
 
     async def aclose(self) -> None:
         """Close every connection, those in use too."""
         await self._session.close()
 
 
-def _connector(network: Network) -> "aiohttp.TCPConnector":
-    import aiohttp
-
+def _connector(network: Network) -> aiohttp.TCPConnector:
     options = keepalive_options()
     used: WeakSet[object] = WeakSet()
 
     class Connector(aiohttp.TCPConnector):
         """Notes whether a call got a used connection, and sets up the new ones."""
 
-        async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        async def connect(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # aiohttp's own
             connection = await super().connect(*args, **kwargs)
             protocol = connection.protocol
             _reused.set(protocol in used)
@@ -129,20 +102,19 @@ def _connector(network: Network) -> "aiohttp.TCPConnector":
 
 
 def _set_options(transport: asyncio.Transport | None, options: list[tuple[int, int, int]]) -> None:
-    sock = transport and transport.get_extra_info("socket")
+    sock = None if transport is None else transport.get_extra_info("socket")
     if sock is not None:
-        for option in options:
-            # A socket that has died meanwhile takes no options; its first use will tell.
-            with suppress(OSError):
+        # A socket that has died meanwhile takes no options; its first use will tell.
+        with suppress(OSError):
+            for option in options:
                 sock.setsockopt(*option)
 
 
 class _AiohttpReply:
     """An answer that aiohttp carries."""
 
-    def __init__(self, host: str, timeout: Timeout, response: "aiohttp.ClientResponse") -> None:
+    def __init__(self, host: str, timeout: Timeout, response: aiohttp.ClientResponse) -> None:
         self._host = host
-        self._timeout = timeout
         self._response = response
         self._limit = timeout.read
         self.status = response.status
@@ -152,8 +124,15 @@ class _AiohttpReply:
         """Return the next bytes of the body, or none at its end."""
         if limit != self._limit:
             self._set_limit(limit)
-        with _our_errors(self._host, self._timeout, silence=limit):
+        try:
             return await self._response.content.readany()
+        except asyncio.TimeoutError as error:
+            raise timed_out("idle", limit) from error
+        except ERRORS as error:
+            cause = describe(error)
+            raise APIConnectionError(
+                f"the connection to {self._host} broke within the answer: {cause}"
+            ) from error
 
     def _set_limit(self, limit: float | None) -> None:
         """Let the protocol's own timer watch the next silence: it runs anyway."""
@@ -171,44 +150,15 @@ class _AiohttpReply:
         self._response.close()
 
 
-@contextmanager
-def _our_errors(host: str, limits: Timeout, *, silence: float | None = -1) -> Iterator[None]:
-    """Turn aiohttp's errors into ours.
-
-    Args:
-        host: the service's host, for messages.
-        limits: the time limits that may have run out.
-        silence: inside an answer, the limit of this read.
-    """
-    import aiohttp
-
-    try:
-        yield
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-        if isinstance(error, aiohttp.ClientResponseError):
-            _forget_request(error)
-        if silence != -1:
-            raise _broken_within(error, host, silence) from error
-        raise _broken_before(error, host, limits) from error
-
-
-def _forget_request(error: "aiohttp.ClientResponseError") -> None:
+def _forget_request(error: Exception) -> None:
     """Take the request's headers, and the key with them, out of an error that shows them."""
-    bare: Any = SimpleNamespace(real_url=error.request_info.real_url)
-    error.request_info, error.history, error.args = bare, (), (error.message,)
+    if isinstance(error, aiohttp.ClientResponseError):
+        bare: Any = SimpleNamespace(real_url=error.request_info.real_url)
+        error.request_info, error.history, error.args = bare, (), (error.message,)
 
 
-def _broken_within(error: Exception, host: str, silence: float | None) -> DashScopeError:
-    if isinstance(error, asyncio.TimeoutError):
-        return timed_out("idle", silence)
-    return APIConnectionError(
-        f"the connection to {host} broke within the answer: {describe(error)}"
-    )
-
-
-def _broken_before(error: Exception, host: str, limits: Timeout) -> DashScopeError:
-    import aiohttp
-
+def _before_answer(error: Exception, host: str, limits: Timeout) -> DashScopeError:
+    """Make our error for a failure before the head of an answer."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return timed_out("connect", limits.connect, retryable=True)
     if isinstance(error, asyncio.TimeoutError):

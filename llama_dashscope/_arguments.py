@@ -8,7 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeGuard, cast
 
 import attrs
 
@@ -17,11 +17,11 @@ from ._errors import InvalidRequestError
 from ._models import Message
 
 if sys.version_info >= (3, 11):
-    from typing import Unpack
+    from typing import Self, Unpack
 else:
-    from typing_extensions import Unpack  # comes with anyio on these versions
+    from typing_extensions import Self, Unpack  # comes with anyio on these versions
 
-__all__ = ["MessageLike", "Options", "Payload", "StreamOptions", "Unpack", "build_payload"]
+__all__ = ["MessageLike", "Options", "Payload", "Self", "StreamOptions", "Unpack", "build_payload"]
 
 MessageLike = Message | Mapping[str, Any]
 """A message of a conversation: a `Message`, or a dict with `role` and `content`."""
@@ -110,7 +110,7 @@ def build_payload(
         verb = "a stream" if streaming else "a call"
         msg = f"{verb} has no argument {unknown}; parameters={{...}} takes what has no name here"
         raise TypeError(msg)
-    incremental = options.get("incremental_output", True)
+    incremental: object = options.get("incremental_output", True)
     if not isinstance(incremental, bool):
         raise _wrong("incremental_output", "True or False", incremental)
     content = _input(prompt, options.get("messages"))
@@ -142,19 +142,24 @@ def _input(prompt: object, messages: object) -> dict[str, Any]:
     if prompt is not None:
         msg = "prompt and messages exclude each other: put the prompt into a message"
         raise InvalidRequestError(msg)
-    if isinstance(messages, str | bytes | Mapping | Message) or not isinstance(messages, Iterable):
-        raise _wrong("messages", "a list of messages", messages)
-    conversation = [_message(f"messages[{at}]", item) for at, item in enumerate(messages)]
+    conversation = [_message(f"messages[{at}]", item) for at, item in enumerate(_listed(messages))]
     if not conversation:
         msg = "messages is empty: a conversation has at least one message"
         raise InvalidRequestError(msg)
     return {"messages": conversation}
 
 
+def _listed(messages: object) -> Iterable[object]:
+    single = isinstance(messages, str | bytes | Mapping | Message)
+    if single or not _iterable(messages):
+        raise _wrong("messages", "a list of messages", messages)
+    return messages
+
+
 def _message(where: str, message: object) -> Mapping[str, Any]:
     if isinstance(message, Message):
         message = message.to_dict()
-    if not isinstance(message, Mapping):
+    if not _mapping(message):
         raise _wrong(where, "a Message or a dict with 'role' and 'content'", message)
     role = message.get("role")
     if not isinstance(role, str) or not role:
@@ -167,17 +172,18 @@ def _message(where: str, message: object) -> Mapping[str, Any]:
 
 
 def _parameters(options: StreamOptions, default_format: str) -> dict[str, Any]:
-    extra = options.get("parameters")
-    if extra is not None and not (isinstance(extra, Mapping) and all(isinstance(k, str) for k in extra)):
+    given: object = options.get("parameters")
+    extra: object = {} if given is None else given
+    if not _mapping(extra) or any(not isinstance(name, str) for name in cast("Any", extra)):
         raise _wrong("parameters", "a dict with names for keys", extra)
-    parameters: dict[str, Any] = {"result_format": default_format, **(extra or {})}
+    parameters: dict[str, Any] = {"result_format": default_format, **extra}
     for name, (fits, expected) in _NAMED.items():
         value = options.get(name)
         if value is None:
             continue
         if not fits(value):
             raise _wrong(name, expected, value)
-        if extra and name in extra:
+        if name in extra:
             msg = f"{name} is given twice: by itself and in parameters"
             raise InvalidRequestError(msg)
         parameters[name] = value
@@ -192,16 +198,20 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _mapping(value: object) -> bool:
+def _iterable(value: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(value, Iterable)
+
+
+def _mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping)
 
 
-def _list(value: object) -> bool:
+def _list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
 
 
 def _tools(value: object) -> bool:
-    return _list(value) and all(isinstance(tool, Mapping) for tool in value)  # type: ignore[attr-defined]  # _list says it is one
+    return _list(value) and all(_mapping(tool) for tool in value)
 
 
 _NAMED: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
@@ -219,6 +229,9 @@ _NAMED: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "tool_choice": (lambda v: isinstance(v, str | Mapping), "a string or a dict"),
     "response_format": (_mapping, "a dict"),
 }
+LONGEST_SHOWN: Final = 80
+"""Longest value that an error shows, in characters."""
+
 _CALL_NAMES: Final = frozenset(Options.__annotations__)
 _STREAM_NAMES: Final = frozenset(StreamOptions.__annotations__)
 
@@ -240,9 +253,9 @@ def _json(value: object) -> str:
 
 def _plain(value: object) -> object:
     """Let mappings and sequences of any make pass for JSON's own."""
-    if isinstance(value, Mapping):
+    if _mapping(value):
         return dict(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+    if _list(value) and not isinstance(value, memoryview):
         return list(value)
     msg = f"{type(value).__name__} is nothing that JSON has"
     raise TypeError(msg)
@@ -257,17 +270,24 @@ def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
     named = payload["parameters"].items()
     parts += [(name if name in _NAMED else f"parameters[{name!r}]", value) for name, value in named]
     for where, value in parts:
-        try:
-            _json(value).encode()
-        except UnicodeEncodeError:
-            yield where, "it has a lone surrogate, half of a character; UTF-8 has no place for it"
-        except (TypeError, ValueError, RecursionError) as error:
-            yield where, str(error)
+        if reason := _obstacle(value):
+            yield where, reason
+
+
+def _obstacle(value: object) -> str:
+    """Say why JSON in UTF-8 can't carry a value; empty where it can."""
+    try:
+        _json(value).encode()
+    except UnicodeEncodeError:
+        return "it has a lone surrogate, half of a character; UTF-8 has no place for it"
+    except (TypeError, ValueError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
     shown = repr(value)
-    if len(shown) > 80 or not shown.isprintable():
+    if len(shown) > LONGEST_SHOWN or not shown.isprintable():
         shown = f"a {type(value).__name__}"
     elif value is not None:
         shown = f"{shown} ({type(value).__name__})"

@@ -1,6 +1,6 @@
 """Frames of a stream in, chunks out, and in the end the whole answer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
@@ -55,9 +55,9 @@ class Assembler:
             return [Chunk("", self.text, None, frame.usage, self.request_id, extra=extra)]
         chunks: list[Chunk] = []
         for piece in frame.pieces:
-            answer = self._answers.get(piece.index)
+            answer = self._answers.get(piece.answer)
             if answer is None:
-                answer = self._answers[piece.index] = _Answer(incremental=self._incremental)
+                answer = self._answers[piece.answer] = _Answer(incremental=self._incremental)
             chunks += answer.take(frame, piece, self.request_id)
             if piece.finish_reason is not None:
                 self.finished = self._are_finished()
@@ -142,7 +142,7 @@ class _Answer:
             piece.finish_reason,
             frame.usage,
             request_id,
-            piece.index,
+            piece.answer,
             piece.tool_calls or None,
             extra=_flat(frame.of_frame, frame.of_output, piece.of_choice, piece.of_message),
         )

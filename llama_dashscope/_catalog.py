@@ -24,7 +24,7 @@ class Model:
     """Input and output together, in tokens."""
     max_input: int
     """Longest input, in tokens."""
-    takes_prompt: bool | None
+    takes_prompt: bool | None = attrs.field(default=None, kw_only=True)
     """Whether it takes `prompt` besides `messages`; None where nobody says. All take `messages`."""
     notes: tuple[str, ...] = ()
     """Where sources disagree."""
@@ -36,27 +36,27 @@ _LLAMA_3: Final = (
 )
 
 _LISTED: Final = (
-    Model("llama3.3-70b-instruct", 32_000, 30_000, None),
-    Model("llama3.2-3b-instruct", 32_000, 30_000, None),
-    Model("llama3.2-1b-instruct", 32_000, 30_000, None),
-    Model("llama3.1-405b-instruct", 32_000, 30_000, None, _LLAMA_31),
-    Model("llama3.1-70b-instruct", 32_000, 30_000, None, _LLAMA_31),
-    Model("llama3.1-8b-instruct", 32_000, 30_000, None, _LLAMA_31),
-    Model("llama3-70b-instruct", 8_000, 8_000, False, _LLAMA_3),
-    Model("llama3-8b-instruct", 8_000, 8_000, False, _LLAMA_3),
+    Model("llama3.3-70b-instruct", 32_000, 30_000),
+    Model("llama3.2-3b-instruct", 32_000, 30_000),
+    Model("llama3.2-1b-instruct", 32_000, 30_000),
+    Model("llama3.1-405b-instruct", 32_000, 30_000, _LLAMA_31),
+    Model("llama3.1-70b-instruct", 32_000, 30_000, _LLAMA_31),
+    Model("llama3.1-8b-instruct", 32_000, 30_000, _LLAMA_31),
+    Model("llama3-70b-instruct", 8_000, 8_000, _LLAMA_3, takes_prompt=False),
+    Model("llama3-8b-instruct", 8_000, 8_000, _LLAMA_3, takes_prompt=False),
     Model(
         "llama2-13b-chat-v2",
         4_000,
         4_000,
-        True,
         ("the page's HTTP section says prompts of up to 4,096 tokens",),
+        takes_prompt=True,
     ),
     Model(
         "llama2-7b-chat-v2",
         4_000,
         4_000,
-        True,
         ("the page's HTTP section says prompts of up to 2,048 tokens",),
+        takes_prompt=True,
     ),
 )
 

@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from ._arguments import Options, StreamOptions, Unpack, build_payload
+from ._arguments import Options, Self, StreamOptions, Unpack, build_payload
 from ._config import (
     ApiKey,
     Limits,
@@ -30,7 +30,7 @@ from ._errors import ConfigurationError, InvalidRequestError
 from ._models import Response
 from ._pool import Outgoing
 from ._retry import Retry
-from ._stream import AsyncStream, Stream
+from ._stream import AsyncStream, Bridge, Stream
 from ._version import __version__
 from ._wire import PATH, request_headers
 
@@ -101,16 +101,13 @@ class Client:
         trust_env: bool = True,
     ) -> None:
         """Gather the settings; nothing is opened before the first call."""
-        if limits is not None and not isinstance(limits, Limits):
-            msg = f"limits must be a Limits, got {type(limits).__name__}"
-            raise ConfigurationError(msg)
         address = find_base_url(base_url, os.environ)
         network = Network(
             address,
             _proxy(proxy, address, trust_env=trust_env),
             verify,
             trust_env,
-            limits or Limits(),
+            Limits.of(limits),
             _check_transport(transport),
         )
         self._start(
@@ -149,7 +146,7 @@ class Client:
             ResponseError: what came back is not the protocol.
             IncompleteResponseError: the service says that the answer is cut short.
         """
-        call = self._prepare(model, prompt, StreamOptions(**options), streaming=False)
+        call = self._prepare(model, prompt, cast("StreamOptions", options), streaming=False)
         return await self._engine.whole(call)
 
     def astream(
@@ -170,17 +167,13 @@ class Client:
 
     def call(self, model: str, prompt: str | None = None, **options: Unpack[Options]) -> Response:
         """Ask a model and wait for the whole answer, in sync code; see `acall`."""
-        from ._portal import run_sync
-
-        return run_sync(partial(self.acall, model, prompt, **options))
+        return _bridge()(partial(self.acall, model, prompt, **options))
 
     def stream(
         self, model: str, prompt: str | None = None, **options: Unpack[StreamOptions]
     ) -> Stream:
         """Ask a model and read its answer as it is written, in sync code; see `astream`."""
-        from ._portal import run_sync
-
-        return Stream(self.astream(model, prompt, **options), run_sync)
+        return Stream(self.astream(model, prompt, **options), _bridge())
 
     async def aclose(self) -> None:
         """Close all connections; calls under way end with `ClientClosedError`, as later ones do."""
@@ -188,11 +181,9 @@ class Client:
 
     def close(self) -> None:
         """Close all connections, in sync code; see `aclose`."""
-        from ._portal import run_sync
+        _bridge()(self.aclose)
 
-        run_sync(self.aclose)
-
-    async def __aenter__(self) -> "Client":
+    async def __aenter__(self) -> Self:
         """Return the client."""
         return self
 
@@ -205,7 +196,7 @@ class Client:
         """Close the client."""
         await self.aclose()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         """Return the client."""
         return self
 
@@ -256,6 +247,13 @@ class Client:
         return Call(Outgoing(url, list(headers.items()), payload.body, timeout), payload, key)
 
 
+def _bridge() -> Bridge:
+    """Return the way from sync code to the coroutines; only sync code pays for its import."""
+    from ._portal import run_sync  # noqa: PLC0415  # see above
+
+    return run_sync
+
+
 _OURS: Final = {
     "user-agent": f"llama-dashscope/{__version__}",
     # Answers are small; asking for none saves both sides the work, and streams the delay.
@@ -269,7 +267,8 @@ def _headers(given: object) -> dict[str, str]:
     if not isinstance(given, Mapping):
         msg = f"headers must be a dict, got {type(given).__name__}"
         raise ConfigurationError(msg)
-    return dict(check_header(name, value) for name, value in given.items())
+    pairs = cast("Mapping[object, object]", given).items()
+    return dict(check_header(name, value) for name, value in pairs)
 
 
 def _proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | None:
@@ -278,8 +277,10 @@ def _proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | None:
     return find_proxy(base_url, os.environ) if trust_env else None
 
 
-def _check_transport(given: Any) -> Any:
-    known = given in TRANSPORTS if isinstance(given, str) else hasattr(given, "handle_async_request")
+def _check_transport(given: object) -> object:
+    known = (
+        given in TRANSPORTS if isinstance(given, str) else hasattr(given, "handle_async_request")
+    )
     if not known:
         msg = f"transport must be one of {', '.join(TRANSPORTS)} or a transport of httpx's kind"
         raise ConfigurationError(msg)

@@ -6,11 +6,11 @@ An argument comes before the environment, the environment before a file; empty c
 import math
 import re
 import ssl
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
 
 import attrs
 
@@ -163,6 +163,7 @@ def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
     if not isinstance(value, str):
         msg = f"{source} must be a string, got {type(value).__name__}"
         raise ConfigurationError(msg)
+    parts = SplitResult("", "", "", "", "")
     try:
         parts = urlsplit(value)
         sound = parts.scheme in schemes and parts.hostname and parts.port != 0
@@ -192,9 +193,11 @@ def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
     if not any(name.lower().endswith("_proxy") for name in environ):
         return None
     parts = urlsplit(base_url)
-    proxies = getproxies_environment()
+    proxies = urllib.request.getproxies_environment()
     found = proxies.get(parts.scheme) or proxies.get("all")
-    if not found or proxy_bypass_environment(parts.netloc, proxies):
+    # typeshed lacks this function, which the library documents only by its use.
+    bypass: Callable[[str, dict[str, str]], bool] = vars(urllib.request)["proxy_bypass_environment"]
+    if not found or bypass(parts.netloc, proxies):
         return None
     return check_proxy(found, f"the environment's proxy for {parts.scheme}")
 
@@ -241,7 +244,7 @@ def check_workspace(value: object) -> str:
     return value
 
 
-def _seconds(instance: object, attribute: "attrs.Attribute[float | None]", value: object) -> None:
+def _seconds(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     if value is None:
         return
     where = f"{type(instance).__name__}.{attribute.name}".lower()
@@ -253,7 +256,7 @@ def _seconds(instance: object, attribute: "attrs.Attribute[float | None]", value
         raise ConfigurationError(msg)
 
 
-def _positive(instance: object, attribute: "attrs.Attribute[int]", value: object) -> None:
+def _positive(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         where = f"{type(instance).__name__}.{attribute.name}".lower()
         msg = f"{where} must be a whole number above 0, got {value!r}"
@@ -304,6 +307,14 @@ class Limits:
     """Largest frame of a stream, in bytes."""
     max_error_size: int = attrs.field(default=1 << 20, validator=_positive)
     """Largest body of an error answer that is read, in bytes."""
+
+    @classmethod
+    def of(cls, value: object) -> "Limits":
+        """Read an argument."""
+        if value is None or isinstance(value, Limits):
+            return value or cls()
+        msg = f"limits must be a Limits, got {type(value).__name__}"
+        raise ConfigurationError(msg)
 
 
 @attrs.frozen

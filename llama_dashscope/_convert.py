@@ -4,8 +4,8 @@ What the service sends is read liberally where its documents are silent (missing
 a `finish_reason` of "null") and strictly where a wrong type would be passed on as an answer.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import cattrs
@@ -34,7 +34,9 @@ def structure(payload: object, model: type[R]) -> R:
     try:
         return converter.structure(payload, model)
     except cattrs.BaseValidationError as error:
-        raise ValueError("; ".join(cattrs.transform_error(error, format_exception=_reason))) from error
+        raise ValueError(
+            "; ".join(cattrs.transform_error(error, format_exception=_reason))
+        ) from error
 
 
 def _reason(error: BaseException, _expected: type | None) -> str:
@@ -64,7 +66,7 @@ def _wrong(expected: str, value: object) -> ValueError:
     return ValueError(f"expected {expected}, got {type(value).__name__}")
 
 
-def _reader(model: type[R], **absent: object) -> Callable[[object, object], R]:
+def _reader(model: type[Any], **absent: object) -> Callable[[object, object], Any]:
     """Make the function that reads `model`: null counts as missing, unknown keys are kept."""
     options: dict[str, Any] = {"extra": override(omit=True)}
     known: set[str] = set()
@@ -77,10 +79,10 @@ def _reader(model: type[R], **absent: object) -> Callable[[object, object], R]:
     known.remove("extra")
     read = make_dict_structure_fn(model, converter, **options)
 
-    def hook(value: object, kind: object) -> R:
-        if not isinstance(value, dict):
-            raise _wrong("an object", value)
-        given = value
+    def hook(payload: object, kind: object) -> Any:  # noqa: ANN401  # whatever model is
+        if not isinstance(payload, dict):
+            raise _wrong("an object", payload)
+        given = value = cast("dict[str, Any]", payload)
         if None in value.values():
             given = {key: item for key, item in value.items() if item is not None}
         if absent and not absent.keys() <= given.keys():

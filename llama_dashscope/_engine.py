@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import attrs
@@ -14,7 +14,7 @@ from ._arguments import Payload
 from ._config import ApiKey, Network, Timeout
 from ._errors import APIConnectionError, DashScopeError, ResponseError, timed_out
 from ._feed import NEVER, Feed
-from ._loops import at_end, is_over, running_loop, spawn
+from ._loops import EventLoop, at_end, is_over, running_loop, spawn
 from ._models import Chunk, Response
 from ._pool import Exchange, Outgoing, Pool, closed_error
 from ._retry import Budget, Retry
@@ -53,7 +53,7 @@ class Engine:
         self._network = network
         self._retry = retry
         self._budget = Budget(retry.budget)
-        self._pools: dict[Any, tuple[Pool, AsyncGenerator[None, None]]] = {}
+        self._pools: dict[EventLoop, tuple[Pool, AsyncGenerator[None, None]]] = {}
         self._pid = os.getpid()
         self._closed = False
 
@@ -67,7 +67,7 @@ class Engine:
         return await self._run(call, self._attempt_whole)
 
     async def open(self, call: Call) -> tuple[Feed, Exchange, list[Chunk]]:
-        """Make a call and return its stream, with the chunks up to the first that says something."""
+        """Make a call and return its stream, with chunks up to the first that says something."""
         return await self._run(call, self._attempt_stream)
 
     async def _run(self, call: Call, attempt: Callable[[Call, float], Awaitable[T]]) -> T:
@@ -115,9 +115,7 @@ class Engine:
     async def _attempt_whole(self, call: Call, _deadline: float) -> Response:
         exchange = await self._send(call)
         try:
-            head = self._head(call, exchange)
-            if head.failed:
-                raise await self._refusal(head, exchange, call.outgoing.timeout)
+            head = await self._head(call, exchange)
             body = bytearray()
             while data := await exchange.read(call.outgoing.timeout.idle):
                 body += data
@@ -130,11 +128,15 @@ class Engine:
     ) -> tuple[Feed, Exchange, list[Chunk]]:
         exchange = await self._send(call)
         try:
-            head = self._head(call, exchange)
-            if head.failed:
-                raise await self._refusal(head, exchange, call.outgoing.timeout)
-            timeout, limits = call.outgoing.timeout, self._network.limits
-            feed = Feed(head, exchange, call.payload, timeout, limits, deadline)
+            head = await self._head(call, exchange)
+            feed = Feed(
+                head,
+                exchange,
+                call.payload,
+                timeout=call.outgoing.timeout,
+                limits=self._network.limits,
+                deadline=deadline,
+            )
             return feed, exchange, await _first_chunks(feed)
         except BaseException:
             await exchange.aclose()
@@ -144,8 +146,12 @@ class Engine:
         pool = await self._pool()
         return await pool.send(call.outgoing)
 
-    def _head(self, call: Call, exchange: Exchange) -> Head:
-        return Head(exchange.status, exchange.headers, call.key, self._network.host)
+    async def _head(self, call: Call, exchange: Exchange) -> Head:
+        """Look at the head of an answer; one that refuses the call is read and raised."""
+        head = Head(exchange.status, exchange.headers, call.key, self._network.host)
+        if head.failed:
+            raise await self._refusal(head, exchange, call.outgoing.timeout)
+        return head
 
     async def _refusal(self, head: Head, exchange: Exchange, timeout: Timeout) -> DashScopeError:
         """Read the body of an error answer as far as it goes; the status says enough without."""
@@ -171,7 +177,7 @@ class Engine:
             return known[0]
         for other in [other for other in list(self._pools) if is_over(other)]:
             self._pools.pop(other, None)
-        from ._transport import open_carrier
+        from ._transport import open_carrier  # noqa: PLC0415  # httpx takes its time to import
 
         pool = Pool(open_carrier(self._network), self._network.limits.max_connections)
         self._pools[loop] = pool, await at_end(pool.aclose)

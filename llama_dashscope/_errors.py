@@ -27,6 +27,7 @@ Codes and their meanings: "Error codes" of Alibaba Cloud Model Studio's document
 """
 
 import re
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from ._models import Usage
@@ -201,79 +202,87 @@ class Verdict(NamedTuple):
     status: int
 
 
+def _final(error: type[APIStatusError], status: int) -> Verdict:
+    return Verdict(error, retryable=False, status=status)
+
+
+def _passing(error: type[APIStatusError], status: int) -> Verdict:
+    return Verdict(error, retryable=True, status=status)
+
+
 # Lower-case code -> verdict; a status before the code limits the entry to that status. A code that
 # is not here is looked up without its last dotted part, then by HTTP status: the service adds
 # dotted codes faster than any table.
 CODES: Final[dict[str, Verdict]] = {
-    "invalidparameter": Verdict(BadRequestError, False, 400),
-    "invalidparameter.datainspection": Verdict(ContentFilterError, False, 400),
-    "datainspectionfailed": Verdict(ContentFilterError, False, 400),
-    "data_inspection_failed": Verdict(ContentFilterError, False, 400),
-    "badrequest": Verdict(BadRequestError, False, 400),
-    "badrequest.toolarge": Verdict(RequestTooLargeError, False, 413),
-    "invalidurl": Verdict(BadRequestError, False, 400),
-    "unsupportedoperation": Verdict(BadRequestError, False, 400),
-    "faqruleblocked": Verdict(ContentFilterError, False, 400),
-    "customroleblocked": Verdict(ContentFilterError, False, 400),
+    "invalidparameter": _final(BadRequestError, 400),
+    "invalidparameter.datainspection": _final(ContentFilterError, 400),
+    "datainspectionfailed": _final(ContentFilterError, 400),
+    "data_inspection_failed": _final(ContentFilterError, 400),
+    "badrequest": _final(BadRequestError, 400),
+    "badrequest.toolarge": _final(RequestTooLargeError, 413),
+    "invalidurl": _final(BadRequestError, 400),
+    "unsupportedoperation": _final(BadRequestError, 400),
+    "faqruleblocked": _final(ContentFilterError, 400),
+    "customroleblocked": _final(ContentFilterError, 400),
     # Despite its name a refusal of empty content or a bad role, unless the status says outage.
-    "serviceunavailableerror": Verdict(BadRequestError, False, 400),
-    "503 serviceunavailableerror": Verdict(ServiceUnavailableError, True, 503),
-    "arrearage": Verdict(QuotaExhaustedError, False, 400),
-    "invalidapikey": Verdict(AuthenticationError, False, 401),
-    "invalid_api_key": Verdict(AuthenticationError, False, 401),
-    "not authorized": Verdict(AuthenticationError, False, 401),
-    "accessdenied": Verdict(PermissionDeniedError, False, 403),
-    "model.accessdenied": Verdict(PermissionDeniedError, False, 403),
-    "workspace.accessdenied": Verdict(PermissionDeniedError, False, 403),
-    "app.accessdenied": Verdict(PermissionDeniedError, False, 403),
-    "endpoint.accessdenied": Verdict(PermissionDeniedError, False, 403),
-    "allocationquota.freetieronly": Verdict(QuotaExhaustedError, False, 403),
-    "modelnotfound": Verdict(NotFoundError, False, 404),
-    "model_not_found": Verdict(NotFoundError, False, 404),
-    "model.notexist": Verdict(NotFoundError, False, 404),
-    "workspacenotfound": Verdict(NotFoundError, False, 404),
-    "notfound": Verdict(NotFoundError, False, 404),
-    "requesttimeout": Verdict(InternalServerError, True, 500),
-    "throttling": Verdict(RateLimitError, True, 429),
-    "limitrequests": Verdict(RateLimitError, True, 429),
-    "limit_requests": Verdict(RateLimitError, True, 429),
+    "serviceunavailableerror": _final(BadRequestError, 400),
+    "503 serviceunavailableerror": _passing(ServiceUnavailableError, 503),
+    "arrearage": _final(QuotaExhaustedError, 400),
+    "invalidapikey": _final(AuthenticationError, 401),
+    "invalid_api_key": _final(AuthenticationError, 401),
+    "not authorized": _final(AuthenticationError, 401),
+    "accessdenied": _final(PermissionDeniedError, 403),
+    "model.accessdenied": _final(PermissionDeniedError, 403),
+    "workspace.accessdenied": _final(PermissionDeniedError, 403),
+    "app.accessdenied": _final(PermissionDeniedError, 403),
+    "endpoint.accessdenied": _final(PermissionDeniedError, 403),
+    "allocationquota.freetieronly": _final(QuotaExhaustedError, 403),
+    "modelnotfound": _final(NotFoundError, 404),
+    "model_not_found": _final(NotFoundError, 404),
+    "model.notexist": _final(NotFoundError, 404),
+    "workspacenotfound": _final(NotFoundError, 404),
+    "notfound": _final(NotFoundError, 404),
+    "requesttimeout": _passing(InternalServerError, 500),
+    "throttling": _passing(RateLimitError, 429),
+    "limitrequests": _passing(RateLimitError, 429),
+    "limit_requests": _passing(RateLimitError, 429),
     # Named like a bill but a rate limit: clears within about a minute. The message tells a
     # spent free quota apart, see MESSAGES.
-    "insufficient_quota": Verdict(RateLimitError, True, 429),
-    "commoditynotpurchased": Verdict(QuotaExhaustedError, False, 429),
-    "prepaidbilloverdue": Verdict(QuotaExhaustedError, False, 429),
-    "postpaidbilloverdue": Verdict(QuotaExhaustedError, False, 429),
-    "internalerror": Verdict(InternalServerError, True, 500),
-    "systemerror": Verdict(InternalServerError, True, 500),
-    "modelservicefailed": Verdict(InternalServerError, True, 500),
-    "modelservingerror": Verdict(ServiceUnavailableError, True, 503),
-    "modelunavailable": Verdict(ServiceUnavailableError, True, 503),
-    "serviceunavailable": Verdict(ServiceUnavailableError, True, 503),
-    "gatewaytimeout": Verdict(InternalServerError, True, 504),
+    "insufficient_quota": _passing(RateLimitError, 429),
+    "commoditynotpurchased": _final(QuotaExhaustedError, 429),
+    "prepaidbilloverdue": _final(QuotaExhaustedError, 429),
+    "postpaidbilloverdue": _final(QuotaExhaustedError, 429),
+    "internalerror": _passing(InternalServerError, 500),
+    "systemerror": _passing(InternalServerError, 500),
+    "modelservicefailed": _passing(InternalServerError, 500),
+    "modelservingerror": _passing(ServiceUnavailableError, 503),
+    "modelunavailable": _passing(ServiceUnavailableError, 503),
+    "serviceunavailable": _passing(ServiceUnavailableError, 503),
+    "gatewaytimeout": _passing(InternalServerError, 504),
 }
 
 STATUSES: Final[dict[int, Verdict]] = {
-    400: Verdict(BadRequestError, False, 400),
-    401: Verdict(AuthenticationError, False, 401),
-    402: Verdict(QuotaExhaustedError, False, 402),
-    403: Verdict(PermissionDeniedError, False, 403),
-    404: Verdict(NotFoundError, False, 404),
-    408: Verdict(InternalServerError, False, 408),
-    413: Verdict(RequestTooLargeError, False, 413),
-    415: Verdict(BadRequestError, False, 415),
-    422: Verdict(BadRequestError, False, 422),
-    429: Verdict(RateLimitError, True, 429),
-    500: Verdict(InternalServerError, True, 500),
-    502: Verdict(InternalServerError, True, 502),
-    503: Verdict(ServiceUnavailableError, True, 503),
-    504: Verdict(InternalServerError, True, 504),
+    400: _final(BadRequestError, 400),
+    401: _final(AuthenticationError, 401),
+    402: _final(QuotaExhaustedError, 402),
+    403: _final(PermissionDeniedError, 403),
+    404: _final(NotFoundError, 404),
+    408: _final(InternalServerError, 408),
+    413: _final(RequestTooLargeError, 413),
+    415: _final(BadRequestError, 415),
+    422: _final(BadRequestError, 422),
+    429: _passing(RateLimitError, 429),
+    500: _passing(InternalServerError, 500),
+    502: _passing(InternalServerError, 502),
+    503: _passing(ServiceUnavailableError, 503),
+    504: _passing(InternalServerError, 504),
 }
 
 # Words that overrule the code, matched in the message without regard to case.
 MESSAGES: Final[tuple[tuple[str, Verdict], ...]] = (
-    ("free allocated quota exceeded", Verdict(QuotaExhaustedError, False, 429)),
+    ("free allocated quota exceeded", _final(QuotaExhaustedError, 429)),
     # Inference's way to say that the last message was not the user's.
-    ("list index out of range", Verdict(InternalServerError, False, 500)),
+    ("list index out of range", _final(InternalServerError, 500)),
 )
 
 _REAL_STATUS: Final = re.compile(r"\s*<(\d{3})>")
@@ -299,7 +308,11 @@ def classify(code: str, message: str, status: int | None) -> Verdict:
         verdict = _by_code(code, shown)
     if verdict is None or (marked and verdict.status != shown):
         verdict = _by_status(shown)
-    return verdict if shown is None or shown < 400 else verdict._replace(status=shown)
+    return (
+        verdict
+        if shown is None or shown < HTTPStatus.BAD_REQUEST
+        else verdict._replace(status=shown)
+    )
 
 
 def _by_code(code: str, status: int | None) -> Verdict | None:
@@ -315,9 +328,9 @@ def _by_code(code: str, status: int | None) -> Verdict | None:
 def _by_status(status: int | None) -> Verdict:
     if status in STATUSES:
         return STATUSES[status]
-    if status is not None and status >= 500:
-        return Verdict(InternalServerError, False, status)
-    return Verdict(APIStatusError, False, status or 0)
+    if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _final(InternalServerError, status)
+    return _final(APIStatusError, status or 0)
 
 
 def timed_out(limit: str, seconds: float | None, *, retryable: bool = False) -> APITimeoutError:
@@ -328,7 +341,9 @@ def timed_out(limit: str, seconds: float | None, *, retryable: bool = False) -> 
         "idle": "nothing new in the answer",
         "total": "no whole answer",
     }[limit]
-    error = APITimeoutError(f"{what} within {seconds or 0:g} s (timeout.{limit})", retryable=retryable)
+    error = APITimeoutError(
+        f"{what} within {seconds or 0:g} s (timeout.{limit})", retryable=retryable
+    )
     error.limit = limit
     error.waited = seconds or 0.0
     return error

@@ -6,7 +6,13 @@ from typing import Final
 from ._arguments import Payload
 from ._assemble import Assembler
 from ._config import Limits, Timeout
-from ._errors import APITimeoutError, DashScopeError, IncompleteResponseError, ResponseError, timed_out
+from ._errors import (
+    APITimeoutError,
+    DashScopeError,
+    IncompleteResponseError,
+    ResponseError,
+    timed_out,
+)
 from ._frames import read_frame
 from ._models import Chunk, Response
 from ._pool import Exchange
@@ -42,6 +48,7 @@ class Feed:
         head: Head,
         exchange: Exchange,
         payload: Payload,
+        *,
         timeout: Timeout,
         limits: Limits,
         deadline: float,
@@ -146,15 +153,15 @@ class Feed:
     def _take(self, events: list[Event], chunks: list[Chunk]) -> bool:
         """Add the chunks of these events; tell whether there was anything but heartbeats."""
         heard = self.failure is not None
-        for event in events:
-            try:
+        try:
+            for event in events:
                 frame = read_event(self._head, event)
                 if frame is not None:
                     heard = True
                     chunks += self._assembler.add(frame)
-            except DashScopeError as error:
-                self.failure = error
-                return True
+        except DashScopeError as error:
+            self.failure = error
+            return True
         return heard
 
     def _end(self, chunks: list[Chunk]) -> None:

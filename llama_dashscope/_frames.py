@@ -12,7 +12,9 @@ from ._models import Response, ToolCall, Usage
 
 __all__ = ["Frame", "Piece", "read_frame"]
 
-FRAME: Final = frozenset({"output", "usage", "request_id", "requestId", "code", "message", "status_code"})
+FRAME: Final = frozenset(
+    {"output", "usage", "request_id", "requestId", "code", "message", "status_code"}
+)
 OUTPUT: Final = frozenset({"text", "finish_reason", "choices"})
 CHOICE: Final = frozenset({"finish_reason", "message", "index"})
 MESSAGE: Final = frozenset({"role", "content", "tool_calls"})
@@ -23,7 +25,7 @@ NOTHING: Final[Mapping[str, Any]] = {}
 class Piece(NamedTuple):
     """What a frame adds to one answer."""
 
-    index: int
+    answer: int
     text: str
     finish_reason: str | None
     role: str

@@ -1,28 +1,38 @@
-"""Event loops as things that begin and end: which one runs, whether it is over, and its last act."""
+"""Event loops as things that begin and end: which one runs, is it over, what is its last act."""
 
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Protocol, cast
 
-__all__ = ["at_end", "is_over", "running_loop", "spawn"]
+__all__ = ["EventLoop", "at_end", "is_over", "running_loop", "spawn"]
 
 
-def running_loop() -> Any:
+class TrioToken(Protocol):
+    """What trio has for an event loop."""
+
+    def run_sync_soon(self, function: Callable[[], object]) -> None:
+        """Run a function in the loop's thread."""
+        ...
+
+
+EventLoop = asyncio.AbstractEventLoop | TrioToken
+
+
+def running_loop() -> EventLoop:
     """Return what stands for the running event loop: asyncio's loop, or trio's token.
 
     Raises:
         RuntimeError: no event loop runs in this thread.
     """
     if trio := sys.modules.get("trio"):
-        try:
-            return trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            pass
+        with suppress(RuntimeError):
+            return cast("TrioToken", trio.lowlevel.current_trio_token())
     return asyncio.get_running_loop()
 
 
-def is_over(loop: Any) -> bool:
+def is_over(loop: EventLoop) -> bool:
     """Tell whether an event loop has ended for good."""
     if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.is_closed()
@@ -33,7 +43,7 @@ def is_over(loop: Any) -> bool:
     return False
 
 
-def spawn(loop: Any, function: Callable[[], Awaitable[None]]) -> None:
+def spawn(loop: EventLoop, function: Callable[[], Awaitable[None]]) -> None:
     """Start an async function on a loop from anywhere, without waiting for it.
 
     On a loop that is over, nothing happens: what it held is gone with it.
@@ -42,14 +52,12 @@ def spawn(loop: Any, function: Callable[[], Awaitable[None]]) -> None:
     async def task() -> None:
         await function()
 
-    try:
+    with suppress(RuntimeError):
         if isinstance(loop, asyncio.AbstractEventLoop):
             loop.call_soon_threadsafe(lambda: _keep(loop.create_task(task())))
         else:
-            lowlevel = sys.modules["trio"].lowlevel
+            lowlevel: Any = sys.modules["trio"].lowlevel
             loop.run_sync_soon(lambda: lowlevel.spawn_system_task(task))
-    except RuntimeError:
-        pass
 
 
 _tasks: set[asyncio.Task[None]] = set()

@@ -6,8 +6,7 @@ for code that was written against dictionaries, and `extra` for fields that have
 
 import json
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -33,23 +32,18 @@ class Record:
 
     __slots__ = ()
 
-    if TYPE_CHECKING:
+    extra: Mapping[str, Any]
 
-        @property
-        def extra(self) -> Mapping[str, Any]:
-            """Fields of the service that this version has no name for, as they came."""
-            raise NotImplementedError
+    if not TYPE_CHECKING:  # unknown fields are attributes too; a type checker still finds the typo
 
-    else:  # unknown fields answer as attributes at run time; a type checker still finds the typo
-
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             if not name.startswith("_") and name != "extra" and name in self.extra:
                 return self.extra[name]
             msg = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(msg, name=name, obj=self)
 
     def _items(self) -> Iterator[tuple[str, Any]]:
-        for name, omit_none in _shown(type(self)):
+        for name, omit_none in _FIELDS.get(type(self)) or _shown(type(self)):
             value = getattr(self, name)
             if value is not None or not omit_none:
                 yield name, value
@@ -71,11 +65,11 @@ class Record:
         """Return name and value pairs, models as models."""
         return dict(self._items()).items()
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: object = None) -> Any:  # noqa: ANN401  # any field
         """Return the value of a field, or `default` where there is none."""
         return dict(self._items()).get(key, default)
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401  # any field
         return dict(self._items())[key]
 
     def __contains__(self, key: object) -> bool:
@@ -94,22 +88,24 @@ class Record:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
 
-@cache
-def _shown(model: type[Record]) -> tuple[tuple[str, bool], ...]:
+_FIELDS: Final[dict[type, tuple[tuple[str, bool], ...]]] = {}
+
+
+def _shown(model: type[Any]) -> tuple[tuple[str, bool], ...]:
     """Name the fields of `model` that its JSON has, and which of them hide while None."""
-    assert attrs.has(model)
-    return tuple(
+    _FIELDS[model] = shown = tuple(
         (field.alias or field.name, field.metadata.get("omit_none", False))
         for field in attrs.fields(model)
         if field.name != "extra"
     )
+    return shown
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast("tuple[object, ...]", value)]
     return value
 
 

@@ -37,10 +37,12 @@ class Reply(Protocol):
     @property
     def status(self) -> int:
         """HTTP status."""
+        ...
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Response headers, found in lower case."""
+        ...
 
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end.
@@ -52,9 +54,11 @@ class Reply(Protocol):
             APITimeoutError: the silence was longer.
             APIConnectionError: the connection broke.
         """
+        ...
 
     async def aclose(self) -> None:
         """Let go of the connection: to be used again after the body's end, else closed."""
+        ...
 
 
 class Carrier(Protocol):
@@ -62,9 +66,11 @@ class Carrier(Protocol):
 
     async def send(self, request: Outgoing) -> Reply:
         """Send a request and wait for the head of its answer."""
+        ...
 
     async def aclose(self) -> None:
         """Close every connection, those in use too."""
+        ...
 
 
 class Slots:
@@ -118,15 +124,20 @@ class Pool:
         """
         await self._slots.acquire()
         try:
-            if self._closed:
-                raise closed_error()
-            reply = await self._carrier.send(request)
-        except BaseException as error:
+            return Exchange(self, await self._send(request))
+        except BaseException:
             self._slots.release()
-            if self._closed and isinstance(error, Exception):
+            raise
+
+    async def _send(self, request: Outgoing) -> Reply:
+        if self._closed:
+            raise closed_error()
+        try:
+            return await self._carrier.send(request)
+        except Exception as error:
+            if self._closed:
                 raise closed_error() from error
             raise
-        return Exchange(self, reply)
 
     def release(self) -> None:
         """Give a slot back."""

@@ -70,20 +70,20 @@ class _Background:
 
     def portal(self) -> BlockingPortal:
         """Return the portal into the thread's event loop; starts the thread the first time."""
-        if self._portal is None:
+        portal = self._portal
+        if portal is None:
             with self._lock:
-                if self._portal is None:
-                    self._start()
-        assert self._portal is not None
-        return self._portal
+                portal = self._portal or self._start()
+        return portal
 
-    def _start(self) -> None:
+    def _start(self) -> BlockingPortal:
         running = anyio.from_thread.start_blocking_portal("asyncio", name="llama-dashscope")
         portal = running.__enter__()
         self._running, self._portal = running, portal
         atexit.register(self._stop)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
+        return portal
 
     def _stop(self) -> None:
         """End the thread with the interpreter, so that connections close in good order."""

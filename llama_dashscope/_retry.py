@@ -1,7 +1,7 @@
 """After this failure: again? And after how long?"""
 
 import threading
-from typing import Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -13,10 +13,10 @@ REFUND: Final = 0.2
 """What a call that succeeds puts back into the budget, in retries."""
 
 
-def _at_least_zero(instance: object, attribute: "attrs.Attribute[float]", value: object) -> None:
+def _at_least_zero(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     whole = attribute.type is int
-    number = isinstance(value, int) or (isinstance(value, float) and not whole)
-    if isinstance(value, bool) or not number or not 0 <= value < float("inf"):  # type: ignore[operator]  # number says it is one
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not 0 <= cast("float", value) < float("inf"):
         kind = "a whole number" if whole else "seconds"
         msg = f"retry.{attribute.name} must be {kind}, 0 or more, got {value!r}"
         raise ConfigurationError(msg)

@@ -4,16 +4,26 @@ import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, final
+from typing import Protocol, TypeVar, final
 
 from ._engine import Call, Engine
 from ._errors import DashScopeError, IncompleteResponseError
 from ._feed import Feed
-from ._loops import running_loop, spawn
+from ._loops import EventLoop, running_loop, spawn
 from ._models import Chunk, Response
 from ._pool import Exchange
 
-__all__ = ["AsyncStream", "Stream"]
+__all__ = ["AsyncStream", "Bridge", "Stream"]
+
+T = TypeVar("T")
+
+
+class Bridge(Protocol):
+    """A way from sync code to coroutines."""
+
+    def __call__(self, function: Callable[[], Awaitable[T]], /) -> T:
+        """Run an async function and return what it returns."""
+        ...
 
 
 @final
@@ -31,8 +41,9 @@ class AsyncStream:
         self._call = call
         self._feed: Feed | None = None
         self._exchange: Exchange | None = None
-        self._loop: Any = None
-        self._ready: deque[Chunk] = deque()
+        self._loop: EventLoop | None = None
+        self.ready: deque[Chunk] = deque()
+        """Chunks that have arrived and were not read yet."""
         self._ended = False
         self._closed = False
 
@@ -65,11 +76,11 @@ class AsyncStream:
             DashScopeError: the stream broke; `partial_text` has what had arrived.
             StopAsyncIteration: the answer is whole.
         """
-        if not self._ready:
-            await self._fill()
-            if not self._ready:
+        if not self.ready:
+            await self.fill()
+            if not self.ready:
                 raise StopAsyncIteration
-        return self._ready.popleft()
+        return self.ready.popleft()
 
     async def aread(self) -> Response:
         """Read what is left and return the whole answer.
@@ -115,12 +126,12 @@ class AsyncStream:
             return
         self._loop = running_loop()
         self._feed, self._exchange, chunks = await self._engine.open(self._call)
-        self._ready.extend(chunks)
+        self.ready.extend(chunks)
 
-    async def _fill(self) -> None:
+    async def fill(self) -> None:
         """Wait for more chunks; leaves none at the end of the answer."""
         await self._open()
-        if self._ended or self._ready:
+        if self._ended or self.ready:
             return
         if self._feed is None or self._exchange is None:
             raise self._closed_early()
@@ -128,12 +139,12 @@ class AsyncStream:
             msg = "a stream is read in the event loop that it was opened in"
             raise DashScopeError(msg)
         try:
-            self._ready.extend(await self._feed.more())
+            self.ready.extend(await self._feed.more())
         except BaseException:
             exchange, self._exchange = self._exchange, None
             await exchange.aclose()
             raise
-        if not self._ready:
+        if not self.ready:
             self._ended = True
             await self.aclose()
 
@@ -145,8 +156,8 @@ class AsyncStream:
         return error
 
     def __del__(self) -> None:
-        exchange = getattr(self, "_exchange", None)
-        if exchange is not None:
+        exchange = self._exchange
+        if exchange is not None and self._loop is not None:
             warnings.warn(
                 "a stream was left open: use 'async with client.astream(...)' or close it",
                 ResourceWarning,
@@ -164,11 +175,11 @@ class Stream:
     loop's thread once for all the chunks that have arrived.
     """
 
-    def __init__(self, stream: AsyncStream, run: Callable[[Callable[[], Awaitable[Any]]], Any]) -> None:
+    def __init__(self, stream: AsyncStream, run: Bridge) -> None:
         """Take the stream and the bridge to its event loop."""
         self._stream = stream
         self._run = run
-        self._ready = stream._ready  # noqa: SLF001  # the twin's own queue: read here, filled there
+        self._ready = stream.ready
 
     def __enter__(self) -> "Stream":
         """Send the call and wait for the first chunk.
@@ -200,7 +211,7 @@ class Stream:
             StopIteration: the answer is whole.
         """
         if not self._ready:
-            self._run(self._stream._fill)  # noqa: SLF001  # the twin's own step
+            self._run(self._stream.fill)
             if not self._ready:
                 raise StopIteration
         return self._ready.popleft()

@@ -5,20 +5,22 @@ request, so each connection here is a transport of its own that holds just one; 
 stack, and one whose exchange did not end cleanly is closed.
 """
 
+import asyncio
+import importlib
 import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import cast
 
 import anyio
 import certifi
 import httpx
 
-from ._config import Network
+from ._config import Network, Timeout
 from ._errors import (
     APIConnectionError,
     ConfigurationError,
@@ -27,6 +29,7 @@ from ._errors import (
     describe,
     timed_out,
 )
+from ._loops import running_loop
 from ._pool import Carrier, Outgoing, Reply
 
 AsyncBaseTransport = httpx.AsyncBaseTransport
@@ -41,7 +44,8 @@ def tls_context(network: Network) -> ssl.SSLContext:
     if not network.uses_tls:
         return _no_tls()
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if network.trust_env else ()
-    return _ssl_context(network.verify, *(os.environ.get(name) or None for name in names))
+    given = (os.environ.get(name) or None for name in names)
+    return _ssl_context(*given, verify=network.verify)
 
 
 @cache
@@ -51,7 +55,9 @@ def _no_tls() -> ssl.SSLContext:
 
 
 @cache
-def _ssl_context(verify: bool, cafile: str | None = None, capath: str | None = None) -> ssl.SSLContext:  # noqa: FBT001  # a cache key
+def _ssl_context(
+    cafile: str | None = None, capath: str | None = None, *, verify: bool
+) -> ssl.SSLContext:
     if cafile is None and capath is None:
         cafile = certifi.where()
     context = ssl.create_default_context(cafile=cafile, capath=capath)
@@ -69,9 +75,30 @@ def open_carrier(network: Network) -> Carrier:
     """
     if not isinstance(network.transport, str):
         return CustomCarrier(network)
-    from ._aiohttp import open_aiohttp
+    if network.transport == "httpx":
+        return HttpxCarrier(network)
+    obstacle = _against_aiohttp(network)
+    if not obstacle:
+        from ._aiohttp import AiohttpCarrier  # noqa: PLC0415  # an extra
 
-    return open_aiohttp(network) or HttpxCarrier(network)
+        return AiohttpCarrier(network)
+    if network.transport == "aiohttp":
+        msg = f"transport='aiohttp' can't be used: {obstacle}"
+        raise ConfigurationError(msg)
+    return HttpxCarrier(network)
+
+
+def _against_aiohttp(network: Network) -> str:
+    """Say why aiohttp can't be used; empty where it can."""
+    if not isinstance(running_loop(), asyncio.AbstractEventLoop):
+        return "it runs on asyncio only; use transport='httpx' on trio"
+    if (network.proxy or "").startswith("socks"):
+        return "it knows no SOCKS proxies; use transport='httpx' and pip install 'httpx[socks]'"
+    try:
+        importlib.import_module("aiohttp")
+    except ImportError:
+        return "it is not installed; pip install 'llama-dashscope[aiohttp]'"
+    return ""
 
 
 def keepalive_options() -> list[tuple[int, int, int]]:
@@ -123,10 +150,13 @@ class HttpxCarrier:
             self._url = httpx.URL(request.url)
         timeouts = _timeouts(request)
         try:
-            with _our_errors(self._network.host, request, reused=reused):
-                response = await line.transport.handle_async_request(
-                    _httpx_request(self._url, request, timeouts)
-                )
+            response = await line.transport.handle_async_request(
+                _httpx_request(self._url, request, timeouts)
+            )
+        except httpx.HTTPError as error:
+            await self.scrap(line)
+            host = self._network.host
+            raise _before_answer(error, host, request.timeout, reused=reused) from error
         except BaseException:
             await self.scrap(line)
             raise
@@ -197,10 +227,13 @@ class CustomCarrier:
     async def send(self, request: Outgoing) -> Reply:
         """Send a request and wait for the head of its answer."""
         timeouts = _timeouts(request)
-        with _our_errors(self._network.host, request, reused=False):
+        try:
             response = await self._network.transport.handle_async_request(
                 _httpx_request(httpx.URL(request.url), request, timeouts)
             )
+        except httpx.HTTPError as error:
+            host = self._network.host
+            raise _before_answer(error, host, request.timeout, reused=False) from error
         return _HttpxReply(self._network.host, request, response, timeouts, None)
 
     async def aclose(self) -> None:
@@ -219,13 +252,12 @@ class _HttpxReply:
         line: tuple[HttpxCarrier, _Line] | None,
     ) -> None:
         self._host = host
-        self._request = request
         self._response = response
         self._line = line
         # From here on silence is measured between pieces; httpcore looks the limit up once, when
         # the body's first byte is asked for.
         timeouts["read"] = self._limit = request.timeout.idle
-        self._body: AsyncGenerator[bytes, None] | None = None
+        self._body: AsyncIterator[bytes] | None = None
         self._ended = False
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -241,22 +273,21 @@ class _HttpxReply:
     async def _read(self) -> bytes:
         if self._body is None:
             self._body = self._open_body()
-        with _our_errors(self._host, self._request, reading=True):
-            try:
-                return await anext(self._body)
-            except StopAsyncIteration:
-                pass
+        try:
+            return await anext(self._body)
+        except StopAsyncIteration:
+            pass
+        except httpx.HTTPError as error:
+            raise _within_answer(error, self._host, self._limit) from error
         if not self._ended:
             self._ended = True
             await self._finish()
         return b""
 
-    def _open_body(self) -> Any:
+    def _open_body(self) -> AsyncIterator[bytes]:
         if self.headers.get("content-encoding", "identity") != "identity":
             return self._response.aiter_bytes()
-        stream = self._response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)
-        return aiter(stream)
+        return aiter(cast("httpx.AsyncByteStream", self._response.stream))
 
     async def _finish(self) -> None:
         """Hand the connection back at the end of the body, so that the next call can have it."""
@@ -308,36 +339,29 @@ def _httpx_request(
     )
 
 
-@contextmanager
-def _our_errors(
-    host: str, request: Outgoing, *, reused: bool = False, reading: bool = False
-) -> Iterator[None]:
-    """Turn httpx's errors into ours; what is nobody's error of transport passes unchanged."""
-    try:
-        yield
-    except httpx.HTTPError as error:
-        raise _translate(error, host, request, reused=reused, reading=reading) from error
-
-
-def _translate(
-    error: httpx.HTTPError, host: str, request: Outgoing, *, reused: bool, reading: bool
+def _before_answer(
+    error: httpx.HTTPError, host: str, limits: Timeout, *, reused: bool
 ) -> DashScopeError:
-    limits = request.timeout
+    """Make our error for a failure before the head of an answer."""
     if isinstance(error, httpx.ConnectTimeout):
         return timed_out("connect", limits.connect, retryable=True)
     if isinstance(error, httpx.TimeoutException):
-        return timed_out("idle", limits.idle) if reading else timed_out("read", limits.read)
+        return timed_out("read", limits.read)
     cause = describe(error)
     if isinstance(error, httpx.ConnectError):
         return APIConnectionError(f"can't connect to {host}: {cause}", retryable=True)
     if isinstance(error, httpx.ProxyError):
         return APIConnectionError(f"the proxy refuses to connect to {host}: {cause}")
-    if isinstance(error, httpx.DecodingError):
-        return ResponseError(f"the answer is not the protocol: {cause}")
-    if reading:
-        return APIConnectionError(f"the connection to {host} broke within the answer: {cause}")
     return APIConnectionError(
         f"the connection to {host} broke before the answer: {cause}", retryable=reused
     )
 
 
+def _within_answer(error: httpx.HTTPError, host: str, limit: float | None) -> DashScopeError:
+    """Make our error for a failure in the body of an answer."""
+    if isinstance(error, httpx.TimeoutException):
+        return timed_out("idle", limit)
+    cause = describe(error)
+    if isinstance(error, httpx.DecodingError):
+        return ResponseError(f"the answer is not the protocol: {cause}")
+    return APIConnectionError(f"the connection to {host} broke within the answer: {cause}")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -172,7 +172,11 @@ def _payload(data: bytes) -> dict[str, Any] | None:
         payload = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
-    return payload if isinstance(payload, dict) else None
+    return _object(payload)
+
+
+def _object(value: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def _is_error(payload: dict[str, Any]) -> bool:
@@ -182,7 +186,7 @@ def _is_error(payload: dict[str, Any]) -> bool:
 def _failure(head: Head, payload: dict[str, Any], body: bytes) -> APIStatusError:
     """Make the error that a payload describes."""
     nested = payload.get("error")
-    detail = nested if isinstance(nested, dict) else payload
+    detail = _object(nested) or payload
     code = _words(detail.get("code") or detail.get("type"))
     message = _words(detail.get("message") or (nested if detail is payload else None))
     verdict = classify(code, message, head.status)
