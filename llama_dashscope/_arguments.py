@@ -152,7 +152,7 @@ def _input(prompt: object, messages: object) -> dict[str, Any]:
 def _listed(messages: object) -> Iterable[object]:
     single = isinstance(messages, str | bytes | Mapping | Message)
     if single or not _iterable(messages):
-        raise _wrong("messages", "a list of messages", messages)
+        raise _wrong("messages", "a list of messages", cast("Any", messages))
     return messages
 
 
