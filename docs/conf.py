@@ -4,9 +4,10 @@ import re
 from importlib import metadata
 
 from docutils.nodes import Element, TextElement
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 project = "llama-dashscope"
 author = "the llama-dashscope authors"
@@ -33,7 +34,7 @@ nitpick_ignore_regex = [
 
 
 def read_docstring(
-    _app: Sphinx, what: str, name: str, _thing: object, _options: object, lines: list[str]
+    _app: Sphinx, what: str, _name: str, _thing: object, _options: object, lines: list[str]
 ) -> None:
     """Read a docstring as it is written: Google's sections, Markdown's backticks.
 
@@ -42,11 +43,11 @@ def read_docstring(
     text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines))
     lines[:] = text.split("\n")
     if what not in {"attribute", "data", "property"}:
-        lines[:] = GoogleDocstring(lines, what=what, name=name).lines()
+        lines[:] = GoogleDocstring(lines).lines()
 
 
 def find_public(
-    app: Sphinx, env: BuildEnvironment, node: Element, content: TextElement
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
 ) -> Element | None:
     """Lead a name that a signature takes from a private module to where it is public."""
     target = re.sub(r"\._\w+(?=\.)", "", node["reftarget"])

@@ -1,6 +1,6 @@
 """A FastAPI application with one client: an answer at once, or as it is written."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -13,7 +13,7 @@ client = Client()  # opens no connection until it is used
 
 
 @asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
     """Close the client's connections when the application stops."""
     async with client:
         yield
