@@ -1,13 +1,13 @@
 """A DashScope that runs on this machine, for tests, demos and failure drills.
 
-from llama_dashscope.testing import LocalDashScope
+from . import LocalDashScope
 
 with LocalDashScope() as server:
     ...  # any client, with server.base_url and server.api_key
 """
 
-from llama_dashscope.testing._exchange import Exchange
-from llama_dashscope.testing._faults import (
+from ._exchange import Exchange
+from ._faults import (
     DEFAULT_MIX,
     BlackHole,
     CloseIdle,
@@ -29,9 +29,9 @@ from llama_dashscope.testing._faults import (
     Stall,
     Unavailable,
 )
-from llama_dashscope.testing._reply import Raw, Reply, ToolCall
-from llama_dashscope.testing._request import ReceivedRequest
-from llama_dashscope.testing._server import LocalDashScope
+from ._reply import Raw, Reply, ToolCall
+from ._request import ReceivedRequest
+from ._server import LocalDashScope
 
 __all__ = [
     "DEFAULT_MIX",

@@ -9,8 +9,10 @@ from typing import Any
 
 from attrs import frozen
 
-from llama_dashscope.testing import _limits, _tokens
-from llama_dashscope.testing._request import ReceivedRequest, as_list
+from llama_dashscope._catalog import MODELS, Model
+
+from . import _tokens
+from ._request import ReceivedRequest, as_list
 
 
 @frozen
@@ -56,6 +58,7 @@ NO_TOOLS_IN_TEXT = _invalid("The tool call is not supported.")
 INCREMENTAL_CALL = _invalid("incremental_output is only supported in stream mode.")  # ours
 
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
+_UNLISTED = Model("", 32_000, 30_000)  # a name that only this server was told to answer for
 _INT_64 = 2**63 - 1
 _MAX_TEMPERATURE, _MAX_PENALTY, _MAX_N = 2, 2, 4
 
@@ -84,20 +87,20 @@ class Rules:
         return None if request.model and request.model.strip() else NO_MODEL
 
     def _check_model(self, request: ReceivedRequest) -> Problem | None:
-        known = self.models is None or request.model in {*_limits.LIMITS, *self.models}
+        known = self.models is None or request.model in {*MODELS, *self.models}
         return None if known else UNKNOWN_MODEL
 
 
 def _check_call(request: ReceivedRequest) -> Problem | None:
-    limits = _limits.LIMITS.get(request.model or "", _limits.UNKNOWN)
+    model = MODELS.get(request.model or "", _UNLISTED)
     return (
-        _check_input(request, limits)
-        or _check_parameters(request, limits)
-        or _check_length(request, limits)
+        _check_input(request, model)
+        or _check_parameters(request, model)
+        or _check_length(request, model)
     )
 
 
-def _check_input(request: ReceivedRequest, limits: _limits.Limits) -> Problem | None:
+def _check_input(request: ReceivedRequest, model: Model) -> Problem | None:
     if "input" not in request.json and "messages" not in request.json:
         return NO_INPUT
     if request.input.get("messages") is not None:
@@ -105,8 +108,8 @@ def _check_input(request: ReceivedRequest, limits: _limits.Limits) -> Problem | 
     if request.input.get("prompt") is None:
         return NEITHER
     if not request.prompt:
-        return _input_length(limits)
-    return MESSAGES_ONLY if limits.messages_only else None
+        return _input_length(model)
+    return MESSAGES_ONLY if model.takes_prompt is False else None
 
 
 def _check_messages(messages: list[dict[str, Any]]) -> Problem | None:
@@ -129,16 +132,16 @@ def _check_message(index: int, message: dict[str, Any]) -> Problem | None:
     return ROLE_OR_CONTENT if late_system or not (content or calls_tools) else None
 
 
-def _check_length(request: ReceivedRequest, limits: _limits.Limits) -> Problem | None:
+def _check_length(request: ReceivedRequest, model: Model) -> Problem | None:
     length = _tokens.count_input(request.prompt, request.messages)
-    return _input_length(limits) if length > limits.max_input else None
+    return _input_length(model) if length > model.max_input else None
 
 
-def _input_length(limits: _limits.Limits) -> Problem:
-    return _invalid(f"Range of input length should be [1, {limits.max_input}]")
+def _input_length(model: Model) -> Problem:
+    return _invalid(f"Range of input length should be [1, {model.max_input}]")
 
 
-def _check_parameters(request: ReceivedRequest, limits: _limits.Limits) -> Problem | None:
+def _check_parameters(request: ReceivedRequest, model: Model) -> Problem | None:
     parameters = request.json.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
         return MISSING
@@ -147,8 +150,10 @@ def _check_parameters(request: ReceivedRequest, limits: _limits.Limits) -> Probl
         if value is not None and not holds(value):
             return _invalid(message)
     max_tokens = request.parameters.get("max_tokens")
-    if max_tokens is not None and not (_is_int(max_tokens) and 1 <= max_tokens <= limits.context):
-        return _invalid(f"Range of max_tokens should be [1, {limits.context}]")
+    if max_tokens is not None and not (
+        _is_int(max_tokens) and 1 <= max_tokens <= model.context_length
+    ):
+        return _invalid(f"Range of max_tokens should be [1, {model.context_length}]")
     return _check_combinations(request)
 
 

@@ -5,10 +5,10 @@ import socket
 import struct
 from typing import Protocol, cast
 
-from llama_dashscope.testing import _http
-from llama_dashscope.testing._answer import Answer, Cut, silence
-from llama_dashscope.testing._exchange import Exchange
-from llama_dashscope.testing._sender import Sender
+from . import _http
+from ._answer import Answer, Cut, silence
+from ._exchange import Exchange
+from ._sender import Sender
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._host = host
         self._reader = _http.RequestReader(host.max_body)
         self._task: asyncio.Task[None] | None = None
+        self._exchange: Exchange | None = None
         self._next_request: Cut | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -79,6 +80,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection and whatever was still to be sent."""
+        if self._exchange:
+            self._exchange.end("cut")
         self._transport.abort()
 
     def _read_on(self) -> None:
@@ -90,8 +93,8 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         if incoming:
-            exchange = self._host.received(self._number, incoming)
-            self._task = asyncio.get_running_loop().create_task(self._serve(exchange))
+            self._exchange = self._host.received(self._number, incoming)
+            self._task = asyncio.get_running_loop().create_task(self._serve(self._exchange))
         elif self._reader.awaits_continue:
             self._reader.awaits_continue = False
             self._transport.write(_http.CONTINUE)

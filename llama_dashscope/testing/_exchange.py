@@ -5,8 +5,8 @@ from typing import Literal, TypeAlias
 
 from attrs import define, field
 
-from llama_dashscope.testing._faults import Fault
-from llama_dashscope.testing._request import ReceivedRequest
+from ._faults import Fault
+from ._request import ReceivedRequest
 
 Outcome: TypeAlias = Literal["running", "answered", "cut", "client left"]
 """`"cut"` is an answer that a fault, or the end of the server, broke off."""

@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields, frozen
 
-from llama_dashscope.testing import _frames, _http
-from llama_dashscope.testing._answer import (
+from . import _frames, _http
+from ._answer import (
     FOREVER,
     Answer,
     Cut,
@@ -21,8 +21,8 @@ from llama_dashscope.testing._answer import (
     cut_at,
     silence,
 )
-from llama_dashscope.testing._checks import Problem
-from llama_dashscope.testing._request import ReceivedRequest
+from ._checks import Problem
+from ._request import ReceivedRequest
 
 _GATEWAY_PAGE = (
     "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
@@ -31,10 +31,9 @@ _GATEWAY_PAGE = (
 )
 
 
+@frozen
 class Fault:
     """The base of all faults."""
-
-    __slots__ = ()
 
     def replace(self, request: ReceivedRequest, request_id: str) -> Answer | None:
         """Give an answer of its own, or None to let the reply through."""
@@ -45,6 +44,12 @@ class Fault:
         """Change the answer that the reply makes."""
         del request_id
         return answer
+
+    def __str__(self) -> str:
+        """Name the fault, and what it was told beyond its defaults."""
+        told = [each for each in fields(type(self)) if getattr(self, each.name) != each.default]
+        values = (f"{each.name}={getattr(self, each.name)!r}" for each in told)
+        return f"{type(self).__name__}({', '.join(values)})"
 
 
 @frozen

@@ -10,10 +10,10 @@ import time
 from collections.abc import AsyncIterable, Iterable, Iterator
 from typing import Any
 
-from llama_dashscope.testing import _http
-from llama_dashscope.testing._answer import Answer, Piece
-from llama_dashscope.testing._checks import Problem
-from llama_dashscope.testing._request import ReceivedRequest
+from . import _http
+from ._answer import Answer, Piece
+from ._checks import Problem
+from ._request import ReceivedRequest
 
 Headers = tuple[tuple[str, str], ...]
 Payload = dict[str, Any]
@@ -111,14 +111,11 @@ def refusal(
     problem: Problem,
     request_id: str,
     *,
-    as_frame: bool | None = None,
     headers: Headers = (),
 ) -> Answer:
     """Refuse a request: by status and JSON, or a stream by HTTP 200 and a frame that says it."""
     payload = error_payload(problem, request_id)
-    if as_frame is None:
-        as_frame = request.streaming and not problem.at_the_gate
-    if as_frame:
+    if request.streaming and not problem.at_the_gate:
         return stream_answer(
             request,
             (Piece(frame(1, payload, problem.status, "error")),),

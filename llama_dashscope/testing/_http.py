@@ -31,11 +31,6 @@ class Incoming:
     """Names in lower case; values of a repeated name are joined by commas."""
     body: bytes
 
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether the client means to use the connection again."""
-        return self.version == "HTTP/1.1" and self.headers.get("connection", "").lower() != "close"
-
 
 class RequestReader:
     """Collects bytes and gives back whole requests, in order.

@@ -3,12 +3,12 @@
 import threading
 from collections import deque
 
-from llama_dashscope.testing._answer import Answer
-from llama_dashscope.testing._connection import Connection
-from llama_dashscope.testing._exchange import Exchange
-from llama_dashscope.testing._http import Incoming
-from llama_dashscope.testing._request import ReceivedRequest
-from llama_dashscope.testing._service import Service
+from ._answer import Answer
+from ._connection import Connection
+from ._exchange import Exchange
+from ._http import Incoming
+from ._request import ReceivedRequest
+from ._service import Service
 
 
 class Hub:

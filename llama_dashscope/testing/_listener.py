@@ -22,6 +22,8 @@ class Listener:
         on_close: called on the loop when the listener ends, to drop what is still open.
     """
 
+    _accepting: asyncio.Server
+
     def __init__(
         self,
         host: str,
@@ -34,7 +36,6 @@ class Listener:
         self.host, self.port = host, int(self._socket.getsockname()[1])
         self._loop = asyncio.SelectorEventLoop()
         self._stop = asyncio.Event()
-        self._accepting: asyncio.Server | None = None
         started = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(started,), name="LocalDashScope", daemon=True
@@ -63,8 +64,7 @@ class Listener:
         self._socket = _bind(self.host, self.port)
 
     def _leave(self) -> None:
-        if self._accepting:
-            self._accepting.close()
+        self._accepting.close()
         self._socket.close()
         self._on_close()
 
@@ -89,7 +89,7 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio switches Nagle's delay off only where the protocol is spelt out
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if os.name == "posix":
+    if os.name == "posix":  # pragma: no branch - on Windows the option would let others in
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

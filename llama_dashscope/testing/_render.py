@@ -5,11 +5,11 @@ from itertools import chain, count, repeat
 
 from attrs import evolve, frozen
 
-from llama_dashscope.testing import _frames, _http, _tokens
-from llama_dashscope.testing._answer import FOREVER, Answer, Piece
-from llama_dashscope.testing._frames import Payload
-from llama_dashscope.testing._reply import Raw, Reply, Said, ToolCall, settle
-from llama_dashscope.testing._request import ReceivedRequest
+from . import _frames, _http, _tokens
+from ._answer import FOREVER, Answer, Piece
+from ._frames import Payload
+from ._reply import Raw, Reply, Said, ToolCall, settle
+from ._request import ReceivedRequest
 
 UNFINISHED = "null"
 """The word, not JSON null, that a stream gives as `finish_reason` until the end."""
@@ -52,17 +52,21 @@ def answer(reply: Reply, request: ReceivedRequest, request_id: str, pace: Pace) 
     return _frames.json_answer(request, writer.whole(said), at=pace.total(said.tokens))
 
 
-def raw_answer(raw: Raw) -> Answer:
+def raw_answer(raw: Raw, request: ReceivedRequest) -> Answer:
     """Send what `raw` says and nothing else."""
     times = count(0.0, raw.pause)
     pieces = tuple(Piece(data, at) for data, at in zip(raw.chunks, times, strict=False))
-    if raw.head is not None:
-        return Answer(raw.status, raw.head, pieces, framing="raw", end=raw.end)
     names = {name.lower() for name in raw.headers}
-    chunked = not names & {"content-length", "transfer-encoding"}
+    chunked = raw.head is None and not names & {"content-length", "transfer-encoding"}
     framing = [("transfer-encoding", "chunked")] if chunked else []
-    head = _http.head(raw.status, [*raw.headers.items(), *framing])
-    return Answer(raw.status, head, pieces, framing="chunked" if chunked else "raw", end=raw.end)
+    return Answer(
+        raw.status,
+        raw.head or _http.head(raw.status, [*raw.headers.items(), *framing]),
+        pieces,
+        framing="chunked" if chunked else "raw",
+        end=raw.end,
+        keep=request.keeps_alive,
+    )
 
 
 @frozen

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
-from llama_dashscope.testing import _tokens
-from llama_dashscope.testing._request import ReceivedRequest, as_dict, as_list
+from . import _tokens
+from ._request import ReceivedRequest, as_dict, as_list
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 

@@ -7,10 +7,10 @@ from typing import TypeAlias, cast
 
 from attrs import define, field
 
-from llama_dashscope.testing._answer import Answer
-from llama_dashscope.testing._faults import Fault, Mix
-from llama_dashscope.testing._reply import Raw, Reply, ToolCall, default_reply
-from llama_dashscope.testing._request import ReceivedRequest
+from ._answer import Answer
+from ._faults import Fault, Mix
+from ._reply import Raw, Reply, ToolCall, default_reply
+from ._request import ReceivedRequest
 
 Scripted: TypeAlias = str | Reply | ToolCall | Raw | Fault | Answer
 """What can be answered to one request; a plain string is the text of a reply."""

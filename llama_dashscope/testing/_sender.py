@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
-from llama_dashscope.testing import _http
-from llama_dashscope.testing._answer import FOREVER, Answer, Cut, Pause, Piece, Step
-from llama_dashscope.testing._exchange import Exchange
+from . import _http
+from ._answer import FOREVER, Answer, Cut, Pause, Piece, Step
+from ._exchange import Exchange
 
 _BREATH = 32  # after so many pieces that had no pace, other connections get a turn
 

@@ -10,17 +10,17 @@ from typing import final
 import anyio
 import anyio.to_thread
 
-from llama_dashscope.testing._answer import FOREVER
-from llama_dashscope.testing._checks import Rules
-from llama_dashscope.testing._connection import Connection
-from llama_dashscope.testing._exchange import Exchange
-from llama_dashscope.testing._faults import DEFAULT_MIX, Fault, Mix
-from llama_dashscope.testing._hub import Hub
-from llama_dashscope.testing._listener import Listener
-from llama_dashscope.testing._render import Pace
-from llama_dashscope.testing._request import ReceivedRequest
-from llama_dashscope.testing._script import Script, Source, When
-from llama_dashscope.testing._service import API, Service
+from ._answer import FOREVER
+from ._checks import Rules
+from ._connection import Connection
+from ._exchange import Exchange
+from ._faults import DEFAULT_MIX, Fault, Mix
+from ._hub import Hub
+from ._listener import Listener
+from ._render import Pace
+from ._request import ReceivedRequest
+from ._script import Script, Source, When
+from ._service import API, Service
 
 _SETTLING = 8  # turns of the loop in which it has seen all that had reached its sockets before
 

@@ -5,14 +5,14 @@ import uuid
 
 from attrs import define
 
-from llama_dashscope.testing import _frames, _render
-from llama_dashscope.testing._answer import Answer
-from llama_dashscope.testing._checks import Problem, Rules
-from llama_dashscope.testing._exchange import Exchange
-from llama_dashscope.testing._faults import Fault
-from llama_dashscope.testing._reply import Raw, Reply, ToolCall, default_reply
-from llama_dashscope.testing._request import GENERATION, ReceivedRequest
-from llama_dashscope.testing._script import Script, Scripted, Source
+from . import _frames, _render
+from ._answer import Answer
+from ._checks import Problem, Rules
+from ._exchange import Exchange
+from ._faults import Fault
+from ._reply import Raw, Reply, ToolCall, default_reply
+from ._request import GENERATION, ReceivedRequest
+from ._script import Script, Scripted, Source
 
 API = "/api/v1"
 
@@ -72,7 +72,7 @@ class Service:
         if isinstance(scripted, Answer):
             return scripted
         if isinstance(scripted, Raw):
-            return _render.raw_answer(scripted)
+            return _render.raw_answer(scripted, request)
         if isinstance(scripted, str):
             scripted = Reply(scripted)
         elif isinstance(scripted, ToolCall):
