@@ -109,6 +109,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def slow(session: nox.Session) -> None:
+    """Run the tests that take minutes: peers that vanish, 2,500 callers at once, exits, storms."""
+    session.install("--upgrade", ".[aiohttp]", *group("tests"))
+    session.run("pytest", "-m=slow", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure this client beside its peers; arguments go to the suite."""
     session.install("--upgrade", ".[aiohttp]", *group("bench"))

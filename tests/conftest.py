@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from llama_dashscope.testing import LocalDashScope
 
 GUARD = Path(__file__).parent / "guard"
 OURS = ("DASHSCOPE_", "LLAMA_DASHSCOPE_")
@@ -50,3 +53,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> None
     monkeypatch.setenv("HOME", str(empty_home))
     monkeypatch.setenv("USERPROFILE", str(empty_home))
     monkeypatch.setenv("PYTHONPATH", str(GUARD), prepend=os.pathsep)
+
+
+@pytest.fixture
+def server() -> Iterator[LocalDashScope]:
+    """Run a DashScope on this machine."""
+    with LocalDashScope() as running:
+        yield running
