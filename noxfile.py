@@ -81,11 +81,14 @@ def docs(session: nox.Session) -> None:
 def tests(session: nox.Session, dependencies: str) -> None:
     """Test the built wheel: one run a Python, the oldest with the lowest dependencies allowed.
 
-    The `base` run leaves the extras out, so that what they bring can't be needed by accident.
+    The `base` run leaves the extras out, so that what they bring can't be needed by accident. Tests
+    beside the official SDK run where it gets the newest of everything.
     """
     wanted = PROJECT["project"]["dependencies"]
     if dependencies == "lowest":
         wanted = floors(wanted + PROJECT["project"]["optional-dependencies"]["aiohttp"])
+    if dependencies == "newest":
+        wanted = wanted + group("sdk")
     package = "." if dependencies == "base" else ".[aiohttp]"
     session.install("--upgrade", package, *wanted, *group("tests"))
     session.run(
