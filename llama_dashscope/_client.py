@@ -50,7 +50,7 @@ class _Settings:
     workspace: str | None
     timeout: Timeout
     retry: Retry
-    headers: dict[str, str]
+    headers: dict[str, str] = attrs.field(repr=False)
     network: Network
 
 
@@ -181,6 +181,8 @@ class Client:
 
     def close(self) -> None:
         """Close all connections, in sync code; see `aclose`."""
+        if self._engine.close_unused():
+            return
         _bridge()(self.aclose)
 
     async def __aenter__(self) -> Self:

@@ -190,6 +190,11 @@ class Engine:
         self._pools = {}
         self._pid = os.getpid()
 
+    def close_unused(self) -> bool:
+        """Close an engine that has no pool; tell whether that is done."""
+        self._closed = True
+        return not self._pools
+
     async def aclose(self) -> None:
         """Close all connections in all event loops; calls under way end with an error."""
         self._closed = True

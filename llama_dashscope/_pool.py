@@ -26,8 +26,8 @@ class Outgoing:
     """A request on its way out."""
 
     url: str
-    headers: list[tuple[str, str]]
-    body: bytes
+    headers: list[tuple[str, str]] = attrs.field(repr=False)  # the key is among them
+    body: bytes = attrs.field(repr=False)
     timeout: Timeout
 
 
