@@ -78,6 +78,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._task is not None
+
     def abort(self) -> None:
         """Drop the connection and whatever was still to be sent."""
         if self._exchange:

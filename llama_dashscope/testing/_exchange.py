@@ -40,7 +40,8 @@ class Exchange:
         what = request.model or f"{request.method} {request.path}"
         how = f"{'stream' if request.streaming else 'call'} {self.outcome}"
         fault = f" by {self.fault}" if self.fault else ""
+        raised = f", raised {self.error!r}" if self.error else ""
         return (
             f"#{request.number} {what}: {how}{fault}, status {self.status or 'none'}, "
-            f"{self.pieces_sent} pieces, {spent * 1000:.0f} ms"
+            f"{self.pieces_sent} pieces, {spent * 1000:.0f} ms{raised}"
         )

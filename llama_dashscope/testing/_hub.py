@@ -1,5 +1,6 @@
 """What all connections of a server share: the service that answers, the log, the counters."""
 
+import itertools
 import threading
 from collections import deque
 
@@ -18,6 +19,7 @@ class Hub:
         self.max_body = max_body
         self.changed = threading.Condition()
         self.accepted = self.requests = self.running = 0
+        self._numbers = itertools.count(1)
         self._service = service
         self._connections: set[Connection] = set()
         self._exchanges: deque[Exchange] = deque(maxlen=keep)
@@ -33,9 +35,16 @@ class Hub:
             return list(self._exchanges)
 
     def forget(self) -> None:
-        """Empty the log."""
+        """Empty the log and count from 0 again."""
         with self.changed:
+            self.accepted = self.requests = 0
             self._exchanges.clear()
+
+    async def drop_busy(self) -> None:
+        """Drop the connections that are being answered on."""
+        for connection in tuple(self._connections):
+            if connection.busy:
+                connection.abort()
 
     def drop_all(self) -> None:
         """Drop every connection; call it on the loop."""
@@ -48,7 +57,7 @@ class Hub:
             self.accepted += 1
             self._connections.add(connection)
             self.changed.notify_all()
-            return self.accepted
+            return next(self._numbers)
 
     def closed(self, connection: Connection) -> None:
         """Note that it is gone."""

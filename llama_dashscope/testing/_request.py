@@ -15,9 +15,9 @@ class ReceivedRequest:
     """One request that reached the server. Everything is read off the wire, nothing is guessed."""
 
     number: int
-    """Counts the requests of this server from 1."""
+    """Counts the requests of this server from 1, since `reset` if that was called."""
     connection: int
-    """Which connection brought it; counts from 1."""
+    """Which connection brought it; counts from 1 when the server is made."""
     method: str
     path: str
     """With the query, as sent."""

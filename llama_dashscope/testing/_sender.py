@@ -47,7 +47,7 @@ class Sender:
         return how
 
     async def _send_piece(self, piece: Piece) -> None:
-        await self._sleep_until(self._exchange.started + self._late + piece.at)
+        await _sleep_until(self._exchange.started + self._late + piece.at)
         data = piece.data
         if self._gzip:
             data = self._gzip.send(data)
@@ -79,11 +79,11 @@ class Sender:
         if not self._writable.is_set():
             await self._writable.wait()
 
-    async def _sleep_until(self, when: float) -> None:
-        seconds = when - asyncio.get_running_loop().time()
-        if seconds > 0:
-            await self._write(b"")
-            await _sleep(seconds)
+
+async def _sleep_until(when: float) -> None:
+    seconds = when - asyncio.get_running_loop().time()
+    if seconds > 0:
+        await _sleep(seconds)
 
 
 async def _sleep(seconds: float) -> None:

@@ -183,15 +183,21 @@ class LocalDashScope:
         self.fault(Mix(rate, faults, seed))
 
     def reset(self) -> None:
-        """Forget scripts, faults and the log; connections stay."""
+        """Be as new: no scripts, no faults, an empty log; what is being answered breaks off.
+
+        Idle connections stay, so that a client that outlives a test finds its server again.
+        """
         self._script.clear()
+        if self._listener:
+            self._listener.run(self._hub.drop_busy())
+            self.wait_idle()
         self._hub.forget()
 
     # what it saw
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """The requests received, with what became of each, oldest first."""
+        """The last `keep` requests received, with what became of each, oldest first."""
         return self._hub.exchanges()
 
     @property
@@ -201,7 +207,7 @@ class LocalDashScope:
 
     @property
     def connections_accepted(self) -> int:
-        """How many connections were ever opened to it."""
+        """How many connections were opened to it, since `reset` if that was called."""
         return self._hub.accepted
 
     @property
