@@ -116,6 +116,8 @@ class _Answer:
         self._role = self._role or piece.role
         if piece.tool_calls or piece.of_choice or piece.of_message:
             self._note(piece, last=last)
+        if len(deltas) == 1 and not self._waiting:
+            return [self._chunk(deltas[0], frame, piece, request_id)]
         self._waiting.append((frame, piece, request_id))
         chunks = [self._chunk(delta, *self._waiting[at]) for at, delta in enumerate(deltas)]
         del self._waiting[: len(deltas)]
@@ -134,11 +136,12 @@ class _Answer:
         self._of_message.update(piece.of_message)
 
     def _chunk(self, delta: str, frame: Frame, piece: Piece, request_id: str) -> Chunk:
+        pieces = self._pieces
         if delta:
-            self._pieces.append(delta)
+            pieces.append(delta)
         return Chunk(
             delta,
-            Transcript(self._pieces, len(self._pieces)),
+            Transcript(pieces, len(pieces)),
             piece.finish_reason,
             frame.usage,
             request_id,
@@ -163,11 +166,7 @@ class _Answer:
 
 
 def _flat(*levels: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for level in levels:
-        if level:
-            flat.update(level)
-    return flat
+    return {key: value for level in levels if level for key, value in level.items()}
 
 
 class _Growing:

@@ -17,7 +17,7 @@ __all__ = ["converter", "finish_reason", "structure"]
 
 R = TypeVar("R", bound=Record)
 
-UNFINISHED: Final = frozenset({None, "", "null"})
+UNFINISHED: Final = ("null", "")
 """Ways in which the service says that an answer goes on; recorded streams use the string."""
 
 
@@ -59,7 +59,7 @@ def _count(value: object, _type: object = None) -> int:
 
 def finish_reason(value: object, _type: object = None) -> str | None:
     """Read a finish_reason: None while the answer goes on, however the service says that."""
-    return None if value in UNFINISHED else _text(value)
+    return None if value is None or value in UNFINISHED else _text(value)
 
 
 def _wrong(expected: str, value: object) -> ValueError:

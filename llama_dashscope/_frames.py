@@ -18,6 +18,7 @@ FRAME: Final = frozenset(
 OUTPUT: Final = frozenset({"text", "finish_reason", "choices"})
 CHOICE: Final = frozenset({"finish_reason", "message", "index"})
 MESSAGE: Final = frozenset({"role", "content", "tool_calls"})
+USAGE: Final = frozenset({"input_tokens", "output_tokens", "total_tokens"})
 
 NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -61,7 +62,6 @@ def read_frame(payload: dict[str, Any]) -> Frame:
 def _read(payload: dict[str, Any]) -> Frame:
     output = payload.get("output") or NOTHING
     choices = output.get("choices")
-    usage = payload.get("usage")
     if choices is None:
         text, reason = output.get("text"), output.get("finish_reason")
         pieces = [Piece(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
@@ -69,11 +69,11 @@ def _read(payload: dict[str, Any]) -> Frame:
         pieces = [_piece(place, choice) for place, choice in enumerate(choices)]
     return Frame(
         pieces,
-        None if usage is None else converter.structure(usage, Usage),
+        _usage(payload.get("usage")),
         _text(payload.get("request_id") or payload.get("requestId")),
         choices is not None,
-        _unknown(payload, FRAME),
-        _unknown(output, OUTPUT),
+        NOTHING if FRAME.issuperset(payload) else _unknown(payload, FRAME),
+        NOTHING if OUTPUT.issuperset(output) else _unknown(output, OUTPUT),
     )
 
 
@@ -87,21 +87,29 @@ def _piece(place: int, choice: dict[str, Any]) -> Piece:
         finish_reason(choice.get("finish_reason")),
         _text(message.get("role")),
         converter.structure(calls, tuple[ToolCall, ...]) if calls else (),
-        _unknown(choice, CHOICE),
-        _unknown(message, MESSAGE),
+        NOTHING if CHOICE.issuperset(choice) else _unknown(choice, CHOICE),
+        NOTHING if MESSAGE.issuperset(message) else _unknown(message, MESSAGE),
     )
 
 
+def _usage(usage: Any) -> Usage | None:  # noqa: ANN401  # JSON
+    if usage is None:
+        return None
+    if USAGE == usage.keys():
+        given, made, total = usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]
+        if type(given) is type(made) is type(total) is int:
+            return Usage(given, made, total)
+    return converter.structure(usage, Usage)
+
+
 def _text(value: object) -> str:
-    if value is None:
-        return ""
     if isinstance(value, str):
         return value
+    if value is None:
+        return ""
     msg = f"expected a string, got {type(value).__name__}"
     raise ValueError(msg)
 
 
 def _unknown(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:
-    if known.issuperset(value):
-        return NOTHING
     return {key: item for key, item in value.items() if key not in known}

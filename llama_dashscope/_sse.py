@@ -7,12 +7,14 @@ in nothing else: U+2028 and its kin are text.
 """
 
 import re
-from http import HTTPStatus
 from typing import Final, NamedTuple
 
-__all__ = ["Decoder", "Event", "EventTooLargeError"]
+__all__ = ["BOM", "REFUSED", "Decoder", "Event", "EventTooLargeError"]
 
 CR: Final = 0x0D
+REFUSED: Final = 400
+"""HTTP statuses from here on are errors."""
+
 BOM: Final = b"\xef\xbb\xbf"
 # As a comment, with or without a reason phrase; the official SDKs also know `status:200`.
 STATUS: Final = re.compile(rb":?\s*(?:HTTP_STATUS/|status:)\s*(\d{3})\b")
@@ -107,25 +109,26 @@ class Decoder:
         if self._start:
             self._start = False
             line = line.removeprefix(BOM)
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"data":
-            # No JSON value holds "}" and "{" with only space between: a new frame has begun.
-            if self._data and self._data[-1].endswith(b"}") and value.startswith(b"{"):
-                self._dispatch(events)
-            self._data.append(value)
-            self._size += len(value) + 1
-            self._check()
+        if line.startswith(b"data:"):
+            self._add_data(line[6:] if line.startswith(b"data: ") else line[5:], events)
         elif not line:
             self._dispatch(events)
-        elif field == b"id":
+        elif line.startswith(b"id:"):
             self._begin(events)
-        elif field == b"event":
+        elif line.startswith(b"event:"):
             self._begin(events)
-            self._name = value.decode("utf-8", "replace").strip()
+            self._name = line[6:].decode("utf-8", "replace").strip()
         elif status := STATUS.match(line):
             self._begin(events)
             self._status = int(status[1])
+
+    def _add_data(self, value: bytes, events: list[Event]) -> None:
+        # No JSON value holds "}" and "{" with only space between: a new frame has begun.
+        if self._data and self._data[-1].endswith(b"}") and value.startswith(b"{"):
+            self._dispatch(events)
+        self._data.append(value)
+        self._size += len(value) + 1
+        self._check()
 
     def _begin(self, events: list[Event]) -> None:
         """End the frame before this line where no blank line did."""
@@ -134,10 +137,13 @@ class Decoder:
 
     def _dispatch(self, events: list[Event]) -> None:
         """Hand out what was gathered, unless it is only a heartbeat."""
-        refused = self._name == "error" or (self._status or 0) >= HTTPStatus.BAD_REQUEST
+        refused = self._name == "error" or (self._status or 0) >= REFUSED
         if self._data or refused:
-            events.append(Event(b"\n".join(self._data), self._name, self._status))
-        self._reset()
+            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            events.append(Event(data, self._name, self._status))
+            self._reset()
+        elif self._name or self._status:
+            self._reset()
 
     def _check(self) -> None:
         if self._size + self._line_size > self._max:

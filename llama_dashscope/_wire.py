@@ -27,7 +27,7 @@ from ._errors import (
 )
 from ._frames import Frame, read_frame
 from ._models import Response
-from ._sse import Decoder, Event
+from ._sse import BOM, REFUSED, Decoder, Event
 
 __all__ = ["PATH", "Head", "read_event", "read_failure", "read_response", "request_headers"]
 
@@ -123,14 +123,14 @@ def read_event(head: Head, event: Event) -> Frame | None:
         APIStatusError: the frame is an error, whatever its name.
         ResponseError: the frame is not the protocol.
     """
-    status = event.status
-    refused = event.name == "error" or (status is not None and status >= HTTPStatus.BAD_REQUEST)
-    if not refused and (event.name == "done" or event.data.strip() in SAYS_NOTHING):
-        return None
+    refused = event.name == "error" or (event.status or 0) >= REFUSED
     payload = _payload(event.data)
     if refused or (payload is not None and _is_error(payload)):
-        raise _failure(attrs.evolve(head, status=status or head.status), payload or {}, event.data)
+        head = attrs.evolve(head, status=event.status or head.status)
+        raise _failure(head, payload or {}, event.data)
     if payload is None:
+        if event.data.strip() in SAYS_NOTHING:
+            return None
         raise _no_protocol(head, "a frame that is not a JSON object", event.data)
     if payload.get("output") is None and payload.get("usage") is None:
         raise _no_protocol(head, "a frame without output", event.data)
@@ -169,7 +169,7 @@ def _events(body: bytes) -> Iterator[Event]:
 
 def _payload(data: bytes) -> dict[str, Any] | None:
     try:
-        payload = json.loads(data.decode("utf-8-sig"))
+        payload = json.loads(data.removeprefix(BOM).decode())
     except (ValueError, RecursionError):
         return None
     return _object(payload)
@@ -180,7 +180,7 @@ def _object(value: object) -> dict[str, Any] | None:
 
 
 def _is_error(payload: dict[str, Any]) -> bool:
-    return bool(payload.get("code") or payload.get("error")) and not payload.get("output")
+    return not payload.get("output") and bool(payload.get("code") or payload.get("error"))
 
 
 def _failure(head: Head, payload: dict[str, Any], body: bytes) -> APIStatusError:
