@@ -223,9 +223,9 @@ def test_under_xdist(
 ) -> None:
     """Each process has a server of its own, so tests side by side don't see each other."""
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join(str(Path(each).resolve()) for each in sys.path)
-    )
+    folders = os.pathsep.join(str(Path(each).resolve()) for each in sys.path)
+    monkeypatch.setenv("PYTHONPATH", folders)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # each would be loaded three times
     source = """
         @pytest.mark.parametrize("number", range(20))
         def test_a(dashscope, number):
@@ -236,7 +236,7 @@ def test_under_xdist(
     pytester.makepyfile(CALL + textwrap.dedent(source))
 
     result = pytester.runpytest_subprocess(
-        *("-p", "llama_dashscope.testing.plugin", "-n", "2", "-p", "no:cacheprovider")
+        *("-p", "xdist", "-p", "llama_dashscope.testing.plugin", "-n", "2")
     )
 
     result.assert_outcomes(passed=20)
