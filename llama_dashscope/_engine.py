@@ -173,7 +173,8 @@ class Engine:
         if self._pid != os.getpid():
             self._start_anew()
         loop = running_loop()
-        if known := self._pools.get(loop):
+        known = self._pools.get(loop)
+        if known is not None and not known[0].closed:
             return known[0]
         for other in [other for other in list(self._pools) if is_over(other)]:
             self._pools.pop(other, None)

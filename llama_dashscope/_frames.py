@@ -95,7 +95,7 @@ def _piece(place: int, choice: dict[str, Any]) -> Piece:
 def _usage(usage: Any) -> Usage | None:  # noqa: ANN401  # JSON
     if usage is None:
         return None
-    if USAGE == usage.keys():
+    if usage.keys() == USAGE:
         given, made, total = usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]
         if type(given) is type(made) is type(total) is int:
             return Usage(given, made, total)

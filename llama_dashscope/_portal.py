@@ -87,8 +87,11 @@ class _Background:
 
     def _stop(self) -> None:
         """End the thread with the interpreter, so that connections close in good order."""
-        running, self._running, self._portal = self._running, None, None
-        if running is not None:
+        running, portal = self._running, self._portal
+        self._running = self._portal = None
+        if running is not None and portal is not None:
+            # Calls of daemon threads may be under way still: nobody will read their answers.
+            portal.call(portal.stop, True)  # noqa: FBT003  # anyio's own
             running.__exit__(None, None, None)
 
     def _forget(self) -> None:

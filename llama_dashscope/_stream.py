@@ -104,6 +104,11 @@ class AsyncStream:
         finally:
             await exchange.aclose()
 
+    def close_unused(self) -> bool:
+        """Close a stream that holds no connection; tell whether that is done."""
+        self._closed = True
+        return self._exchange is None
+
     @property
     def response(self) -> Response:
         """The whole answer, once the stream has ended.
@@ -228,7 +233,8 @@ class Stream:
 
     def close(self) -> None:
         """Close the stream and free its connection; safe to call more than once."""
-        self._run(self._stream.aclose)
+        if not self._stream.close_unused():
+            self._run(self._stream.aclose)
 
     @property
     def response(self) -> Response:
