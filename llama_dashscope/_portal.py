@@ -9,11 +9,14 @@ import atexit
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from typing import Final, TypeVar
 
 import anyio.from_thread
 from anyio.from_thread import BlockingPortal
+
+from ._pool import closed_error
 
 __all__ = ["run_sync"]
 
@@ -42,6 +45,8 @@ def run_sync(function: Callable[[], Awaitable[T]]) -> T:
     future = _background.portal().start_task_soon(work)
     try:
         return future.result()
+    except CancelledError:
+        raise closed_error() from None  # the interpreter is ending, and the background with it
     except BaseException:
         if future.cancel():
             ended.wait(LETTING_GO)
