@@ -127,7 +127,7 @@ class _AiohttpReply:
         try:
             return await self._response.content.readany()
         except asyncio.TimeoutError as error:
-            raise timed_out("idle", limit) from error
+            raise timed_out("idle", limit, self._host) from error
         except ERRORS as error:
             cause = describe(error)
             raise APIConnectionError(
@@ -160,9 +160,9 @@ def _forget_request(error: Exception) -> None:
 def _before_answer(error: Exception, host: str, limits: Timeout) -> DashScopeError:
     """Make our error for a failure before the head of an answer."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return timed_out("connect", limits.connect, retryable=True)
+        return timed_out("connect", limits.connect, host, retryable=True)
     if isinstance(error, asyncio.TimeoutError):
-        return timed_out("read", limits.read)
+        return timed_out("read", limits.read, host)
     cause = describe(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return APIConnectionError(f"the proxy refuses to connect to {host}: {cause}")

@@ -78,7 +78,7 @@ class Engine:
         course = _Course(monotonic() + total)
         with anyio.move_on_after(total):
             return await self._try(call, attempt, course)
-        error = timed_out("total", total)
+        error = timed_out("total", total, self._network.host)
         error.attempts = course.tries
         raise error from course.failure
 

@@ -111,8 +111,8 @@ class DashScopeError(Exception):
         facts = [f"status {self.status_code}"] if self.status_code else []
         if self.request_id:
             facts.append(f"request_id {self.request_id}")
-        if self.attempts > 1:
-            facts.append(f"{self.attempts} attempts")
+        if self.attempts > 1 or (self.attempts and not self.status_code):
+            facts.append("1 attempt" if self.attempts == 1 else f"{self.attempts} attempts")
         tail = f" ({', '.join(facts)})" if facts else ""
         return f"{head or type(self).__name__}{tail}{'; ' if self.hint else ''}{self.hint}"
 
@@ -333,17 +333,27 @@ def _by_status(status: int | None) -> Verdict:
     return _final(APIStatusError, status or 0)
 
 
-def timed_out(limit: str, seconds: float | None, *, retryable: bool = False) -> APITimeoutError:
-    """Return the error for a limit that ran out."""
-    what = {
-        "connect": "no connection",
-        "read": "no byte of an answer",
-        "idle": "nothing new in the answer",
-        "total": "no whole answer",
-    }[limit]
-    error = APITimeoutError(
-        f"{what} within {seconds or 0:g} s (timeout.{limit})", retryable=retryable
-    )
+_SILENCES: Final = {
+    "connect": "no connection to",
+    "read": "no byte of an answer from",
+    "idle": "nothing new in the answer of",
+    "total": "no whole answer from",
+}
+
+
+def timed_out(
+    limit: str, seconds: float | None, host: str, *, retryable: bool = False
+) -> APITimeoutError:
+    """Return the error for a time limit that ran out.
+
+    Args:
+        limit: which one: `connect`, `read`, `idle` or `total`.
+        seconds: how long it was.
+        host: who was silent.
+        retryable: whether the same call may work when it is made again.
+    """
+    what = f"{_SILENCES[limit]} {host} within {seconds or 0:g} s (timeout.{limit})"
+    error = APITimeoutError(what, retryable=retryable)
     error.limit = limit
     error.waited = seconds or 0.0
     return error

@@ -138,7 +138,7 @@ class Feed:
             if name == "finish":
                 return b""
             whole = self._timeout.total if name == "total" else self._timeout.idle
-            raise timed_out(name, whole) from error
+            raise timed_out(name, whole, self._head.host) from error
 
     def _decode(self, data: bytes) -> list[Event]:
         try:

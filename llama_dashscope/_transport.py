@@ -267,7 +267,7 @@ class _HttpxReply:
         if limit != self._limit:
             with anyio.move_on_after(limit):
                 return await self._read()
-            raise timed_out("idle", limit)
+            raise timed_out("idle", limit, self._host)
         return await self._read()
 
     async def _read(self) -> bytes:
@@ -344,9 +344,9 @@ def _before_answer(
 ) -> DashScopeError:
     """Make our error for a failure before the head of an answer."""
     if isinstance(error, httpx.ConnectTimeout):
-        return timed_out("connect", limits.connect, retryable=True)
+        return timed_out("connect", limits.connect, host, retryable=True)
     if isinstance(error, httpx.TimeoutException):
-        return timed_out("read", limits.read)
+        return timed_out("read", limits.read, host)
     cause = describe(error)
     if isinstance(error, httpx.ConnectError):
         return APIConnectionError(f"can't connect to {host}: {cause}", retryable=True)
@@ -360,7 +360,7 @@ def _before_answer(
 def _within_answer(error: httpx.HTTPError, host: str, limit: float | None) -> DashScopeError:
     """Make our error for a failure in the body of an answer."""
     if isinstance(error, httpx.TimeoutException):
-        return timed_out("idle", limit)
+        return timed_out("idle", limit, host)
     cause = describe(error)
     if isinstance(error, httpx.DecodingError):
         return ResponseError(f"the answer is not the protocol: {cause}")
