@@ -70,7 +70,7 @@ class Engine:
         """Make a call and return its stream, with chunks up to the first that says something."""
         return await self._run(call, self._attempt_stream)
 
-    async def _run(self, call: Call, attempt: Callable[[Call, float], Awaitable[T]]) -> T:
+    async def _run(self, call: Call, attempt: Callable[[Call, _Course], Awaitable[T]]) -> T:
         """Make a call within its `total` limit."""
         total = call.outgoing.timeout.total
         if total is None:
@@ -83,14 +83,14 @@ class Engine:
         raise error from course.failure
 
     async def _try(
-        self, call: Call, attempt: Callable[[Call, float], Awaitable[T]], course: _Course
+        self, call: Call, attempt: Callable[[Call, _Course], Awaitable[T]], course: _Course
     ) -> T:
         """Make a call, again where that may help."""
         while True:
             course.tries += 1
             started = monotonic()
             try:
-                result = await attempt(call, course.deadline)
+                result = await attempt(call, course)
             except DashScopeError as error:
                 error.attempts = course.tries
                 course.failure = error
@@ -112,7 +112,7 @@ class Engine:
             return None
         return pause
 
-    async def _attempt_whole(self, call: Call, _deadline: float) -> Response:
+    async def _attempt_whole(self, call: Call, _: _Course) -> Response:
         exchange = await self._send(call)
         try:
             head = await self._head(call, exchange)
@@ -124,7 +124,7 @@ class Engine:
         return read_response(head, bytes(body))
 
     async def _attempt_stream(
-        self, call: Call, deadline: float
+        self, call: Call, course: _Course
     ) -> tuple[Feed, Exchange, list[Chunk]]:
         exchange = await self._send(call)
         try:
@@ -135,7 +135,8 @@ class Engine:
                 call.payload,
                 timeout=call.outgoing.timeout,
                 limits=self._network.limits,
-                deadline=deadline,
+                deadline=course.deadline,
+                tries=course.tries,
             )
             return feed, exchange, await _first_chunks(feed)
         except BaseException:

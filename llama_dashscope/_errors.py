@@ -28,7 +28,7 @@ Codes and their meanings: "Error codes" of Alibaba Cloud Model Studio's document
 
 import re
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from ._models import Usage
 
@@ -362,7 +362,15 @@ def timed_out(
 def describe(error: BaseException) -> str:
     """Name a foreign exception in one line by the first cause of it."""
     cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    while (deeper := _cause(cause)) is not None:
+        cause = deeper
     text = str(cause) or str(error)
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """Go one step down; of several attempts to connect the first stands for all."""
+    if isinstance(attempts := getattr(error, "exceptions", None), tuple):
+        return cast("tuple[BaseException, ...]", attempts)[0]
+    # httpcore raises "from None" what it raised "from" the cause before.
+    return error.__cause__ or (error.__context__ if error.__suppress_context__ else None)

@@ -41,6 +41,7 @@ class Feed:
         timeout: the limits in time; `idle` holds for each step.
         limits: the limits in size.
         deadline: when `total` ends, by the monotonic clock.
+        tries: how many times the call was made, for errors to say.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Feed:
         timeout: Timeout,
         limits: Limits,
         deadline: float,
+        tries: int = 1,
     ) -> None:
         """Begin behind the head of the answer."""
         self._head = head
@@ -64,6 +66,7 @@ class Feed:
             incremental=payload.incremental, choices=payload.choices, request_id=head.request_id
         )
         self.failure: DashScopeError | None = None
+        self._tries = tries
         self._begun = False
         self._ended = False
 
@@ -95,6 +98,7 @@ class Feed:
             self.failure = error
             error.partial_text, error.usage = self._assembler.text, self._assembler.usage
             error.request_id = error.request_id or self._assembler.request_id
+            error.attempts = self._tries
             raise
         return chunks
 
