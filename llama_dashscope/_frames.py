@@ -66,7 +66,8 @@ def _read(payload: dict[str, Any]) -> Frame:
         text, reason = output.get("text"), output.get("finish_reason")
         pieces = [Piece(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
     else:
-        pieces = [_piece(place, choice) for place, choice in enumerate(choices)]
+        places = range(len(choices))
+        pieces = [*map(_piece, places, choices)]
     return Frame(
         pieces,
         _usage(payload.get("usage")),

@@ -16,6 +16,8 @@ REFUSED: Final = 400
 """HTTP statuses from here on are errors."""
 
 BOM: Final = b"\xef\xbb\xbf"
+# An event as recorded, by far the most frequent one, is read in one go.
+USUAL: Final = re.compile(rb"id:\d+\nevent:result\n:HTTP_STATUS/200\ndata:(\{[^\r\n]*)\n\n")
 # As a comment, with or without a reason phrase; the official SDKs also know `status:200`.
 STATUS: Final = re.compile(rb":?\s*(?:HTTP_STATUS/|status:)\s*(\d{3})\b")
 
@@ -65,29 +67,54 @@ class Decoder:
         Raises:
             EventTooLargeError: an event is larger than the limit.
         """
-        if self._after_cr and received:
-            received = received.removeprefix(b"\n")
-            self._after_cr = False
-        if not received:
-            return []
-        lines = received.splitlines()
-        ended = received[-1] in b"\r\n"
-        rest = b"" if ended else lines.pop()
-        self._after_cr = received[-1] == CR
         events: list[Event] = []
         try:
-            if lines:
-                self._end_line(lines)
-            for line in lines:
-                self._take(line, events)
-            if rest:
-                self._line.append(rest)
-                self._line_size += len(rest)
-                self._check()
+            if not self._between_events():
+                # To the end of the event under way, or as far as these bytes go.
+                end = received.find(b"\n\n") + 2
+                here = received[:end] if end > 1 else received
+                self._feed_lines(here, events)
+                received = received[len(here) :]
+            if self._between_events():
+                received = received[self._feed_usual(received, events) :]
+            self._feed_lines(received, events)
         except EventTooLargeError as error:
             error.events = events
             raise
         return events
+
+    def _between_events(self) -> bool:
+        nothing = self._name or self._status or self._data or self._line
+        return not (nothing or self._after_cr or self._start)
+
+    def _feed_usual(self, received: bytes, events: list[Event]) -> int:
+        """Take events of the usual form off the front, whole; return how many bytes they had."""
+        taken = 0
+        while usual := USUAL.match(received, taken):
+            self._check(len(b"data:") + len(usual[1]))
+            events.append(Event(usual[1], "result", 200))
+            taken = usual.end()
+        return taken
+
+    def _feed_lines(self, received: bytes, events: list[Event]) -> None:
+        """Take events of any form, line by line."""
+        if self._after_cr and received:
+            received = received.removeprefix(b"\n")
+            self._after_cr = False
+        if not received:
+            return
+        lines = received.splitlines()
+        ended = received[-1] in b"\r\n"
+        rest = b"" if ended else lines.pop()
+        self._after_cr = received[-1] == CR
+        if lines:
+            self._end_line(lines)
+        for line in lines:
+            self._take(line, events)
+        if rest:
+            self._line.append(rest)
+            self._line_size += len(rest)
+            self._check(self._line_size)
 
     def _end_line(self, lines: list[bytes]) -> None:
         """Complete the first of these lines with what had arrived of it before."""
@@ -109,10 +136,13 @@ class Decoder:
         if self._start:
             self._start = False
             line = line.removeprefix(BOM)
+        self._check(len(line))
         if line.startswith(b"data:"):
             self._add_data(line[6:] if line.startswith(b"data: ") else line[5:], events)
         elif not line:
             self._dispatch(events)
+        elif line == b"data":
+            self._add_data(b"", events)
         elif line.startswith(b"id:"):
             self._begin(events)
         elif line.startswith(b"event:"):
@@ -128,7 +158,6 @@ class Decoder:
             self._dispatch(events)
         self._data.append(value)
         self._size += len(value) + 1
-        self._check()
 
     def _begin(self, events: list[Event]) -> None:
         """End the frame before this line where no blank line did."""
@@ -145,7 +174,8 @@ class Decoder:
         elif self._name or self._status:
             self._reset()
 
-    def _check(self) -> None:
-        if self._size + self._line_size > self._max:
+    def _check(self, line_size: int) -> None:
+        """Refuse a line that makes its event too large."""
+        if self._size + line_size > self._max:
             msg = f"a frame of the stream is larger than {self._max} bytes"
             raise EventTooLargeError(msg)
