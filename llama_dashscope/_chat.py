@@ -190,7 +190,7 @@ def _converse(conversation: _Conversation, args: argparse.Namespace) -> None:
         importlib.import_module("readline")
     never_choke(sys.stdin)
     who = f"{args.model}, canned answers from this machine" if args.local else args.model
-    write(f"{who}. Ctrl-C stops an answer, {LEAVE} leaves.\n", sys.stderr)
+    write(f"{who}.\nCtrl-C stops an answer, {LEAVE} leaves.\n", sys.stderr)
     while (question := _next_question()) is not None:
         if question:
             _reply(conversation, question)

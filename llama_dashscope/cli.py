@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NoReturn, TypedDict
@@ -197,5 +198,8 @@ def _table(models: Sequence[Model]) -> str:
         rows.append((model.name, *sizes, takes[model.takes_prompt], marks))
     a, b, c, d, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = [f"{r[0]:<{a}}  {r[1]:>{b}}  {r[2]:>{c}}  {r[3]:<{d}}  {r[4]}".rstrip() for r in rows]
-    footnotes = [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
+    footnotes = [
+        textwrap.fill(f"[{number}] {note}", 80, subsequent_indent="    ")
+        for number, note in enumerate(notes, start=1)
+    ]
     return "\n".join([*lines, "", *footnotes, "", ABOUT_MODELS.rstrip()])

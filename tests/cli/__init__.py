@@ -1,0 +1,1 @@
+"""The command line, in this process, as a program of its own, and at a terminal."""
