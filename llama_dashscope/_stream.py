@@ -192,7 +192,11 @@ class Stream:
         Raises:
             DashScopeError: the call failed.
         """
-        self._run(self._stream.__aenter__)
+        try:
+            self._run(self._stream.__aenter__)
+        except BaseException:  # Ctrl-C may come just when the stream has opened
+            self.close()
+            raise
         return self
 
     def __exit__(
