@@ -49,7 +49,7 @@ class Answer:
     """Everything the connection needs to know to send it."""
 
     status: int
-    """For the log; 0 where nothing is answered."""
+    """For the log; the one in `head` counts."""
     head: bytes
     pieces: Iterable[Piece] | AsyncIterable[Piece]
     framing: Literal["length", "chunked", "raw"] = "length"

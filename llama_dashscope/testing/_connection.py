@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from . import _http
 from ._answer import Answer, Cut, silence
 from ._exchange import Exchange
+from ._faults import Fault
 from ._sender import Sender
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._next_request: Cut | None = None
+        self._next_fault: Fault | None = None
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -107,7 +109,6 @@ class Connection(asyncio.Protocol):
     async def _serve(self, exchange: Exchange) -> None:
         try:
             answer = await self._next_answer(exchange)
-            exchange.status = answer.status or None
             sender = Sender(self._transport, self._writable, answer, exchange)
             how = await sender.send()
             exchange.end("answered" if how == "clean" and sender.complete else "cut")
@@ -119,21 +120,22 @@ class Connection(asyncio.Protocol):
             exchange.end("client left")
             self._host.ended(exchange)
             self._task = None
-        self._go_on(answer, how)
+        self._go_on(exchange, answer, how)
 
     async def _next_answer(self, exchange: Exchange) -> Answer:
         if self._next_request is None:
             return await self._host.answer(exchange)
         how, self._next_request = self._next_request, None
+        exchange.fault = self._next_fault
         return silence(how)
 
-    def _go_on(self, answer: Answer, how: Cut) -> None:
+    def _go_on(self, exchange: Exchange, answer: Answer, how: Cut) -> None:
         if how == "rst":
             self._reset()
         elif how == "fin" or not answer.keep:
             self._transport.close()
         else:
-            self._next_request = answer.next_request
+            self._next_request, self._next_fault = answer.next_request, exchange.fault
             if answer.idle_close is not None:
                 loop = asyncio.get_running_loop()
                 loop.call_later(answer.idle_close, self._close_if_idle)

@@ -26,7 +26,10 @@ class Exchange:
     outcome: Outcome = "running"
     error: Exception | None = None
     """What a scripted function raised."""
+    received: float = field(factory=time.time)
+    """When it came, in seconds since 1970."""
     started: float = field(factory=time.monotonic)
+    """The same on a clock that nobody sets, as `ended` is."""
     ended: float | None = None
 
     def end(self, outcome: Outcome) -> None:

@@ -327,6 +327,11 @@ class Mix:
     seed: int | None = None
     _random: random.Random = field(init=False, repr=False, eq=False)
 
+    def __str__(self) -> str:
+        """Name the share and what may happen."""
+        ways = "any way" if self.faults is DEFAULT_MIX else ", ".join(map(str, self.faults))
+        return f"{self.rate * 100:.3g}% of the calls: {ways}"
+
     def __attrs_post_init__(self) -> None:
         generator = random.Random(self.seed)  # noqa: S311 - a failure drill, no secret
         object.__setattr__(self, "_random", generator)

@@ -3,7 +3,10 @@
 import itertools
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
+from . import _page
 from ._answer import Answer
 from ._connection import Connection
 from ._exchange import Exchange
@@ -15,12 +18,19 @@ from ._service import Service
 class Hub:
     """Written by the loop's thread, read by any; `changed` tells of every change."""
 
-    def __init__(self, service: Service, max_body: int, keep: int) -> None:
+    def __init__(
+        self,
+        service: Service,
+        max_body: int,
+        keep: int,
+        on_end: Callable[[Exchange], None] | None,
+    ) -> None:
         self.max_body = max_body
         self.changed = threading.Condition()
-        self.accepted = self.requests = self.running = 0
+        self.base_url = ""
+        self.accepted = self.requests = self.running = self.faults_met = 0
         self._numbers = itertools.count(1)
-        self._service = service
+        self._service, self._on_end = service, on_end
         self._connections: set[Connection] = set()
         self._exchanges: deque[Exchange] = deque(maxlen=keep)
 
@@ -37,7 +47,7 @@ class Hub:
     def forget(self) -> None:
         """Empty the log and count from 0 again."""
         with self.changed:
-            self.accepted = self.requests = 0
+            self.accepted = self.requests = self.faults_met = 0
             self._exchanges.clear()
 
     async def drop_busy(self) -> None:
@@ -66,31 +76,61 @@ class Hub:
             self.changed.notify_all()
 
     def received(self, connection: int, incoming: Incoming) -> Exchange:
-        """Note a request."""
+        """Note a request; those for the status page have the number 0 and are not counted."""
+        if _page.serves(incoming.method, incoming.target):
+            return Exchange(_request(0, connection, incoming))
         with self.changed:
             self.requests += 1
             self.running += 1
-            request = ReceivedRequest(
-                self.requests,
-                connection,
-                incoming.method,
-                incoming.target,
-                incoming.headers,
-                incoming.body,
-                incoming.version,
-            )
-            exchange = Exchange(request)
+            exchange = Exchange(_request(self.requests, connection, incoming))
             self._exchanges.append(exchange)
             self.changed.notify_all()
             return exchange
 
     def ended(self, exchange: Exchange) -> None:
         """Note that an exchange is over."""
-        del exchange
+        if exchange.request.number == 0:
+            return
         with self.changed:
             self.running -= 1
+            self.faults_met += exchange.fault is not None
             self.changed.notify_all()
+        if self._on_end:
+            self._tell(self._on_end, exchange)
+
+    @staticmethod
+    def _tell(on_end: Callable[[Exchange], None], exchange: Exchange) -> None:
+        try:
+            on_end(exchange)
+        except Exception as error:  # noqa: BLE001 - the user's own function; the server goes on
+            exchange.error = error
 
     async def answer(self, exchange: Exchange) -> Answer:
-        """Let the service decide what becomes of a request."""
+        """Show the page, or let the service decide what becomes of a request."""
+        if exchange.request.number == 0:
+            return _page.answer(exchange.request, self._status)
         return await self._service.answer(exchange)
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "base_url": self.base_url,
+            "requests": self.requests,
+            "running": self.running,
+            "faults_met": self.faults_met,
+            "open_connections": self.open,
+            "connections_accepted": self.accepted,
+            "faults": self._service.script.waiting(),
+            "exchanges": _page.newest(self.exchanges()),
+        }
+
+
+def _request(number: int, connection: int, incoming: Incoming) -> ReceivedRequest:
+    return ReceivedRequest(
+        number,
+        connection,
+        incoming.method,
+        incoming.target,
+        incoming.headers,
+        incoming.body,
+        incoming.version,
+    )

@@ -25,6 +25,10 @@ class _Armed:
     left: float
     when: When | None
 
+    @property
+    def how_often(self) -> str:
+        return "" if self.left == float("inf") else f" × {self.left}"
+
     def fits(self, request: ReceivedRequest) -> bool:
         return self.left > 0 and (self.when is None or self.when(request))
 
@@ -61,6 +65,12 @@ class Script:
             self._standing, self._mix = default_reply, None
             self._queue.clear()
             self._armed.clear()
+
+    def waiting(self) -> list[str]:
+        """Name the faults that are still to happen."""
+        with self._lock:
+            armed = [f"{each.fault}{each.how_often}" for each in self._armed if each.left > 0]
+            return [*armed, str(self._mix)] if self._mix else armed
 
     def next_fault(self, request: ReceivedRequest) -> Fault | None:
         """Take the fault that happens to this call, if one does."""

@@ -68,7 +68,9 @@ class Sender:
         return _http.chunk(rest) + _http.LAST_CHUNK
 
     async def _write(self, data: bytes) -> None:
-        data, self._pending = self._pending + data, b""
+        if self._pending:
+            self._exchange.status = self._answer.status
+            data, self._pending = self._pending + data, b""
         if self._answer.drip:
             size, seconds = self._answer.drip
             for start in range(0, len(data), size):

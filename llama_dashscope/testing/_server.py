@@ -30,7 +30,8 @@ class LocalDashScope:
     """A DashScope on this machine: real HTTP on loopback, the service's answers byte for byte.
 
     It lives on a thread of its own, so it serves sync code, asyncio and trio alike. Use it in a
-    `with` or `async with` block, or call `start` and `close`.
+    `with` or `async with` block, or call `start` and `close`. A browser sees at `origin` what
+    is going on.
 
     Args:
         host: the address to listen on.
@@ -41,6 +42,7 @@ class LocalDashScope:
         first_token_delay: seconds before the first token.
         max_body: the largest request body it takes, in bytes.
         keep: how many of the last exchanges it remembers.
+        on_end: called with each exchange that is over, on the server's thread.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class LocalDashScope:
         first_token_delay: float = 0.0,
         max_body: int = 8 * 1024 * 1024,
         keep: int = 10_000,
+        on_end: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.host = host
         self.api_key = api_key
@@ -64,7 +67,7 @@ class LocalDashScope:
             self._script,
             Pace(tokens_per_second or FOREVER, first_token_delay),
         )
-        self._hub = Hub(service, max_body, keep)
+        self._hub = Hub(service, max_body, keep, on_end)
         self._listener: Listener | None = None
 
     # lifetime
@@ -82,6 +85,7 @@ class LocalDashScope:
         self._listener = Listener(
             self.host, self._wanted_port, partial(Connection, self._hub), self._hub.drop_all
         )
+        self._hub.base_url = self.base_url
 
     def close(self) -> None:
         """Stop listening and drop every connection; does nothing if it doesn't run."""

@@ -443,13 +443,15 @@ def test_a_stale_connection(
     server: LocalDashScope, call: Call, how: Literal["fin", "rst"], error: type[Exception]
 ) -> None:
     """The first answer is right, the next request on that connection dies, a new one works."""
-    server.fault(StaleConnection(how))
+    fault = StaleConnection(how)
+    server.fault(fault)
 
     assert call().status_code == 200
     with pytest.raises(error):
         call()
     assert call().status_code == 200
     assert [each.request.connection for each in server.exchanges] == [1, 1, 2]
+    assert [each.fault for each in server.exchanges] == [fault, fault, None]
 
 
 def test_a_stale_connection_that_swallows(server: LocalDashScope, http: httpx.Client) -> None:

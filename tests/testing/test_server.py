@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -81,6 +82,19 @@ def test_starting_twice(server: LocalDashScope) -> None:
     """Starting a server that runs is an error."""
     with pytest.raises(RuntimeError, match="runs already"):
         server.start()
+
+
+def test_a_server_is_scripted_before_it_runs() -> None:
+    """Scripts don't wait for the server, and neither does a reset."""
+    server = LocalDashScope()
+    server.reply("forgotten")
+    server.reset()
+    server.reply("yes")
+
+    with server:
+        response = httpx.post(server.origin + PATH, json=BODY, headers=KEY)
+
+    assert response.json()["output"]["text"] == "yes"
 
 
 def test_asking_a_server_that_does_not_run() -> None:
@@ -244,7 +258,7 @@ def test_waiting_counts_what_is_on_its_way(server: LocalDashScope) -> None:
     """What a client sent before the wait is seen, though nobody has answered it yet."""
     for number in range(1, 20):
         with socket.create_connection((server.host, server.port)) as sock:
-            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            sock.sendall(b"GET /x HTTP/1.1\r\n\r\n")
             server.wait_idle()
             assert len(server.requests) == number
 
@@ -256,10 +270,28 @@ def test_nothing_happens_at_import() -> None:
         "assert threading.active_count() == 1\n"
         "with t.LocalDashScope() as s: print(s.base_url)"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    folders = [os.environ["PYTHONPATH"], *(str(Path(each).resolve()) for each in sys.path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
 
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, text=True, env=environment
     )
 
     assert ended.stdout.startswith("http://127.0.0.1:")
+
+
+def test_telling_of_each_exchange() -> None:
+    """`on_end` hears of every exchange that is over; if it raises, the server goes on."""
+    heard: list[Exchange] = []
+
+    def on_end(exchange: Exchange) -> None:
+        heard.append(exchange)
+        raise KeyError("mine")
+
+    with LocalDashScope(on_end=on_end) as server:
+        httpx.post(server.origin + PATH, json=BODY, headers=KEY)
+        httpx.post(server.origin + PATH, json=BODY, headers=KEY)
+        server.wait_for(lambda _: len(heard) == 2)
+
+        assert heard == server.exchanges
+        server.wait_for(lambda _: isinstance(heard[1].error, KeyError))
