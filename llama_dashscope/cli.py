@@ -1,4 +1,4 @@
-"""The command `llama-dashscope`: ask a model from a shell, hold a conversation, list the models."""
+"""The command `llama-dashscope`: ask a model from a shell, list the models, serve a stand-in."""
 
 import argparse
 import json
@@ -112,14 +112,14 @@ _Command = Callable[..., argparse.ArgumentParser]
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    args, rest = _parser().parse_known_args(argv)
+    args, rest = _parser(serving="serve" in argv).parse_known_args(argv)
     if rest:
         quotes = "" if rest[0].startswith("-") else " (a question of several words needs quotes)"
         args.parser.error(f"unrecognized arguments: {' '.join(rest)}{quotes}")
     return args
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, serving: bool) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
         description="Ask the Llama models of DashScope (Model Studio).",
@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     command = partial(commands.add_parser, **_LOOKS)
     _add_chat(command)
     _add_models(command)
+    _add_serve(command, in_full=serving)
     return parser
 
 
@@ -175,6 +176,17 @@ def _add_models(command: _Command) -> None:
     )
     parser.set_defaults(run=_models, parser=parser)
     parser.add_argument("--json", action="store_true", help="print them as JSON")
+
+
+def _add_serve(command: _Command, *, in_full: bool) -> None:
+    """Add `serve`; in full only where it is asked for, since the server takes a while to import."""
+    parser = command("serve", help="run a DashScope on this machine, for tests and demos")
+    if in_full:
+        from .testing import _serve  # noqa: PLC0415  # see above
+
+        parser.description, parser.epilog = _serve.ABOUT, EXIT_CODES
+        parser.set_defaults(run=_serve.run, parser=parser)
+        _serve.add_arguments(parser)
 
 
 def _models(args: argparse.Namespace) -> int:

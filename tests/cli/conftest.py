@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
@@ -109,10 +110,13 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Start the command as a program of its own, its streams on pipes."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    def start(
+        *arguments: str, stdin: int = subprocess.DEVNULL, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        whole = {**os.environ, **(env or {})}
         command = [sys.executable, "-m", "llama_dashscope", *arguments]
         pipe = subprocess.PIPE
-        program = subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe)
+        program = subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, env=whole)
         started.append(program)
         return program
 

@@ -245,7 +245,7 @@ def test_what_had_arrived_stays_on_stdout(
 ) -> None:
     """A cut stream leaves its text, a line end, and an error on the other stream."""
     server.reply(Reply(pieces=["Hel", "lo", "!"]))
-    server.fault(CutStream(after=2))
+    server.fault(CutStream(after=2, how="clean"))
 
     assert main(["chat", "hi"]) == 1
 
@@ -382,7 +382,7 @@ def test_a_conversation_survives_failures(
     """A question without an answer is forgotten; half an answer stays and can be continued."""
     server.reply([Reply(pieces=["Hel", "lo", "!"]), "there"])
     server.fault(ErrorStatus(400, code="InvalidParameter"))
-    server.fault(CutStream(after=2))
+    server.fault(CutStream(after=2, how="clean"))
     typed(b"lost\nhalf\ngo on\n")
 
     assert screen.main(["chat"]) == 0

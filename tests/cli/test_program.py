@@ -178,6 +178,20 @@ def unread(pipe: int) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+def test_serve_answers_until_ctrl_c(start: Start) -> None:
+    """What serve prints leads chat there."""
+    service = start("serve", "--port", "0", "--reply", "Hello from the shell.")
+    words = iter(stream(service.stdout).readline, b"")
+    address = next(line for line in words if b"DASHSCOPE_HTTP_BASE_URL=" in line)
+    url = address.decode().partition("=")[2].strip()
+
+    chat = start("chat", "hi", "--base-url", url, env={"DASHSCOPE_API_KEY": "sk-local"})
+
+    assert chat.communicate(timeout=30) == (b"Hello from the shell.\n", b"")
+    service.send_signal(signal.SIGINT)
+    assert service.wait(30) == 0
+
+
 def test_head_ends_an_answer_quietly(server: LocalDashScope, start: Start) -> None:
     """A reader that leaves stops the call, as no failure."""
     server.reply(Reply(pieces=["one\n", *["more\n"] * 1000], tokens_per_second=100))

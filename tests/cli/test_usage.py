@@ -87,6 +87,18 @@ def test_models_as_json_is_the_catalogue(capsys: pytest.CaptureFixture[str]) -> 
     assert listed[-1]["notes"] == list(MODELS["llama2-7b-chat-v2"].notes)
 
 
+def test_serve_explains_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """The server's options are there when its help is asked for."""
+    assert main(["serve", "--help"]) == 0
+    assert "--tokens-per-second" in capsys.readouterr().out
+
+
+def test_a_wrong_option_of_serve_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """The server's options are refused like any other's."""
+    assert main(["serve", "--faults", "flood"]) == 2
+    assert "flood" in capsys.readouterr().err
+
+
 def test_python_m_is_the_same_program(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
