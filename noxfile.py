@@ -1,12 +1,13 @@
 """Every check of this project. `nox` alone runs them all but the benchmarks.
 
-A session does one job and can be run by name: `nox -s lint`, `nox -s "tests(3.12)"`.
-Arguments after `--` go to pytest: `nox -s "tests(3.12)" -- -k streams`.
+A session does one job and can be run by name: `nox -s lint`, `nox -s tests-3.12`.
+Arguments after `--` go to pytest: `nox -s tests-3.12 -- -k streams`.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -14,7 +15,6 @@ from packaging.requirements import Requirement
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
-OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "types", "docs", "tests", "coverage"]
@@ -27,6 +27,11 @@ nox.options.error_on_missing_interpreters = False  # a missing Python is skipped
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
 FOLDERS = [str(found) for each in PYTHONS for found in PYENV.glob(f"versions/{each}.*/bin")]
 os.environ["PATH"] = os.pathsep.join([*FOLDERS, os.environ["PATH"]])
+
+# One run of the tests a Python. Of those that are here, the oldest gets the lowest dependencies
+# that are allowed, the newest but one goes without the extras, the others get the newest of all.
+HERE = [each for each in PYTHONS if shutil.which(f"python{each}")]
+BASE, LOWEST = HERE[1:-1][-1:], HERE[:-1][:1]
 
 
 def group(name: str) -> list[str]:
@@ -69,37 +74,27 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html")
 
 
-@nox.session
-@nox.parametrize(
-    ("python", "dependencies"),
-    [
-        nox.param(OLDEST, "lowest", id=f"{OLDEST}-lowest"),
-        *(nox.param(each, "newest", id=each) for each in PYTHONS[1:]),
-        nox.param(NEWEST, "base", id=f"{NEWEST}-base"),
-    ],
-)
-def tests(session: nox.Session, dependencies: str) -> None:
-    """Test the built wheel: one run a Python, the oldest with the lowest dependencies allowed.
-
-    The `base` run leaves the extras out, so that what they bring can't be needed by accident. Tests
-    beside the official SDK run where it gets the newest of everything.
-    """
-    wanted = PROJECT["project"]["dependencies"]
-    if dependencies == "lowest":
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Test the built wheel, with the dependencies that this Python's run is for."""
+    package, wanted = ".[aiohttp]", PROJECT["project"]["dependencies"]
+    if session.python in LOWEST:
         wanted = floors(wanted + PROJECT["project"]["optional-dependencies"]["aiohttp"])
-    if dependencies == "newest":
-        wanted = wanted + group("sdk")
-    package = "." if dependencies == "base" else ".[aiohttp]"
+    elif session.python in BASE:
+        package = "."
+    else:
+        wanted = wanted + group("sdk")  # tests beside it need the newest of everything
     session.install("--upgrade", package, *wanted, *group("tests"))
+    env = {
+        "COVERAGE_FILE": f".coverage.{session.python}",
+        "PYTHONSAFEPATH": "1",  # import what was installed, not what lies in this folder
+    }
+    session.run("coverage", "erase", env=env)
     session.run(
-        "pytest",
-        *("--numprocesses=2", "--ignore=tests/typing"),
-        *("--cov", "--cov-report=", "--cov-fail-under=0"),  # the coverage session judges
+        *("coverage", "run", f"{session.bin}/pytest"),  # from the start: pytest loads our plugin
+        *("--numprocesses=auto", "--dist=worksteal", "--ignore=tests/typing"),
         *session.posargs,
-        env={
-            "COVERAGE_FILE": f".coverage.{session.python}-{dependencies}",
-            "PYTHONSAFEPATH": "1",  # import what was installed, not what lies in this folder
-        },
+        env=env,
     )
 
 

@@ -51,15 +51,13 @@ def blocks() -> Iterator[Block]:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalDashScope]:
+def reader(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point the environment at a DashScope on this machine, as a reader's shell points at one."""
-    with LocalDashScope() as server:
-        for name, value in server.environ.items():
-            monkeypatch.setenv(name, value)
-        yield server
+    for name, value in server.environ.items():
+        monkeypatch.setenv(name, value)
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("block", list(blocks()), ids=str)
 def test_a_block_runs_as_it_stands(block: Block) -> None:
     """A reader can paste any Python block into a file and run it."""
@@ -68,7 +66,7 @@ def test_a_block_runs_as_it_stands(block: Block) -> None:
     exec(code, {"__name__": "__main__"})  # noqa: S102  the code is our own documentation
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("example", PROGRAMS, ids=lambda path: path.name)
 def test_an_example_runs_as_a_program(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each example runs to its end; those that ask a question show an answer."""
@@ -132,9 +130,8 @@ def test_ci_runs_the_second_command_of_the_readme() -> None:
 
 
 @pytest.fixture
-def app(server: LocalDashScope) -> Any:  # noqa: ANN401  ASGI applications have no common type
+def app(reader: None) -> Any:  # noqa: ANN401  ASGI applications have no common type
     """Load FastAPI's example with the environment of a reader."""
-    assert server.base_url
     return runpy.run_path(str(ROOT / "docs/examples/fastapi_app.py"))["app"]
 
 
