@@ -25,8 +25,10 @@ from ._errors import (
     ResponseError,
     ServiceUnavailableError,
 )
+from ._generation import AioGeneration, Generation, InputRequired, ModelRequired
 from ._models import Choice, Chunk, Function, Message, Output, Response, ToolCall, Usage
 from ._retry import Retry
+from ._shared import api_key, api_key_file_path, base_http_api_url
 from ._stream import AsyncStream, Stream
 from ._version import __version__
 
@@ -35,6 +37,7 @@ __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "AioGeneration",
     "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
@@ -46,13 +49,16 @@ __all__ = [
     "ContentFilterError",
     "DashScopeError",
     "Function",
+    "Generation",
     "IncompleteResponseError",
+    "InputRequired",
     "InternalServerError",
     "InvalidRequestError",
     "Limits",
     "Message",
     "MessageLike",
     "Model",
+    "ModelRequired",
     "NotFoundError",
     "Options",
     "Output",
@@ -70,4 +76,7 @@ __all__ = [
     "ToolCall",
     "Usage",
     "__version__",
+    "api_key",
+    "api_key_file_path",
+    "base_http_api_url",
 ]

@@ -14,14 +14,24 @@ import attrs
 
 from ._config import Timeout
 from ._errors import InvalidRequestError
-from ._models import Message
+from ._models import Message, Record
 
 if sys.version_info >= (3, 11):
     from typing import Self, Unpack
 else:
     from typing_extensions import Self, Unpack  # comes with anyio on these versions
 
-__all__ = ["MessageLike", "Options", "Payload", "Self", "StreamOptions", "Unpack", "build_payload"]
+__all__ = [
+    "MessageLike",
+    "Options",
+    "Payload",
+    "Self",
+    "StreamOptions",
+    "Unpack",
+    "build_payload",
+    "encode",
+    "listed",
+]
 
 MessageLike = Message | Mapping[str, Any]
 """A message of a conversation: a `Message`, or a dict with `role` and `content`."""
@@ -118,7 +128,7 @@ def build_payload(
     if streaming and incremental:
         parameters.setdefault("incremental_output", True)
     payload = {"model": _model(model), "input": content, "parameters": parameters}
-    body = _encode(payload)
+    body = encode(payload)
     return Payload(body, streaming, incremental, options.get("n") or 1)
 
 
@@ -142,14 +152,19 @@ def _input(prompt: object, messages: object) -> dict[str, Any]:
     if prompt is not None:
         msg = "prompt and messages exclude each other: put the prompt into a message"
         raise InvalidRequestError(msg)
-    conversation = [_message(f"messages[{at}]", item) for at, item in enumerate(_listed(messages))]
+    conversation = [_message(f"messages[{at}]", item) for at, item in enumerate(listed(messages))]
     if not conversation:
         msg = "messages is empty: a conversation has at least one message"
         raise InvalidRequestError(msg)
     return {"messages": conversation}
 
 
-def _listed(messages: object) -> Iterable[object]:
+def listed(messages: object) -> Iterable[object]:
+    """Check that messages are a list of some kind, and not one message.
+
+    Raises:
+        InvalidRequestError: they are not.
+    """
     single = isinstance(messages, str | bytes | Mapping | Message)
     if single or not _iterable(messages):
         raise _wrong("messages", "a list of messages", cast("Any", messages))
@@ -236,7 +251,12 @@ _CALL_NAMES: Final = frozenset(Options.__annotations__)
 _STREAM_NAMES: Final = frozenset(StreamOptions.__annotations__)
 
 
-def _encode(payload: dict[str, Any]) -> bytes:
+def encode(payload: dict[str, Any]) -> bytes:
+    """Write a request body.
+
+    Raises:
+        InvalidRequestError: JSON or UTF-8 has no form for an argument; the message names it.
+    """
     try:
         return _json(payload).encode()
     except (TypeError, ValueError, RecursionError) as error:
@@ -252,7 +272,9 @@ def _json(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Let mappings and sequences of any make pass for JSON's own."""
+    """Let models, mappings and sequences of any make pass for JSON's own."""
+    if isinstance(value, Record):
+        return value.to_dict()
     if _mapping(value):
         return dict(value)
     if _list(value) and not isinstance(value, memoryview):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from ._arguments import Options, Self, StreamOptions, Unpack, build_payload
+from ._arguments import Options, Payload, Self, StreamOptions, Unpack, build_payload
 from ._config import (
     ApiKey,
     Limits,
@@ -37,7 +37,7 @@ from ._wire import PATH, request_headers
 if TYPE_CHECKING:
     from ._transport import AsyncBaseTransport
 
-__all__ = ["Client"]
+__all__ = ["Client", "bridge"]
 
 TRANSPORTS: Final = ("auto", "httpx", "aiohttp")
 
@@ -167,13 +167,13 @@ class Client:
 
     def call(self, model: str, prompt: str | None = None, **options: Unpack[Options]) -> Response:
         """Ask a model and wait for the whole answer, in sync code; see `acall`."""
-        return _bridge()(partial(self.acall, model, prompt, **options))
+        return bridge()(partial(self.acall, model, prompt, **options))
 
     def stream(
         self, model: str, prompt: str | None = None, **options: Unpack[StreamOptions]
     ) -> Stream:
         """Ask a model and read its answer as it is written, in sync code; see `astream`."""
-        return Stream(self.astream(model, prompt, **options), _bridge())
+        return Stream(self.astream(model, prompt, **options), bridge())
 
     async def aclose(self) -> None:
         """Close all connections; calls under way end with `ClientClosedError`, as later ones do."""
@@ -183,7 +183,7 @@ class Client:
         """Close all connections, in sync code; see `aclose`."""
         if self._engine.close_unused():
             return
-        _bridge()(self.aclose)
+        bridge()(self.aclose)
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -229,7 +229,10 @@ class Client:
         self, model: str, prompt: str | None, options: StreamOptions, *, streaming: bool
     ) -> Call:
         """Turn arguments into a call that is ready to be sent."""
-        payload = build_payload(model, prompt, options, streaming=streaming)
+        return self._ready(build_payload(model, prompt, options, streaming=streaming), options)
+
+    def _ready(self, payload: Payload, options: Options) -> Call:
+        """Put the headers and limits of a call to its request body."""
         settings = self._settings
         try:
             key = ApiKey(given) if (given := options.get("api_key")) else settings.api_key
@@ -242,14 +245,14 @@ class Client:
             raise InvalidRequestError(error.message) from None
         if key is None:
             raise no_key()
-        headers = dict(request_headers(key, workspace, streaming=streaming))
+        headers = dict(request_headers(key, workspace, streaming=payload.streaming))
         headers.update(settings.headers)
         headers.update(extra)
         url = settings.network.base_url + PATH
         return Call(Outgoing(url, list(headers.items()), payload.body, timeout), payload, key)
 
 
-def _bridge() -> Bridge:
+def bridge() -> Bridge:
     """Return the way from sync code to the coroutines; only sync code pays for its import."""
     from ._portal import run_sync  # noqa: PLC0415  # see above
 

@@ -11,6 +11,7 @@ import anyio
 import attrs
 
 from ._arguments import Payload
+from ._assemble import Assembler
 from ._config import ApiKey, Network, Timeout
 from ._errors import APIConnectionError, DashScopeError, ResponseError, timed_out
 from ._feed import NEVER, Feed
@@ -34,6 +35,8 @@ class Call:
     outgoing: Outgoing
     payload: Payload
     key: ApiKey
+    assembler: type[Assembler] = Assembler
+    """What makes chunks of a stream's frames."""
 
 
 @attrs.define
@@ -137,6 +140,7 @@ class Engine:
                 limits=self._network.limits,
                 deadline=course.deadline,
                 tries=course.tries,
+                assembler=call.assembler,
             )
             return feed, exchange, await _first_chunks(feed)
         except BaseException:

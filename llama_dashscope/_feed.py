@@ -41,6 +41,7 @@ class Feed:
         timeout: the limits in time; `idle` holds for each step.
         limits: the limits in size.
         deadline: when `total` ends, by the monotonic clock.
+        assembler: what makes chunks of frames.
         tries: how many times the call was made, for errors to say.
     """
 
@@ -54,6 +55,7 @@ class Feed:
         limits: Limits,
         deadline: float,
         tries: int = 1,
+        assembler: type[Assembler] = Assembler,
     ) -> None:
         """Begin behind the head of the answer."""
         self._head = head
@@ -62,7 +64,7 @@ class Feed:
         self._deadline = deadline
         self._limits = limits
         self._decoder = Decoder(limits.max_frame_size)
-        self._assembler = Assembler(
+        self._assembler = assembler(
             incremental=payload.incremental, choices=payload.choices, request_id=head.request_id
         )
         self.failure: DashScopeError | None = None

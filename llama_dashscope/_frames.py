@@ -44,6 +44,8 @@ class Frame(NamedTuple):
     as_choices: bool
     of_frame: Mapping[str, Any]
     of_output: Mapping[str, Any]
+    payload: Mapping[str, Any]
+    """The frame as it came."""
 
 
 def read_frame(payload: dict[str, Any]) -> Frame:
@@ -75,6 +77,7 @@ def _read(payload: dict[str, Any]) -> Frame:
         choices is not None,
         NOTHING if FRAME.issuperset(payload) else _unknown(payload, FRAME),
         NOTHING if OUTPUT.issuperset(output) else _unknown(output, OUTPUT),
+        payload,
     )
 
 
