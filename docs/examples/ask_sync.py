@@ -1,9 +1,9 @@
 """Ask one question from sync code."""
 
-from llama_dashscope import Client
+from llama_dashscope import Client, Message
 
 with Client() as client:
-    reply = client.call("llama3.3-70b-instruct", "介绍一下自己")
+    reply = client.call("llama3.3-70b-instruct", messages=[Message("user", "介绍一下自己")])
 
 print(reply.text)
 print(reply)  # the whole response as JSON, as the service's own SDK prints it

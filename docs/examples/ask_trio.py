@@ -2,14 +2,16 @@
 
 import trio
 
-from llama_dashscope import Client
+from llama_dashscope import Client, Message
 
 
 async def main() -> None:
     """Ask with a deadline of trio's own, which closes the connection when it passes."""
     async with Client() as client:
         with trio.move_on_after(30):
-            reply = await client.acall("llama3.3-70b-instruct", "介绍一下自己")
+            reply = await client.acall(
+                "llama3.3-70b-instruct", messages=[Message("user", "介绍一下自己")]
+            )
             print(reply.text)
 
 

@@ -6,6 +6,7 @@ from llama_dashscope import (
     Client,
     ContentFilterError,
     DashScopeError,
+    Message,
     RateLimitError,
 )
 
@@ -13,7 +14,7 @@ from llama_dashscope import (
 def ask(client: Client, question: str) -> str:
     """Return an answer, or a sentence for the user that says why there is none."""
     try:
-        return client.call("llama3.3-70b-instruct", question).text
+        return client.call("llama3.3-70b-instruct", messages=[Message("user", question)]).text
     except ContentFilterError:
         return "This question can't be answered."
     except RateLimitError as error:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from llama_dashscope import Client
+from llama_dashscope import Client, Message
 
 MODEL = "llama3.3-70b-instruct"
 client = Client()  # opens no connection until it is used
@@ -25,14 +25,14 @@ app = FastAPI(lifespan=lifespan)
 @app.get("/answer")
 async def answer(question: str) -> str:
     """Answer in one piece."""
-    reply = await client.acall(MODEL, question)
+    reply = await client.acall(MODEL, messages=[Message("user", question)])
     return reply.text
 
 
 @app.get("/answer-sync")
 def answer_sync(question: str) -> str:
     """Answer from a plain function: it runs in a thread and shares the application's client."""
-    return client.call(MODEL, question).text
+    return client.call(MODEL, messages=[Message("user", question)]).text
 
 
 @app.get("/tokens")
@@ -40,7 +40,7 @@ async def tokens(question: str) -> StreamingResponse:
     """Answer piece by piece."""
 
     async def pieces() -> AsyncIterator[str]:
-        async with client.astream(MODEL, question) as stream:
+        async with client.astream(MODEL, messages=[Message("user", question)]) as stream:
             async for chunk in stream:
                 yield chunk.delta
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from llama_dashscope import APITimeoutError, Client, Timeout
+from llama_dashscope import APITimeoutError, Client, Message, Timeout
 
 
 async def main() -> None:
@@ -10,7 +10,9 @@ async def main() -> None:
     limits = Timeout(connect=5, read=30, idle=10, total=60)
     async with Client(timeout=limits, retry=1) as client:
         try:
-            reply = await client.acall("llama3.3-70b-instruct", "介绍一下自己", timeout=20)
+            reply = await client.acall(
+                "llama3.3-70b-instruct", messages=[Message("user", "介绍一下自己")], timeout=20
+            )
             print(reply.text)
         except APITimeoutError as error:
             print("gave up:", error)

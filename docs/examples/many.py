@@ -2,7 +2,7 @@
 
 import asyncio
 
-from llama_dashscope import Client, DashScopeError
+from llama_dashscope import Client, DashScopeError, Message
 
 QUESTIONS = ["什么是异步？", "什么是流？", "什么是令牌？"]
 
@@ -10,7 +10,7 @@ QUESTIONS = ["什么是异步？", "什么是流？", "什么是令牌？"]
 async def answer(client: Client, question: str) -> str:
     """Return the answer, or what went wrong: one failure must not lose the others."""
     try:
-        reply = await client.acall("llama3.3-70b-instruct", question)
+        reply = await client.acall("llama3.3-70b-instruct", messages=[Message("user", question)])
     except DashScopeError as error:
         return f"failed: {error}"
     return reply.text

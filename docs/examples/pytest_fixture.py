@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llama_dashscope import Client
+from llama_dashscope import Client, Message
 from llama_dashscope.testing import LocalDashScope
 
 
@@ -20,7 +20,9 @@ def dashscope(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalDashScope]:
 def greet(name: str) -> str:
     """Stand for the program under test."""
     with Client() as client:
-        return client.call("llama3.3-70b-instruct", f"Greet {name}.").text
+        return client.call(
+            "llama3.3-70b-instruct", messages=[Message("user", f"Greet {name}.")]
+        ).text
 
 
 def test_greeting_names_the_guest(dashscope: LocalDashScope) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 
-from llama_dashscope import Client
+from llama_dashscope import Client, Message
 
 
 async def main() -> None:
     """Print the pieces as they come, then what the whole answer cost."""
     async with Client() as client:
-        async with client.astream("llama3.3-70b-instruct", "介绍一下自己") as stream:
+        async with client.astream(
+            "llama3.3-70b-instruct", messages=[Message("user", "介绍一下自己")]
+        ) as stream:
             async for chunk in stream:
                 print(chunk.delta, end="", flush=True)
         print()
