@@ -20,6 +20,9 @@ R = TypeVar("R", bound=Record)
 UNFINISHED: Final = ("null", "")
 """Ways in which the service says that an answer goes on; recorded streams use the string."""
 
+LISTS: Final[dict[str, Any]] = {"choices": tuple[Choice, ...], "tool_calls": tuple[ToolCall, ...]}
+"""The fields that hold a list, and what it is read as."""
+
 
 def structure(payload: object, model: type[R]) -> R:
     """Make a model from a JSON payload.
@@ -73,6 +76,8 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
     for field in attrs.fields(model):
         if field.name == "finish_reason":
             options[field.name] = override(struct_hook=finish_reason)
+        elif field.name in LISTS:
+            options[field.name] = override(struct_hook=_listed(LISTS[field.name]))
         elif field.alias != field.name:
             options[field.name] = override(rename=field.alias, struct_hook=_text)
         known.add(field.alias or field.name)
@@ -93,6 +98,17 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
             # Frozen for everyone else; here the model is still being made.
             object.__setattr__(record, "extra", unknown)
         return record
+
+    return hook
+
+
+def _listed(items: Any) -> Callable[[object, object], Any]:  # noqa: ANN401  # a tuple type
+    """Make the function that reads a list: cattrs alone would take any iterable for one."""
+
+    def hook(value: object, _type: object) -> Any:  # noqa: ANN401  # whatever it is a list of
+        if not isinstance(value, list):
+            raise _wrong("a list", value)
+        return converter.structure(cast("list[object]", value), items)
 
     return hook
 

@@ -5,7 +5,9 @@ accepts is what `_convert` accepts, and the tests hold the two together.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
+
+import cattrs
 
 from ._convert import converter, finish_reason, structure
 from ._models import Response, ToolCall, Usage
@@ -56,24 +58,25 @@ def read_frame(payload: dict[str, Any]) -> Frame:
     """
     try:
         return _read(payload)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except (cattrs.BaseValidationError, AttributeError, TypeError, ValueError):
         structure(payload, Response)  # says better what is wrong
         raise
 
 
 def _read(payload: dict[str, Any]) -> Frame:
-    output = payload.get("output") or NOTHING
+    output = payload.get("output")
+    if output is None:
+        output = NOTHING
     choices = output.get("choices")
     if choices is None:
         text, reason = output.get("text"), output.get("finish_reason")
         pieces = [Piece(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
     else:
-        places = range(len(choices))
-        pieces = [*map(_piece, places, choices)]
+        pieces = [*map(_piece, range(len(choices)), _list(choices))]
     return Frame(
         pieces,
         _usage(payload.get("usage")),
-        _text(payload.get("request_id") or payload.get("requestId")),
+        _text(payload.get("request_id")) or _text(payload.get("requestId")),
         choices is not None,
         NOTHING if FRAME.issuperset(payload) else _unknown(payload, FRAME),
         NOTHING if OUTPUT.issuperset(output) else _unknown(output, OUTPUT),
@@ -82,7 +85,9 @@ def _read(payload: dict[str, Any]) -> Frame:
 
 
 def _piece(place: int, choice: dict[str, Any]) -> Piece:
-    message = choice.get("message") or NOTHING
+    message = choice.get("message")
+    if message is None:
+        message = NOTHING
     index = choice.get("index")
     calls = message.get("tool_calls")
     return Piece(
@@ -90,7 +95,7 @@ def _piece(place: int, choice: dict[str, Any]) -> Piece:
         _text(message.get("content")),
         finish_reason(choice.get("finish_reason")),
         _text(message.get("role")),
-        converter.structure(calls, tuple[ToolCall, ...]) if calls else (),
+        () if calls is None else converter.structure(_list(calls), tuple[ToolCall, ...]),
         NOTHING if CHOICE.issuperset(choice) else _unknown(choice, CHOICE),
         NOTHING if MESSAGE.issuperset(message) else _unknown(message, MESSAGE),
     )
@@ -112,6 +117,13 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     msg = f"expected a string, got {type(value).__name__}"
+    raise ValueError(msg)
+
+
+def _list(value: Any) -> list[Any]:  # noqa: ANN401  # JSON
+    if isinstance(value, list):
+        return cast("list[Any]", value)
+    msg = f"expected a list, got {type(value).__name__}"
     raise ValueError(msg)
 
 
