@@ -80,12 +80,15 @@ class Assembler:
             for index in sorted(self._answers)
         )
         if self._as_choices:
-            output = Output(choices=choices, extra=self._of_output)
+            output = Output(choices=choices, extra=dict(self._of_output))
         else:
             reason = choices[0].finish_reason if choices else None
-            output = Output(self.text, reason, extra=self._of_output)
+            output = Output(self.text, reason, extra=dict(self._of_output))
         return Response(
-            request_id=self.request_id, output=output, usage=self.usage, extra=self._of_frame
+            request_id=self.request_id,
+            output=output,
+            usage=self.usage,
+            extra=dict(self._of_frame),
         )
 
 
@@ -109,13 +112,13 @@ class _Answer:
         last = piece.finish_reason is not None
         try:
             deltas = self._deltas.take(piece.text, last=last)
+            if piece.tool_calls or piece.of_choice or piece.of_message:
+                self._note(piece, last=last)
         except ValueError as error:
             raise ResponseError(str(error), request_id=request_id) from error
         if last:
             self.finish_reason = piece.finish_reason
         self._role = self._role or piece.role
-        if piece.tool_calls or piece.of_choice or piece.of_message:
-            self._note(piece, last=last)
         if len(deltas) == 1 and not self._waiting:
             return [self._chunk(deltas[0], frame, piece, request_id)]
         self._waiting.append((frame, piece, request_id))
@@ -158,11 +161,12 @@ class _Answer:
     def whole(self, index: int | None) -> Choice:
         """Return the answer as a choice."""
         extra = dict(self._of_message)
-        if isinstance(extra.get(GROWING), str):
-            extra[GROWING] = self._thought.whole()
+        if thought := self._thought.whole():
+            extra[GROWING] = thought
+        named = [extra.pop(name, None) for name in ("tool_call_id", "name")]
         calls = tuple(self._calls[key].whole() for key in sorted(self._calls)) or None
-        message = Message(self._role or "assistant", self.text, calls, extra=extra)
-        return Choice(self.finish_reason, message, index, extra=self._of_choice)
+        message = Message(self._role or "assistant", self.text, calls, *named, extra=extra)
+        return Choice(self.finish_reason, message, index, extra=dict(self._of_choice))
 
 
 def _flat(*levels: Mapping[str, Any]) -> dict[str, Any]:
