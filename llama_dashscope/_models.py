@@ -43,11 +43,14 @@ class Record:
             raise AttributeError(msg, name=name, obj=self)
 
     def _items(self) -> Iterator[tuple[str, Any]]:
-        for name, omit_none in _FIELDS.get(type(self)) or _shown(type(self)):
+        fields = _FIELDS.get(type(self)) or _shown(type(self))
+        for name, omit_none in fields.items():
             value = getattr(self, name)
             if value is not None or not omit_none:
                 yield name, value
-        yield from self.extra.items()
+        for name, value in self.extra.items():
+            if name not in fields:
+                yield name, value
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: declared fields in the service's order, then the unknown ones."""
@@ -88,16 +91,16 @@ class Record:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
 
-_FIELDS: Final[dict[type, tuple[tuple[str, bool], ...]]] = {}
+_FIELDS: Final[dict[type, dict[str, bool]]] = {}
 
 
-def _shown(model: type[Any]) -> tuple[tuple[str, bool], ...]:
+def _shown(model: type[Any]) -> dict[str, bool]:
     """Name the fields of `model` that its JSON has, and which of them hide while None."""
-    _FIELDS[model] = shown = tuple(
-        (field.alias or field.name, field.metadata.get("omit_none", False))
+    _FIELDS[model] = shown = {
+        field.alias or field.name: field.metadata.get("omit_none", False)
         for field in attrs.fields(model)
         if field.name != "extra"
-    )
+    }
     return shown
 
 
@@ -272,7 +275,7 @@ class Chunk(Record):
 
     delta: str = ""
     """New text, whether the service sends pieces or repeats the whole."""
-    _text: str | Transcript = attrs.field(default="", repr=str, eq=str)
+    _text: str | Transcript = attrs.field(default="", repr=lambda text: repr(str(text)), eq=str)
     finish_reason: str | None = None
     """Why the answer ended; None before its end."""
     usage: Usage | None = None
