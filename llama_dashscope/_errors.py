@@ -285,7 +285,10 @@ MESSAGES: Final[tuple[tuple[str, Verdict], ...]] = (
     ("list index out of range", _final(InternalServerError, 500)),
 )
 
-_REAL_STATUS: Final = re.compile(r"\s*<(\d{3})>")
+REFUSED_BY_SERVICE: Final = 500
+"""HTTP statuses from here on are the service's own failures, those below it the request's."""
+
+_REAL_STATUS: Final = re.compile(r"\s*<([45]\d{2})>", re.ASCII)
 
 
 def classify(code: str, message: str, status: int | None) -> Verdict:
@@ -306,13 +309,19 @@ def classify(code: str, message: str, status: int | None) -> Verdict:
     verdict = next((verdict for phrase, verdict in MESSAGES if phrase in words), None)
     if verdict is None:
         verdict = _by_code(code, shown)
-    if verdict is None or (marked and verdict.status != shown):
+    if verdict is None or (marked and verdict.status != shown) or _contradicts(verdict, shown):
         verdict = _by_status(shown)
     return (
         verdict
         if shown is None or shown < HTTPStatus.BAD_REQUEST
         else verdict._replace(status=shown)
     )
+
+
+def _contradicts(verdict: Verdict, status: int | None) -> bool:
+    """Tell whether a code blames the service and the status the request: the status is right."""
+    blamed = status is not None and HTTPStatus.BAD_REQUEST <= status < REFUSED_BY_SERVICE
+    return blamed and verdict.status >= REFUSED_BY_SERVICE and status != HTTPStatus.REQUEST_TIMEOUT
 
 
 def _by_code(code: str, status: int | None) -> Verdict | None:
@@ -328,7 +337,7 @@ def _by_code(code: str, status: int | None) -> Verdict | None:
 def _by_status(status: int | None) -> Verdict:
     if status in STATUSES:
         return STATUSES[status]
-    if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status is not None and status >= REFUSED_BY_SERVICE:
         return _final(InternalServerError, status)
     return _final(APIStatusError, status or 0)
 
@@ -364,7 +373,7 @@ def describe(error: BaseException) -> str:
     cause = error
     while (deeper := _cause(cause)) is not None:
         cause = deeper
-    text = str(cause) or str(error)
+    text = " ".join((str(cause) or str(error)).split())
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
 
 
