@@ -1,5 +1,6 @@
 """After this failure: again? And after how long?"""
 
+import sys
 import threading
 from typing import Any, Final, cast
 
@@ -9,16 +10,24 @@ from ._errors import APITimeoutError, ConfigurationError, DashScopeError
 
 __all__ = ["Budget", "Retry"]
 
-REFUND: Final = 0.2
-"""What a call that succeeds puts back into the budget, in retries."""
+COST: Final = 5
+"""What a retry takes out of the budget; a call that succeeds puts 1 back."""
+
+MOST: Final = sys.float_info.max
 
 
 def _at_least_zero(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     whole = attribute.type is int
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not 0 <= cast("float", value) < float("inf"):
+    if not number or not 0 <= cast("float", value) <= MOST:
         kind = "a whole number" if whole else "seconds"
         msg = f"retry.{attribute.name} must be {kind}, 0 or more, got {value!r}"
+        raise ConfigurationError(msg)
+
+
+def _true_or_false(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    if not isinstance(value, bool):
+        msg = f"retry.{attribute.name} must be True or False, got {value!r}"
         raise ConfigurationError(msg)
 
 
@@ -41,7 +50,7 @@ class Retry:
     """Longest pause of our own making, in seconds."""
     max_wait: float = attrs.field(default=60.0, validator=_at_least_zero)
     """Longest pause that the service may ask for, in seconds; beyond it the call ends at once."""
-    read_timeouts: bool = False
+    read_timeouts: bool = attrs.field(default=False, validator=_true_or_false)
     """Whether to ask again after a silent `read` limit: the first call may still be billed."""
     budget: int = attrs.field(default=100, validator=_at_least_zero)
     """Retries a client may have saved up; five successful calls earn one. It keeps an outage from
@@ -87,20 +96,19 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         """Begin full."""
-        self._size = float(size)
-        self._left = float(size)
+        self._size = self._left = size * COST
         self._lock = threading.Lock()
 
     def spend(self) -> bool:
         """Take one retry out, if there is one."""
         with self._lock:
-            if self._left < 1:
+            if self._left < COST:
                 return False
-            self._left -= 1
+            self._left -= COST
             return True
 
     def earn(self) -> None:
         """Put back what a success is worth."""
         if self._left < self._size:
             with self._lock:
-                self._left = min(self._size, self._left + REFUND)
+                self._left = min(self._size, self._left + 1)
