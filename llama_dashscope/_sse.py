@@ -18,6 +18,8 @@ REFUSED: Final = 400
 BOM: Final = b"\xef\xbb\xbf"
 # An event as recorded, by far the most frequent one, is read in one go.
 USUAL: Final = re.compile(rb"id:\d+\nevent:result\n:HTTP_STATUS/200\ndata:(\{[^\r\n]*)\n\n")
+# No JSON value holds one of these behind a "}" with only space between: a new frame has begun.
+BEGINS: Final = (b"{", b"[DONE]")
 # As a comment, with or without a reason phrase; the official SDKs also know `status:200`.
 STATUS: Final = re.compile(rb":?\s*(?:HTTP_STATUS/|status:)\s*(\d{3})\b")
 
@@ -153,11 +155,13 @@ class Decoder:
             self._status = int(status[1])
 
     def _add_data(self, value: bytes, events: list[Event]) -> None:
-        # No JSON value holds "}" and "{" with only space between: a new frame has begun.
-        if self._data and self._data[-1].endswith(b"}") and value.startswith(b"{"):
+        if self._data and self._is_whole() and value.lstrip().startswith(BEGINS):
             self._dispatch(events)
         self._data.append(value)
         self._size += len(value) + 1
+
+    def _is_whole(self) -> bool:
+        return self._data[-1].rstrip().endswith(b"}")
 
     def _begin(self, events: list[Event]) -> None:
         """End the frame before this line where no blank line did."""
