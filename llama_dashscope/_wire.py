@@ -7,8 +7,10 @@ HTML.
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -36,6 +38,11 @@ PATH: Final = "/services/aigc/text-generation/generation"
 
 SAYS_NOTHING: Final = frozenset({b"", b"[DONE]"})
 """Data of events that the official SDKs skip too."""
+
+NO_ANSWER: Final[tuple[object, ...]] = (None, "", "null", [])
+"""What the fields of an output may be where an error code stands in place of an answer."""
+
+SECONDS: Final = re.compile(r"\s*-?[0-9.]+(e[0-9]+)?\s*", re.ASCII)
 
 SHOWN: Final = 300
 """How much of a body that is not the protocol an error shows, in characters."""
@@ -86,19 +93,29 @@ def read_response(head: Head, body: bytes) -> Response:
         IncompleteResponseError: the service says itself that the answer is cut short.
     """
     payload = _payload(body)
-    if payload is None or payload.get("output") is None:
+    if payload is None or payload.get("output") is None or _is_error(payload):
         raise read_failure(head, body)
     try:
         response = structure(payload, Response)
     except ValueError as error:
         raise _no_protocol(head, str(error), body) from error
-    if response.output.text is None and not response.output.choices:
-        raise _no_protocol(head, "an output with neither text nor choices", body)
+    if missing := _missing(payload["output"]):
+        raise _no_protocol(head, missing, body)
     response = attrs.evolve(
         response, status_code=head.status, request_id=_request_id(head, payload)
     )
     _check_whole(head, payload, response)
     return response
+
+
+def _missing(output: dict[str, Any]) -> str:
+    """Say what keeps an output from being an answer; empty where nothing does."""
+    if output.get("text") is not None:
+        return ""
+    choices = output.get("choices")
+    if not choices:
+        return "an output with neither text nor choices"
+    return "a choice without a message" if any(c.get("message") is None for c in choices) else ""
 
 
 def _check_whole(head: Head, payload: dict[str, Any], response: Response) -> None:
@@ -128,12 +145,11 @@ def read_event(head: Head, event: Event) -> Frame | None:
     if refused or (payload is not None and _is_error(payload)):
         head = attrs.evolve(head, status=event.status or head.status)
         raise _failure(head, payload or {}, event.data)
-    if payload is None:
-        if event.data.strip() in SAYS_NOTHING:
+    if payload is None or (payload.get("output") is None and payload.get("usage") is None):
+        if event.name == "done" or event.data.strip() in SAYS_NOTHING:
             return None
-        raise _no_protocol(head, "a frame that is not a JSON object", event.data)
-    if payload.get("output") is None and payload.get("usage") is None:
-        raise _no_protocol(head, "a frame without output", event.data)
+        what = "that is not a JSON object" if payload is None else "without output"
+        raise _no_protocol(head, f"a frame {what}", event.data)
     try:
         return read_frame(payload)
     except ValueError as error:
@@ -146,7 +162,9 @@ def read_failure(head: Head, body: bytes) -> DashScopeError:
     status = head.status
     if payload is None:
         for event in _events(body):
-            payload, status = _payload(event.data), event.status or status
+            payload = _payload(event.data)
+            if (event.status or 0) >= REFUSED:
+                status = event.status or status
             if payload is not None and _is_error(payload):
                 break
     head = attrs.evolve(head, status=status)
@@ -158,7 +176,11 @@ def read_failure(head: Head, body: bytes) -> DashScopeError:
 def _why_no_answer(payload: dict[str, Any] | None, body: bytes) -> str:
     if not body.strip():
         return "an empty body"
-    return "a body that is no JSON object" if payload is None else "JSON without an output"
+    if payload is None:
+        return "a body that is no JSON object"
+    if payload.get("output") is None:
+        return "JSON without an output"
+    return "server-sent events, which nobody asked for"
 
 
 def _events(body: bytes) -> Iterator[Event]:
@@ -180,17 +202,21 @@ def _object(value: object) -> dict[str, Any] | None:
 
 
 def _is_error(payload: dict[str, Any]) -> bool:
-    return not payload.get("output") and bool(payload.get("code") or payload.get("error"))
+    if not payload.get("code") and not payload.get("error"):
+        return False
+    output = _object(payload.get("output")) or {}
+    return all(output.get(name) in NO_ANSWER for name in ("text", "choices", "finish_reason"))
 
 
 def _failure(head: Head, payload: dict[str, Any], body: bytes) -> APIStatusError:
     """Make the error that a payload describes."""
     nested = payload.get("error")
-    detail = _object(nested) or payload
+    inner = _object(nested) or {}
+    detail = {**payload, **{key: value for key, value in inner.items() if value is not None}}
     code = _words(detail.get("code") or detail.get("type"))
-    message = _words(detail.get("message") or (nested if detail is payload else None))
+    message = _words(detail.get("message") or (None if isinstance(nested, dict) else nested))
     verdict = classify(code, message, head.status)
-    message = message or _gist(body) or _reason(verdict.status)
+    message = message or _gist(head, body) or _reason(verdict.status)
     hint = ""
     if verdict.error is AuthenticationError:
         hint = f"is the key for {head.host}? each region has its own keys and address"
@@ -198,7 +224,7 @@ def _failure(head: Head, payload: dict[str, Any], body: bytes) -> APIStatusError
         head.key.redact(message),
         code=head.key.redact(code),
         status_code=verdict.status or None,
-        request_id=_request_id(head, payload),
+        request_id=head.key.redact(_request_id(head, detail)),
         hint=hint,
         retryable=verdict.retryable,
         retry_after=_retry_after(head.headers),
@@ -206,11 +232,11 @@ def _failure(head: Head, payload: dict[str, Any], body: bytes) -> APIStatusError
 
 
 def _no_protocol(head: Head, what: str, body: bytes) -> ResponseError:
-    gist = head.key.redact(_gist(body))
+    gist = _gist(head, body)
     return ResponseError(
         f"the answer is not the protocol: {head.key.redact(what)}{': ' if gist else ''}{gist}",
         status_code=head.status,
-        request_id=_request_id(head, _payload(body) or {}),
+        request_id=head.key.redact(_request_id(head, _payload(body) or {})),
     )
 
 
@@ -224,8 +250,9 @@ def _words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _gist(body: bytes) -> str:
-    text = " ".join(body[: SHOWN * 4].decode("utf-8", "replace").split())
+def _gist(head: Head, body: bytes) -> str:
+    """Return the beginning of a body; the key is taken out first, as half of it is no match."""
+    text = head.key.redact(" ".join(body.decode("utf-8", "replace").split()))
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
@@ -241,14 +268,15 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
     No recorded answer of the service has such a header; gateways before it may send one.
     """
-    value = headers.get("retry-after")
-    if value is None:
-        return None
+    value = headers.get("retry-after", "")
     try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
+        seconds = float(value) if SECONDS.fullmatch(value) else _seconds_until(value)
+    except (ValueError, OverflowError):
+        return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str) -> float:
+    when = parsedate_to_datetime(date)
+    # Two of HTTP's three spellings of a date name no zone; all of them mean UTC.
+    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp() - time.time()
