@@ -1,0 +1,88 @@
+"""Measure this client beside its peers: `nox -s bench`, or `python -m tests.benchmarks.run`.
+
+A canned server runs in one process; each measurement is made in a fresh Python, and all clients
+take their turn in each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from . import server, table
+from .bars import Figures
+from .clients import CLIENTS
+from .measure import cost
+from .operations import OPERATIONS, QUICK
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="calls and frames only, in fewer rounds")
+    add("--rounds", type=int, help="rounds: 7, or 3 if quick")
+    add("--scale", type=float, help="times the usual size: 1, or 0.3 if quick")
+    add("--clients", nargs="+", choices=CLIENTS, help="only these")
+    add("--operations", nargs="+", choices=OPERATIONS, help="only these")
+    return parser.parse_args()
+
+
+def installed(clients: list[str]) -> list[str]:
+    """Leave out the clients that are not installed, and say so."""
+    missing = [name for name in clients if find_spec(CLIENTS[name].needs) is None]
+    for name in missing:
+        print(f"{CLIENTS[name].label} is left out: not installed", file=sys.stderr)
+    return [name for name in clients if name not in missing]
+
+
+def turns(clients: list[str], operations: list[str]) -> Iterator[tuple[str, str]]:
+    """Give operation and client, one measurement after the other."""
+    for operation in operations:
+        for client in clients:
+            if CLIENTS[client].has_sync or not OPERATIONS[operation].is_sync:
+                yield operation, client
+
+
+def stay_on_one_core() -> None:
+    """Keep this process, and all that it starts, on one core, where the system knows how.
+
+    The server then writes while the client waits, and a client's threads don't wander: the figures
+    of two runs come closer, and a client gains nothing by a second core.
+    """
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def measure(clients: list[str], operations: list[str], rounds: int, scale: float) -> Figures:
+    """Return all figures; clients take turns, so that noise meets all alike."""
+    figures: Figures = {}
+    with server.running() as address:
+        for number in range(rounds):
+            for operation, client in turns(clients, operations):
+                if sys.stderr.isatty():
+                    label = f"round {number + 1} of {rounds}: {operation} {client}"
+                    print(f"{label:60}", end="\r", file=sys.stderr)
+                amount = max(1, round(OPERATIONS[operation].amount * scale))
+                figure = cost(client, operation, address, amount)
+                figures.setdefault(operation, {}).setdefault(client, []).append(figure)
+    return figures
+
+
+def main() -> None:
+    """Measure and print."""
+    given = arguments()
+    clients = installed(given.clients or list(CLIENTS))
+    operations = given.operations or list(QUICK if given.quick else OPERATIONS)
+    stay_on_one_core()
+    rounds = given.rounds or (3 if given.quick else 7)
+    scale = given.scale or (0.3 if given.quick else 1.0)
+    figures = measure(clients, operations, rounds, scale)
+    print(table.costs(figures), table.bars(figures), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The tables of a run, as Markdown that reads well in a terminal too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from .bars import BARS, Figures
+from .clients import CLIENTS
+from .operations import OPERATIONS
+
+
+def draw(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; all columns but the first are aligned to the right."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    drawn = [
+        [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
+        for line in [lines[0], rule, *lines[1:]]
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in drawn)
+
+
+def costs(figures: Figures) -> str:
+    """Return what each operation costs with each client: the median of the rounds."""
+    clients = [name for name in CLIENTS if any(name in row for row in figures.values())]
+    rows = [
+        [
+            f"{OPERATIONS[operation].label} ({OPERATIONS[operation].unit})",
+            *(number(median(row[client])) if client in row else "" for client in clients),
+        ]
+        for operation, row in figures.items()
+    ]
+    return draw(["", *(CLIENTS[client].label for client in clients)], rows)
+
+
+def number(value: float) -> str:
+    """Show a figure with the digits that mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def bars(figures: Figures) -> str:
+    """Return the ratios that have a bound, and whether it holds."""
+    rows = [
+        [each.label, f"{ratio:.2f}", f"{each.bound:.2f}", "yes" if ratio <= each.bound else "NO"]
+        for each in BARS
+        if (ratio := each.ratio(figures)) is not None
+    ]
+    return draw(["ratio", "measured", "bar", "holds"], rows)
