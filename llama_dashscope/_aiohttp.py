@@ -12,9 +12,11 @@ from typing import Any, Final
 from weakref import WeakSet
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import ContentEncodingError
 
 from ._config import Network, Timeout
-from ._errors import APIConnectionError, DashScopeError, describe, timed_out
+from ._errors import APIConnectionError, DashScopeError, ResponseError, describe, timed_out
 from ._pool import Outgoing, Reply
 from ._transport import keepalive_options, tls_context
 
@@ -38,8 +40,9 @@ class AiohttpCarrier:
     def __init__(self, network: Network) -> None:
         """Begin without a connection."""
         self._network = network
+        self._protocols: WeakSet[ResponseHandler] = WeakSet()
         self._session = aiohttp.ClientSession(
-            connector=_connector(network),
+            connector=_connector(network, self._protocols),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -75,12 +78,18 @@ class AiohttpCarrier:
 
     async def aclose(self) -> None:
         """Close every connection, those in use too."""
+        # aiohttp itself would close them without a word to those who read there.
+        connected = [each for each in self._protocols if each.connected]
+        for protocol in connected:
+            if protocol.transport is not None:
+                protocol.transport.abort()
+        while any(each.connected for each in connected):  # noqa: ASYNC110  # a few turns at most
+            await asyncio.sleep(0)
         await self._session.close()
 
 
-def _connector(network: Network) -> aiohttp.TCPConnector:
+def _connector(network: Network, used: WeakSet[ResponseHandler]) -> aiohttp.TCPConnector:
     options = keepalive_options()
-    used: WeakSet[object] = WeakSet()
 
     class Connector(aiohttp.TCPConnector):
         """Notes whether a call got a used connection, and sets up the new ones."""
@@ -89,7 +98,7 @@ def _connector(network: Network) -> aiohttp.TCPConnector:
             connection = await super().connect(*args, **kwargs)
             protocol = connection.protocol
             _reused.set(protocol in used)
-            if protocol not in used:
+            if protocol is not None and protocol not in used:
                 used.add(protocol)
                 _set_options(connection.transport, options)
             return connection
@@ -129,10 +138,7 @@ class _AiohttpReply:
         except asyncio.TimeoutError as error:
             raise timed_out("idle", limit, self._host) from error
         except ERRORS as error:
-            cause = describe(error)
-            raise APIConnectionError(
-                f"the connection to {self._host} broke within the answer: {cause}"
-            ) from error
+            raise _within_answer(error, self._host) from error
 
     def _set_limit(self, limit: float | None) -> None:
         """Let the protocol's own timer watch the next silence: it runs anyway."""
@@ -171,3 +177,11 @@ def _before_answer(error: Exception, host: str, limits: Timeout) -> DashScopeErr
     return APIConnectionError(
         f"the connection to {host} broke before the answer: {cause}", retryable=_reused.get()
     )
+
+
+def _within_answer(error: Exception, host: str) -> DashScopeError:
+    """Make our error for a failure in the body of an answer."""
+    cause = describe(error)
+    if isinstance(error.__cause__, ContentEncodingError):
+        return ResponseError(f"the answer is not the protocol: {cause}")
+    return APIConnectionError(f"the connection to {host} broke within the answer: {cause}")

@@ -44,6 +44,7 @@ class AsyncStream:
         self._loop: EventLoop | None = None
         self.ready: deque[Chunk] = deque()
         """Chunks that have arrived and were not read yet."""
+        self._reading = False
         self._ended = False
         self._closed = False
 
@@ -95,7 +96,7 @@ class AsyncStream:
     async def aclose(self) -> None:
         """Close the stream and free its connection; safe to call more than once."""
         self._closed = True
-        exchange, self._exchange = self._exchange, None
+        exchange = self._let_go()
         if exchange is None:
             return
         try:
@@ -108,6 +109,11 @@ class AsyncStream:
         """Close a stream that holds no connection; tell whether that is done."""
         self._closed = True
         return self._exchange is None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream was closed, by its end or before."""
+        return self._closed
 
     @property
     def response(self) -> Response:
@@ -130,7 +136,11 @@ class AsyncStream:
         if self._feed is not None or self._closed:
             return
         self._loop = running_loop()
-        self._feed, self._exchange, chunks = await self._engine.open(self._call)
+        feed, exchange, chunks = await self._engine.open(self._call)
+        if self.closed:  # by another task meanwhile, or by Ctrl-C in sync code
+            await exchange.aclose()
+            raise self._closed_early()
+        self._feed, self._exchange = feed, exchange
         self.ready.extend(chunks)
 
     async def fill(self) -> None:
@@ -139,23 +149,34 @@ class AsyncStream:
         if self._ended or self.ready:
             return
         if self._feed is None or self._exchange is None:
-            raise self._closed_early()
+            raise (self._feed and self._feed.failure) or self._closed_early()
         if running_loop() is not self._loop:
             msg = "a stream is read in the event loop that it was opened in"
             raise DashScopeError(msg)
+        if self._reading:
+            msg = "a stream is read by one task at a time"
+            raise DashScopeError(msg)
+        self._reading = True
         try:
             self.ready.extend(await self._feed.more())
-        except BaseException:
-            exchange, self._exchange = self._exchange, None
-            await exchange.aclose()
+        except BaseException as error:
+            exchange = self._let_go()
+            if exchange is not None:
+                await exchange.aclose()
+            elif isinstance(error, Exception):  # another task has closed the stream meanwhile
+                raise self._closed_early() from error
             raise
+        finally:
+            self._reading = False
         if not self.ready:
             self._ended = True
             await self.aclose()
 
+    def _let_go(self) -> Exchange | None:
+        exchange, self._exchange = self._exchange, None
+        return exchange
+
     def _closed_early(self) -> DashScopeError:
-        if self._feed is not None and self._feed.failure is not None:
-            return self._feed.failure
         error = IncompleteResponseError("the stream was closed before its end")
         error.partial_text = self.text
         return error

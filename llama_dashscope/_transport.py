@@ -10,8 +10,9 @@ import importlib
 import os
 import socket
 import ssl
+import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import cast
@@ -258,6 +259,10 @@ class _HttpxReply:
         # the body's first byte is asked for.
         timeouts["read"] = self._limit = request.timeout.idle
         self._body: AsyncIterator[bytes] | None = None
+        self._inflate: Callable[[bytes], bytes] | None = None
+        if response.headers.get("content-encoding", "identity") != "identity":
+            # Nobody was asked to compress. gzip and deflate tell themselves apart.
+            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
         self._ended = False
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -272,22 +277,25 @@ class _HttpxReply:
 
     async def _read(self) -> bytes:
         if self._body is None:
-            self._body = self._open_body()
+            self._body = aiter(cast("httpx.AsyncByteStream", self._response.stream))
         try:
-            return await anext(self._body)
+            data = await anext(self._body)
+            if self._inflate is not None:
+                while not (plain := self._inflate(data)):
+                    data = await anext(self._body)
+                return plain
         except StopAsyncIteration:
             pass
+        except zlib.error as error:
+            raise ResponseError(f"the answer is not the protocol: {error}") from error
         except httpx.HTTPError as error:
             raise _within_answer(error, self._host, self._limit) from error
+        else:
+            return data
         if not self._ended:
             self._ended = True
             await self._finish()
         return b""
-
-    def _open_body(self) -> AsyncIterator[bytes]:
-        if self.headers.get("content-encoding", "identity") != "identity":
-            return self._response.aiter_bytes()
-        return aiter(cast("httpx.AsyncByteStream", self._response.stream))
 
     async def _finish(self) -> None:
         """Hand the connection back at the end of the body, so that the next call can have it."""
@@ -315,9 +323,10 @@ class _HttpxReply:
         """Read on a closed connection until that fails.
 
         The body is a generator in generators; left hanging, the inner ones would be closed by the
-        garbage collector, about which trio complains. An error ends them all at once.
+        garbage collector, about which trio complains. An error ends them all at once; a reader who
+        is in there already (RuntimeError) will meet it.
         """
-        with suppress(httpx.HTTPError, httpx.StreamError, StopAsyncIteration):
+        with suppress(httpx.HTTPError, httpx.StreamError, StopAsyncIteration, RuntimeError):
             while self._body is not None:
                 await anext(self._body)
 
@@ -327,16 +336,36 @@ def _timeouts(request: Outgoing) -> dict[str, float | None]:
     return {"connect": limits.connect, "read": limits.read, "write": limits.read, "pool": None}
 
 
+class _Body(httpx.AsyncByteStream):
+    """A request's body in one piece.
+
+    httpx makes a generator of it; one that a cancelled call leaves behind, trio complains about.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._pieces = [body]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces:
+            return self._pieces.pop()
+        raise StopAsyncIteration
+
+
 def _httpx_request(
     url: httpx.URL, request: Outgoing, timeouts: dict[str, float | None]
 ) -> httpx.Request:
-    return httpx.Request(
+    made = httpx.Request(
         "POST",
         url,
         headers=request.headers,
         content=request.body,
         extensions={"timeout": timeouts},
     )
+    made.stream = _Body(request.body)
+    return made
 
 
 def _before_answer(
@@ -362,6 +391,4 @@ def _within_answer(error: httpx.HTTPError, host: str, limit: float | None) -> Da
     if isinstance(error, httpx.TimeoutException):
         return timed_out("idle", limit, host)
     cause = describe(error)
-    if isinstance(error, httpx.DecodingError):
-        return ResponseError(f"the answer is not the protocol: {cause}")
     return APIConnectionError(f"the connection to {host} broke within the answer: {cause}")
