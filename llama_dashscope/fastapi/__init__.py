@@ -1,0 +1,37 @@
+"""At home in FastAPI: one client for the application, tokens to the browser, errors as HTTP.
+
+::
+
+    app = FastAPI(lifespan=lifespan, responses=PROBLEMS)
+    add_exception_handlers(app)
+
+    @app.post("/chat", response_class=EventStream)
+    async def chat(client: ClientDep, question: Annotated[str, Body()]) -> EventStream:
+        return EventStream(client.astream("llama3.3-70b-instruct", messages=...))
+"""
+
+from importlib import import_module
+
+try:
+    import_module("fastapi.sse")  # the newest part of FastAPI that is used here
+except ImportError as error:
+    raise ImportError(
+        "llama_dashscope.fastapi needs FastAPI 0.135 or newer:"
+        " pip install 'llama-dashscope[fastapi]'"
+    ) from error
+
+from ._application import ClientDep, get_client, lifespan
+from ._problems import PROBLEMS, Problem, add_exception_handlers
+from ._responses import EventStream, JSONLines, TextStream
+
+__all__ = [
+    "PROBLEMS",
+    "ClientDep",
+    "EventStream",
+    "JSONLines",
+    "Problem",
+    "TextStream",
+    "add_exception_handlers",
+    "get_client",
+    "lifespan",
+]

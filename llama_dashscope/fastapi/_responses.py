@@ -1,0 +1,297 @@
+"""Streams as responses: the answer of a model on its way to the browser.
+
+A response opens its stream itself and waits for the first chunk before it sends a status line, so
+that a call that the service refuses is a 4xx or 5xx. Only a model that thinks for longer than the
+heartbeat gets its status line early; then an error arrives as it does in the middle: as the last
+event.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, ClassVar, Final
+
+import anyio
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.background import BackgroundTask
+from starlette.datastructures import Headers
+from starlette.responses import Response as HTTPResponse
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from llama_dashscope import AsyncStream, Chunk, DashScopeError, Response
+
+from ._disconnect import DEPARTURE, Departure, block_tasks, until_left
+from ._problems import Problem, log
+
+__all__ = ["EventStream", "JSONLines", "TextStream"]
+
+UNBUFFERED: Final = {
+    "cache-control": "no-store, no-transform",  # no proxy is to collect it, or to compress it
+    "x-accel-buffering": "no",  # nginx
+    "x-content-type-options": "nosniff",  # else browsers collect plain text to guess its kind
+}
+
+
+class _Output:
+    """The way to the browser: one message at a time, the status line before the first."""
+
+    def __init__(self, response: HTTPResponse, send: Send, listening: anyio.CancelScope) -> None:
+        """Begin with nothing sent; `listening` is cancelled when nobody takes what is sent."""
+        self._response = response
+        self._send = send
+        self._listening = listening
+        self._lock = anyio.Lock(fast_acquire=True)
+        self.started = False
+        self.last = monotonic()
+
+    async def say(self, data: bytes, *, more: bool = True) -> None:
+        """Send a piece of the body."""
+        async with self._lock:
+            self.last = monotonic()
+            try:
+                if not self.started:
+                    self.started = True
+                    await self._start()
+                await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            except OSError:  # how a server may say that the browser has left, since ASGI 2.4
+                self._listening.cancel()
+
+    async def _start(self) -> None:
+        head = {"status": self._response.status_code, "headers": self._response.raw_headers}
+        await self._send({"type": "http.response.start", **head})
+
+
+class _Relay(ABC, StreamingResponse):
+    """A response that passes on a stream of the client; how it looks is up to its subclasses."""
+
+    beat: ClassVar[bytes] = b""
+
+    def __init__(
+        self,
+        stream: AsyncStream,
+        *,
+        heartbeat: float | None = 15.0,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        if heartbeat is not None and heartbeat <= 0:
+            raise ValueError(f"heartbeat must be more than 0 seconds or None, got {heartbeat}")
+        super().__init__((), status_code, {**UNBUFFERED, **(headers or {})}, None, background)
+        self._stream = stream
+        self._heartbeat = heartbeat
+
+    @abstractmethod
+    def step(self, chunk: Chunk) -> bytes:
+        """Return what a chunk looks like; empty where it says nothing new."""
+
+    @abstractmethod
+    def end(self, answer: Response) -> bytes:
+        """Return what the end of a whole answer looks like."""
+
+    @abstractmethod
+    def failure(self, problem: Problem) -> bytes:
+        """Return what an error in the middle looks like."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, until its end or until the browser leaves."""
+        departure: Departure | None = scope.get(DEPARTURE)
+        if departure is not None:
+            departure.leave_to_response()
+        async with block_tasks() as tasks:
+            output = _Output(self, send, tasks.cancel_scope)
+            tasks.start_soon(self._listen, receive, tasks.cancel_scope)
+            if self._heartbeat is not None:
+                tasks.start_soon(self._beat, self._heartbeat, output)
+            await self._relay(output, scope["path"])
+        if self.background is not None:
+            await self.background()
+
+    async def _listen(self, receive: Receive, relaying: anyio.CancelScope) -> None:
+        await until_left(receive)
+        relaying.cancel()
+
+    async def _beat(self, heartbeat: float, output: _Output) -> None:
+        """Say something whenever there was nothing to say for a while."""
+        while True:
+            silence = monotonic() - output.last
+            if silence >= heartbeat:
+                await output.say(self.beat)
+                silence = 0.0
+            await anyio.sleep(heartbeat - silence)
+
+    async def _relay(self, output: _Output, path: str) -> None:
+        try:
+            async with self._stream as stream:
+                async for chunk in stream:
+                    if step := self.step(chunk):
+                        await output.say(step)
+                last = self.end(stream.response)
+        except DashScopeError as error:
+            if not output.started:
+                raise
+            problem = Problem.of(error)
+            log(error, path, problem)
+            last = self.failure(problem)
+        await output.say(last, more=False)
+
+
+class EventStream(_Relay):
+    r"""An answer as server-sent events, for EventSource and for readers of fetch.
+
+    Events `message` hold `{"delta": ...}`, with `tool_calls` and `index` where there are any; the
+    last is `done` with `finish_reason`, `usage` and `request_id`, or `error` with `status`, `code`,
+    `message` and `request_id`. Ids count from 1. An EventSource that connects again after the end
+    is told by a 204 to stop: the question is not asked, and billed, twice.
+
+    Args:
+        stream: what `Client.astream` returns, not opened yet.
+        heartbeat: seconds of silence after which a comment is sent; None for never.
+        status_code: HTTP status of an answer.
+        headers: HTTP headers, on top of those that keep proxies from buffering.
+        background: what to run afterwards, also when the browser has left; `stream.text` is the
+            text that had arrived by then.
+
+    Raises:
+        ValueError: `heartbeat` is not above 0.
+        DashScopeError: sending it fails before the first chunk; `add_exception_handlers` turns that
+            into a 4xx or 5xx.
+    """
+
+    # Not a kind of FastAPI's EventSourceResponse: as a response_class that expects a generator.
+    media_type: str | None = "text/event-stream"
+    beat = KEEPALIVE_COMMENT
+    _id = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response; 204 to a browser that only connects again."""
+        if "last-event-id" in Headers(scope=scope):
+            await HTTPResponse(status_code=204)(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
+
+    def step(self, chunk: Chunk) -> bytes:
+        """Return an event for a chunk that says something."""
+        data = _news(chunk)
+        return self._event("message", data) if data else b""
+
+    def end(self, answer: Response) -> bytes:
+        """Return the event that tells the browser to close its EventSource."""
+        return self._event("done", _summary(answer))
+
+    def failure(self, problem: Problem) -> bytes:
+        """Return the event of an error."""
+        return self._event("error", problem.to_event())
+
+    def _event(self, name: str, data: Mapping[str, Any]) -> bytes:
+        self._id += 1
+        return format_sse_event(data_str=_json(data), event=name, id=str(self._id))
+
+
+class JSONLines(_Relay):
+    """An answer as JSON lines: the data of `EventStream`'s events, a line each.
+
+    The last line has `finish_reason`, or `error` with an object. While the model thinks, lines are
+    empty.
+
+    Args:
+        stream: what `Client.astream` returns, not opened yet.
+        heartbeat: seconds of silence after which an empty line is sent; None for never.
+        status_code: HTTP status of an answer.
+        headers: HTTP headers, on top of those that keep proxies from buffering.
+        background: what to run afterwards, also when the browser has left.
+
+    Raises:
+        ValueError: `heartbeat` is not above 0.
+        DashScopeError: see `EventStream`.
+    """
+
+    media_type: str | None = "application/jsonl"
+    beat = b"\n"
+
+    def step(self, chunk: Chunk) -> bytes:
+        """Return a line for a chunk that says something."""
+        data = _news(chunk)
+        return _line(data) if data else b""
+
+    def end(self, answer: Response) -> bytes:
+        """Return the last line of an answer."""
+        return _line(_summary(answer))
+
+    def failure(self, problem: Problem) -> bytes:
+        """Return the line of an error."""
+        return _line({"error": problem.to_event()})
+
+
+class TextStream(_Relay):
+    """An answer as plain text; an error in the middle is a last line in brackets.
+
+    There are no heartbeats in plain text, and only the first of several answers (`n`) is shown.
+
+    Args:
+        stream: what `Client.astream` returns, not opened yet.
+        status_code: HTTP status of an answer.
+        headers: HTTP headers, on top of those that keep proxies from buffering.
+        background: what to run afterwards, also when the browser has left.
+
+    Raises:
+        DashScopeError: see `EventStream`.
+    """
+
+    media_type: str | None = "text/plain"
+
+    def __init__(
+        self,
+        stream: AsyncStream,
+        *,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        super().__init__(
+            stream, heartbeat=None, status_code=status_code, headers=headers, background=background
+        )
+
+    def step(self, chunk: Chunk) -> bytes:
+        """Return the text that is new."""
+        return chunk.delta.encode() if chunk.index == 0 else b""
+
+    def end(self, answer: Response) -> bytes:
+        """Return nothing: the text is whole."""
+        del answer
+        return b""
+
+    def failure(self, problem: Problem) -> bytes:
+        """Return the error as a line of its own."""
+        where = f" (request_id {problem.request_id})" if problem.request_id else ""
+        return f"\n[{problem.code}: {problem.message}{where}]\n".encode()
+
+
+def _news(chunk: Chunk) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    if chunk.delta or chunk.tool_calls:
+        data["delta"] = chunk.delta
+        if chunk.tool_calls:
+            data["tool_calls"] = [call.to_dict() for call in chunk.tool_calls]
+        if chunk.index:
+            data["index"] = chunk.index
+    return data
+
+
+def _summary(answer: Response) -> dict[str, Any]:
+    usage = answer.usage.to_dict() if answer.usage else None
+    return {
+        "finish_reason": answer.finish_reason,
+        "usage": usage,
+        "request_id": answer.request_id,
+    }
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def _line(data: Mapping[str, Any]) -> bytes:
+    return _json(data).encode() + b"\n"
