@@ -1,0 +1,1 @@
+"""What goes wrong, provoked on real sockets; `legs` says on which ways."""

@@ -1,0 +1,162 @@
+"""The ways that a call can go: each face over each transport on each event loop that has it."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+import anyio.to_thread
+from attrs import field, frozen
+
+from llama_dashscope import Client, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llama_dashscope.testing import LocalDashScope
+
+MODEL = "llama3.3-70b-instruct"
+HAS_AIOHTTP = importlib.util.find_spec("aiohttp") is not None
+
+Face = Literal["acall", "astream", "call", "stream"]
+Roads = list[tuple[Literal["httpx", "aiohttp"], Literal["asyncio", "trio"]]]
+
+ROADS: Roads = [("httpx", "asyncio"), ("httpx", "trio")]
+if HAS_AIOHTTP:
+    ROADS.append(("aiohttp", "asyncio"))
+FACES: list[Face] = ["acall", "astream", "call", "stream"]
+
+
+@frozen
+class Outcome:
+    """What a caller got."""
+
+    text: str
+    """What was read, chunk by chunk; of a call, the whole text."""
+    response: Response | None
+    error: Exception | None
+    seconds: float
+
+
+@frozen
+class Leg:
+    """One way: a face of the client, a transport, an event loop."""
+
+    face: Face
+    transport: Literal["httpx", "aiohttp"]
+    backend: Literal["asyncio", "trio"]
+    streaming: bool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "streaming", self.face.endswith("stream"))
+
+    def __str__(self) -> str:
+        return f"{self.face}-{self.transport}-{self.backend}"
+
+    def client(
+        self,
+        server: LocalDashScope,
+        **settings: Any,  # noqa: ANN401 - whatever Client takes
+    ) -> Client:
+        """Make a client of the server that goes this way."""
+        settings = {"base_url": server.base_url, "transport": self.transport, **settings}
+        return Client(server.api_key, **settings)
+
+    def ask(
+        self,
+        client: Client,
+        times: int = 1,
+        *,
+        at_chunk: Callable[[], object] = bool,
+        **options: Any,  # noqa: ANN401 - whatever the call takes
+    ) -> Outcome:
+        """Ask so many times on one event loop, close the client, and tell how the last one went.
+
+        Args:
+            client: the client to ask.
+            times: how often.
+            at_chunk: called after each chunk.
+            **options: the call's own.
+        """
+        options.setdefault("prompt", "Who are you?")
+        outcomes: list[Outcome] = []
+
+        async def ask_async() -> None:
+            async with client:
+                for _ in range(times):
+                    asking = _Asking(client, options, at_chunk)
+                    await (asking.astream() if self.streaming else asking.acall())
+                    outcomes.append(asking.outcome())
+
+        def ask_sync() -> None:
+            with client:
+                for _ in range(times):
+                    asking = _Asking(client, options, at_chunk)
+                    (asking.stream if self.streaming else asking.call)()
+                    outcomes.append(asking.outcome())
+
+        if self.face.startswith("a"):
+            anyio.run(ask_async, backend=self.backend)
+        elif self.backend == "trio":
+            anyio.run(anyio.to_thread.run_sync, ask_sync, backend="trio")
+        else:
+            ask_sync()
+        return outcomes[-1]
+
+
+class _Asking:
+    """One call, and what comes of it."""
+
+    def __init__(
+        self, client: Client, options: dict[str, Any], at_chunk: Callable[[], object]
+    ) -> None:
+        self._client = client
+        self._options = options
+        self._at_chunk = at_chunk
+        self._text = ""
+        self._response: Response | None = None
+        self._error: Exception | None = None
+        self._started = monotonic()
+
+    def outcome(self) -> Outcome:
+        return Outcome(self._text, self._response, self._error, monotonic() - self._started)
+
+    async def acall(self) -> None:
+        try:
+            self._response = await self._client.acall(MODEL, **self._options)
+            self._text = self._response.text
+        except Exception as error:  # noqa: BLE001 - whatever comes is the outcome
+            self._error = error
+
+    async def astream(self) -> None:
+        try:
+            async with self._client.astream(MODEL, **self._options) as stream:
+                async for chunk in stream:
+                    self._text += chunk.delta
+                    self._at_chunk()
+                self._response = stream.response
+        except Exception as error:  # noqa: BLE001 - as above
+            self._error = error
+
+    def call(self) -> None:
+        try:
+            self._response = self._client.call(MODEL, **self._options)
+            self._text = self._response.text
+        except Exception as error:  # noqa: BLE001 - as above
+            self._error = error
+
+    def stream(self) -> None:
+        try:
+            with self._client.stream(MODEL, **self._options) as stream:
+                for chunk in stream:
+                    self._text += chunk.delta
+                    self._at_chunk()
+                self._response = stream.response
+        except Exception as error:  # noqa: BLE001 - as above
+            self._error = error
+
+
+LEGS = [Leg(face, *road) for face, road in itertools.product(FACES, ROADS)]
