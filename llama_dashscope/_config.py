@@ -3,9 +3,10 @@
 An argument comes before the environment, the environment before a file; empty counts as unset.
 """
 
-import math
+import ipaddress
 import re
 import ssl
+import sys
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,6 +40,9 @@ KEY_PLACES: Final = (
     "the argument api_key, the environment variable DASHSCOPE_API_KEY, the file that"
     " DASHSCOPE_API_KEY_FILE_PATH names, or the file ~/.dashscope/api_key"
 )
+
+# A name or an IPv4 address, or an IPv6 address, perhaps with its zone; then perhaps a port.
+HOST: Final = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+(%[\w.-]+)?])(:\d+)?", re.ASCII)
 
 # https://www.rfc-editor.org/rfc/rfc9110#name-field-values, ASCII only.
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -96,7 +100,9 @@ def find_api_key(given: str | None, environ: Mapping[str, str]) -> ApiKey | None
     if value := environ.get("DASHSCOPE_API_KEY"):
         return ApiKey(value, "DASHSCOPE_API_KEY")
     if name := environ.get("DASHSCOPE_API_KEY_FILE_PATH"):
-        return _key_in(Path(name), f"the file {name} (DASHSCOPE_API_KEY_FILE_PATH)")
+        key = _key_in(Path(name), f"the file {name} (DASHSCOPE_API_KEY_FILE_PATH)")
+        if key is not None:
+            return key
     try:
         default = Path.home() / ".dashscope" / "api_key"
         return _key_in(default, "the file ~/.dashscope/api_key") if default.is_file() else None
@@ -106,10 +112,12 @@ def find_api_key(given: str | None, environ: Mapping[str, str]) -> ApiKey | None
 
 def _key_in(path: Path, source: str) -> ApiKey | None:
     try:
-        value = path.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         msg = f"{source} can't be read: {error}"
         raise ConfigurationError(msg) from error
+    # What is not UTF-8 is no key either; an error of decoding would carry the file around.
+    value = content.decode("utf-8-sig", "replace").strip()
     return ApiKey(value, source) if value else None
 
 
@@ -132,19 +140,19 @@ def find_base_url(given: str | None, environ: Mapping[str, str]) -> str:
 
 
 def check_base_url(value: object, source: str) -> str:
-    """Return an address without its last slash.
+    """Return an address without its last slash, its scheme in small letters.
 
     Raises:
         ConfigurationError: it is no http or https address, or has a query, fragment or password.
     """
     parts = _split(value, source, ("http", "https"))
     if parts.query or parts.fragment:
-        msg = f"{source} must end with its path, without '?' or '#': {value!r}"
+        msg = f"{source} must end with its path, without '?' or '#' behind it"
         raise ConfigurationError(msg)
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         msg = f"{source} must not hold a user name or password"
         raise ConfigurationError(msg)
-    return str(value).rstrip("/")
+    return parts.geturl().rstrip("/")
 
 
 def check_proxy(value: object, source: str) -> str:
@@ -155,8 +163,7 @@ def check_proxy(value: object, source: str) -> str:
     """
     if isinstance(value, str) and value and "://" not in value:
         value = f"http://{value}"
-    _split(value, source, ("http", "https", "socks5", "socks5h"))
-    return str(value)
+    return _split(value, source, ("http", "https", "socks5", "socks5h")).geturl()
 
 
 def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
@@ -166,7 +173,8 @@ def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
     parts = SplitResult("", "", "", "", "")
     try:
         parts = urlsplit(value)
-        sound = parts.scheme in schemes and parts.hostname and parts.port != 0
+        host = parts.netloc.rpartition("@")[2]
+        sound = parts.scheme in schemes and HOST.fullmatch(host) and parts.port != 0
         (parts.hostname or "").encode("idna")
     except ValueError:  # a bad port, an open bracket, a label that is too long
         sound = False
@@ -197,7 +205,8 @@ def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
     found = proxies.get(parts.scheme) or proxies.get("all")
     # typeshed lacks this function, which the library documents only by its use.
     bypass: Callable[[str, dict[str, str]], bool] = vars(urllib.request)["proxy_bypass_environment"]
-    if not found or bypass(parts.netloc, proxies):
+    # By the whole address, which may name a port, and by the bare host, without an IPv6's brackets.
+    if not found or bypass(parts.netloc, proxies) or bypass(parts.hostname or "", proxies):
         return None
     return check_proxy(found, f"the environment's proxy for {parts.scheme}")
 
@@ -205,7 +214,12 @@ def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
 def is_local(base_url: str) -> bool:
     """Tell whether an address is this machine's own."""
     host = urlsplit(base_url).hostname or ""
-    return host in {"localhost", "::1"} or host.endswith(".localhost") or host.startswith("127.")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def check_header(name: object, value: object, source: str = "headers") -> tuple[str, str]:
@@ -251,7 +265,7 @@ def _seconds(instance: object, attribute: "attrs.Attribute[Any]", value: object)
     if isinstance(value, bool) or not isinstance(value, int | float):
         msg = f"{where} must be seconds or None, got {type(value).__name__}"
         raise ConfigurationError(msg)
-    if not math.isfinite(value) or value <= 0:
+    if not 0 < value <= sys.float_info.max:
         msg = f"{where} must be more than 0 seconds, got {value}; None means no limit"
         raise ConfigurationError(msg)
 
