@@ -5,7 +5,6 @@ nowhere, so the service has the last word on them.
 """
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypedDict, TypeGuard, cast
@@ -120,16 +119,30 @@ def build_payload(
         verb = "a stream" if streaming else "a call"
         msg = f"{verb} has no argument {unknown}; parameters={{...}} takes what has no name here"
         raise TypeError(msg)
-    incremental: object = options.get("incremental_output", True)
-    if not isinstance(incremental, bool):
-        raise _wrong("incremental_output", "True or False", incremental)
     content = _input(prompt, options.get("messages"))
     parameters = _parameters(options, "text" if "prompt" in content else "message")
-    if streaming and incremental:
-        parameters.setdefault("incremental_output", True)
+    incremental = not streaming or _settle_pieces(options, parameters)
     payload = {"model": _model(model), "input": content, "parameters": parameters}
     body = encode(payload)
-    return Payload(body, streaming, incremental, options.get("n") or 1)
+    choices = parameters.get("n")
+    return Payload(body, streaming, incremental, max(choices, 1) if _whole(choices) else 1)
+
+
+def _settle_pieces(options: StreamOptions, parameters: dict[str, Any]) -> bool:
+    """Settle whether a stream is to come in pieces, and ask for them in its parameters."""
+    name = "incremental_output"
+    given: object = options.get(name)
+    if given is None:
+        given = parameters.get(name)
+    elif name in parameters:
+        raise _twice(name)
+    if given is None:
+        given = True
+    if not isinstance(given, bool):
+        raise _wrong(name, "True or False", given)
+    if given:
+        parameters[name] = True
+    return given
 
 
 def _model(model: object) -> str:
@@ -199,17 +212,17 @@ def _parameters(options: StreamOptions, default_format: str) -> dict[str, Any]:
         if not fits(value):
             raise _wrong(name, expected, value)
         if name in extra:
-            msg = f"{name} is given twice: by itself and in parameters"
-            raise InvalidRequestError(msg)
+            raise _twice(name)
         parameters[name] = value
     return parameters
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(cast("float", value)) <= sys.float_info.max
 
 
-def _whole(value: object) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -289,6 +302,7 @@ def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
     parts = [("model", payload["model"]), ("prompt", content.get("prompt"))]
     for at, message in enumerate(content.get("messages", ())):
         parts += [(f"messages[{at}][{key!r}]", value) for key, value in message.items()]
+        parts.append((f"messages[{at}]", message))
     named = payload["parameters"].items()
     parts += [(name if name in _NAMED else f"parameters[{name!r}]", value) for name, value in named]
     for where, value in parts:
@@ -307,10 +321,17 @@ def _obstacle(value: object) -> str:
     return ""
 
 
+def _twice(name: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{name} is given twice: by itself and in parameters")
+
+
 def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
-    shown = repr(value)
-    if len(shown) > LONGEST_SHOWN or not shown.isprintable():
-        shown = f"a {type(value).__name__}"
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # too many digits, too deep
+        shown = ""
+    if not shown or len(shown) > LONGEST_SHOWN or not shown.isprintable():
+        shown = f"a value of type {type(value).__name__}"
     elif value is not None:
         shown = f"{shown} ({type(value).__name__})"
     return InvalidRequestError(f"{name} must be {expected}, got {shown}")
