@@ -120,9 +120,9 @@ def _text(value: object) -> str:
     raise ValueError(msg)
 
 
-def _list(value: Any) -> list[Any]:  # noqa: ANN401  # JSON
+def _list(value: object) -> list[Any]:
     if isinstance(value, list):
-        return cast("list[Any]", value)
+        return cast("list[object]", value)
     msg = f"expected a list, got {type(value).__name__}"
     raise ValueError(msg)
 
