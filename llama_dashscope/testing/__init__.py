@@ -32,6 +32,7 @@ from ._faults import (
 from ._reply import Raw, Reply, ToolCall
 from ._request import ReceivedRequest
 from ._server import LocalDashScope
+from ._upstream import Upstream
 
 __all__ = [
     "DEFAULT_MIX",
@@ -60,4 +61,5 @@ __all__ = [
     "Stall",
     "ToolCall",
     "Unavailable",
+    "Upstream",
 ]

@@ -1,6 +1,6 @@
 """An answer before it meets a socket: a head, and steps that follow it in time."""
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Literal, TypeAlias
 
 from attrs import evolve, frozen
@@ -51,7 +51,7 @@ class Answer:
     status: int
     """For the log; the one in `head` counts."""
     head: bytes
-    pieces: Iterable[Piece] | AsyncIterable[Piece]
+    pieces: Iterable[Piece] | AsyncGenerator[Piece, None]
     framing: Literal["length", "chunked", "raw"] = "length"
     gzip: bool = False
     """Whether a chunked body is compressed on the way, frame by frame."""
@@ -88,7 +88,7 @@ def cut_at(answer: Answer, index: int, steps: Callable[[Piece], Iterable[Step]])
     def edit(at: int, piece: Piece) -> Iterable[Step]:
         return steps(piece) if at == index else (piece,)
 
-    if answer.streamed or isinstance(answer.pieces, AsyncIterable):
+    if answer.streamed or isinstance(answer.pieces, AsyncGenerator):
         return evolve(answer, edit=edit)
     index = min(index, 1)
     return evolve(answer, pieces=tuple(_halves(answer.pieces)), edit=edit)

@@ -7,7 +7,7 @@ The shapes follow recorded answers: compact JSON, characters as they are, no spa
 import gzip
 import json
 import time
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
 from . import _http
@@ -84,7 +84,7 @@ def bare_answer(request: ReceivedRequest, status: int, headers: Headers = ()) ->
 
 def stream_answer(
     request: ReceivedRequest,
-    pieces: Iterable[Piece] | AsyncIterable[Piece],
+    pieces: Iterable[Piece] | AsyncGenerator[Piece, None],
     request_id: str,
     *,
     status: int = 200,

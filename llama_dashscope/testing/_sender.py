@@ -1,7 +1,7 @@
 """Sends one answer: head, pieces and pauses in their time, chunked, gzipped, dripped or cut."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from . import _http
@@ -97,11 +97,12 @@ async def _sleep(seconds: float) -> None:
 
 async def _steps(answer: Answer) -> AsyncGenerator[Step, None]:
     index = 0
-    if isinstance(answer.pieces, AsyncIterable):
-        async for piece in answer.pieces:
-            for step in answer.edit(index, piece):
-                yield step
-            index += 1
+    if isinstance(answer.pieces, AsyncGenerator):
+        async with aclosing(answer.pieces) as pieces:
+            async for piece in pieces:
+                for step in answer.edit(index, piece):
+                    yield step
+                index += 1
     else:
         for index, piece in enumerate(answer.pieces):
             for step in answer.edit(index, piece):

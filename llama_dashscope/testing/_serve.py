@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import textwrap
 import threading
@@ -14,6 +15,7 @@ from . import _page
 from ._exchange import Exchange
 from ._server import LocalDashScope
 from ._spec import KINDS, parse_faults
+from ._upstream import Upstream
 
 DEFAULT_PORT = 8844
 
@@ -34,12 +36,16 @@ The faults:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments that `run` reads."""
+    parser.set_defaults(parser=parser)
     add = parser.add_argument
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
     add("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0 for any free one")
     add("--api-key", default="sk-local", metavar="KEY", help="the key it takes: %(default)s")
     add("--any-model", action="store_true", help="answer for any name, not only for Llama's")
     add("--reply", metavar="TEXT", help="answer every call with this")
+    add("--upstream", metavar="URL", help="let a server that speaks OpenAI's chat API answer")
+    add("--upstream-model", metavar="NAME", help="the model's name there; default: as asked for")
+    add("--upstream-key-env", metavar="VAR", help="the environment variable with the key for it")
     add("--tokens-per-second", type=_positive, metavar="N", help="default: as fast as it can")
     add("--first-token-delay", type=float, default=0.0, metavar="SECONDS", help="default: 0")
     add("--faults", type=_faults, default="", metavar="FAULTS", help="what goes wrong, see above")
@@ -69,17 +75,26 @@ def _server(args: argparse.Namespace, on_end: Callable[[Exchange], None]) -> Loc
         host=args.host,
         port=args.port,
         api_key=args.api_key,
-        models=None if args.any_model else (),
+        models=None if args.any_model or args.upstream else (),
         tokens_per_second=args.tokens_per_second,
         first_token_delay=args.first_token_delay,
         keep=1000,
         on_end=on_end,
     )
+    if args.upstream:
+        server.reply(_upstream(args))
     if args.reply is not None:
         server.reply(args.reply)
     for order in parse_faults(args.faults, args.seed):
         server.fault(order.fault, times=order.times)
     return server
+
+
+def _upstream(args: argparse.Namespace) -> Upstream:
+    key = os.environ.get(args.upstream_key_env) if args.upstream_key_env else None
+    if args.upstream_key_env and not key:
+        args.parser.error(f"{args.upstream_key_env} is not set: --upstream-key-env names it")
+    return Upstream(args.upstream, model=args.upstream_model, api_key=key)
 
 
 def _teller(log: TextIO | None) -> Callable[[Exchange], None]:
