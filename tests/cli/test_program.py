@@ -58,6 +58,12 @@ class Terminal:
         r"""Type; "\r" is Enter, "\x03" Ctrl-C, "\x04" Ctrl-D."""
         os.write(self._ours, keys.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C, again after silence: Python's readline overlooks it between two keys."""
+        self.press("\x03")
+        while not select.select([self._ours], [], [], 2.0)[0]:
+            self.press("\x03")
+
     def see(self, text: str) -> None:
         """Wait until a text is on the screen, behind what was seen before."""
         while text not in self._unread:
@@ -286,7 +292,7 @@ def test_ctrl_c_at_the_prompt_gives_a_new_one(server: LocalDashScope, sit_down: 
     terminal.see("> ")
     terminal.press("not me")
     terminal.see("not me")
-    terminal.press("\x03")
+    terminal.interrupt()
     terminal.see("> ")
     terminal.press("but me\r")
     terminal.see("know?\r\n> ")
