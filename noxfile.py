@@ -70,7 +70,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning or a broken reference fails it."""
-    session.install("--upgrade", ".", *group("docs"))
+    session.install("--upgrade", ".[fastapi]", *group("docs"))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html")
 
 
@@ -79,7 +79,8 @@ def tests(session: nox.Session) -> None:
     """Test the built wheel, with the dependencies that this Python's run is for."""
     package, wanted = ".[aiohttp]", PROJECT["project"]["dependencies"]
     if session.python in LOWEST:
-        wanted = floors(wanted + PROJECT["project"]["optional-dependencies"]["aiohttp"])
+        extras = PROJECT["project"]["optional-dependencies"].values()
+        wanted = floors(wanted + [each for extra in extras for each in extra])
     elif session.python in BASE:
         package = "."
     else:
@@ -117,5 +118,5 @@ def slow(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure this client beside its peers; arguments go to the suite."""
     session.install("--upgrade", ".[aiohttp]", *group("bench"))
-    for script in sorted(Path("tests/benchmarks").glob("[!_]*.py")):
-        session.run("python", str(script), *session.posargs)
+    session.run("python", "-m", "tests.benchmarks.run", *session.posargs)
+    session.run("python", "tests/benchmarks/imports.py")

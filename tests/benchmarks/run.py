@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
-from . import server, table
+from . import packages, plot, server, table
 from .bars import Figures
 from .clients import CLIENTS
 from .measure import cost
 from .operations import OPERATIONS, QUICK
+from .results import Results
 
 
 def arguments() -> argparse.Namespace:
@@ -26,6 +28,8 @@ def arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="calls and frames only, in fewer rounds")
     add("--rounds", type=int, help="rounds: 7, or 3 if quick")
     add("--scale", type=float, help="times the usual size: 1, or 0.3 if quick")
+    add("--install", action="store_true", help="install each package, and see what that takes")
+    add("--out", type=Path, default=Path(".benchmarks"), help="folder for figures and plot")
     add("--clients", nargs="+", choices=CLIENTS, help="only these")
     add("--operations", nargs="+", choices=OPERATIONS, help="only these")
     return parser.parse_args()
@@ -73,15 +77,27 @@ def measure(clients: list[str], operations: list[str], rounds: int, scale: float
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print the tables, and save them with the figures and the plot."""
     given = arguments()
     clients = installed(given.clients or list(CLIENTS))
     operations = given.operations or list(QUICK if given.quick else OPERATIONS)
-    stay_on_one_core()
     rounds = given.rounds or (3 if given.quick else 7)
     scale = given.scale or (0.3 if given.quick else 1.0)
+    stay_on_one_core()
     figures = measure(clients, operations, rounds, scale)
-    print(table.costs(figures), table.bars(figures), sep="\n\n")
+    everything = not given.quick and not given.operations
+    before = packages.costs(rounds=rounds, install=given.install) if everything else {}
+    keep(Results.here(figures, before), given.out)
+
+
+def keep(results: Results, folder: Path) -> None:
+    """Print the tables; write them, the figures as JSON, and the plot."""
+    tables = table.report(results)
+    print(tables)
+    folder.mkdir(parents=True, exist_ok=True)
+    results.save(folder / "benchmarks.json")
+    (folder / "benchmarks.md").write_text(tables, "utf-8")
+    (folder / "benchmarks.svg").write_text(plot.draw(results), "utf-8")
 
 
 if __name__ == "__main__":

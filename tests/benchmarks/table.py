@@ -8,6 +8,8 @@ from statistics import median
 from .bars import BARS, Figures
 from .clients import CLIENTS
 from .operations import OPERATIONS
+from .packages import Cost
+from .results import Results
 
 
 def draw(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -51,3 +53,35 @@ def bars(figures: Figures) -> str:
         if (ratio := each.ratio(figures)) is not None
     ]
     return draw(["ratio", "measured", "bar", "holds"], rows)
+
+
+def over_floor(figures: Figures) -> str:
+    """Say how much later than the floor's each client's first frame comes."""
+    waits = {client: median(rounds) for client, rounds in figures.get("first", {}).items()}
+    floor = waits.pop("floor", None)
+    if floor is None:
+        return ""
+    later = (f"{CLIENTS[name].label} {wait - floor:+,.0f} µs" for name, wait in waits.items())
+    return f"Time to the first frame, over the floor: {', '.join(later)}."
+
+
+def packages(costs: dict[str, Cost]) -> str:
+    """Return what packages cost before the first call."""
+    rows = [
+        [
+            label,
+            f"{cost.import_time * 1000:.0f}",
+            "" if cost.packages is None else str(cost.packages),
+            "" if cost.megabytes is None else f"{cost.megabytes:.1f}",
+        ]
+        for label, cost in costs.items()
+    ]
+    return draw(["", "import (ms of CPU)", "packages", "MB on disk"], rows)
+
+
+def report(results: Results) -> str:
+    """Return all tables of a run, with the machine and the versions under them."""
+    parts = [costs(results.figures), over_floor(results.figures), bars(results.figures)]
+    if results.packages:
+        parts.append(packages(results.packages))
+    return "\n\n".join([*filter(None, parts), f"Measured on {results.place}."]) + "\n"
