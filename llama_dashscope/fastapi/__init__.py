@@ -13,11 +13,10 @@
 from importlib import import_module
 
 try:
-    import_module("fastapi.sse")  # the newest part of FastAPI that is used here
+    import_module("fastapi")
 except ImportError as error:
     raise ImportError(
-        "llama_dashscope.fastapi needs FastAPI 0.135 or newer:"
-        " pip install 'llama-dashscope[fastapi]'"
+        "llama_dashscope.fastapi needs FastAPI: pip install 'llama-dashscope[fastapi]'"
     ) from error
 
 from ._application import ClientDep, get_client, lifespan

@@ -4,6 +4,9 @@ A response opens its stream itself and waits for the first chunk before it sends
 that a call that the service refuses is a 4xx or 5xx. Only a model that thinks for longer than the
 heartbeat gets its status line early; then an error arrives as it does in the middle: as the last
 event.
+
+They are built on Starlette's StreamingResponse. FastAPI's EventSourceResponse, which has the same
+media type and heartbeat, sends the status line before anything is known of the answer.
 """
 
 import json
@@ -13,7 +16,6 @@ from time import monotonic
 from typing import Any, ClassVar, Final
 
 import anyio
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.responses import Response as HTTPResponse
@@ -160,9 +162,8 @@ class EventStream(_Relay):
             into a 4xx or 5xx.
     """
 
-    # Not a kind of FastAPI's EventSourceResponse: as a response_class that expects a generator.
     media_type: str | None = "text/event-stream"
-    beat = KEEPALIVE_COMMENT
+    beat = b": ping\n\n"
     _id = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,7 +188,7 @@ class EventStream(_Relay):
 
     def _event(self, name: str, data: Mapping[str, Any]) -> bytes:
         self._id += 1
-        return format_sse_event(data_str=_json(data), event=name, id=str(self._id))
+        return f"event: {name}\nid: {self._id}\ndata: {_json(data)}\n\n".encode()
 
 
 class JSONLines(_Relay):

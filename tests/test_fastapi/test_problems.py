@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-pytest.importorskip("fastapi.sse", reason="the extra fastapi is not installed")
+pytest.importorskip("fastapi", reason="the extra fastapi is not installed")
 
 from fastapi import FastAPI
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("fastapi.sse", reason="the extra fastapi is not installed")
+pytest.importorskip("fastapi", reason="the extra fastapi is not installed")
 
 import anyio
 import httpx
