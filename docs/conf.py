@@ -1,6 +1,7 @@
 """Sphinx's settings: Markdown pages, a reference made from the docstrings."""
 
 import re
+import sys
 from importlib import metadata
 
 from docutils.nodes import Element, TextElement
@@ -8,6 +9,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon.docstring import GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
 
 project = "llama-dashscope"
 author = "the llama-dashscope authors"
@@ -23,27 +25,40 @@ html_theme = "furo"
 html_title = f"{project} {release}"
 
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 
 nitpick_ignore_regex = [
     # Other projects' names are only named, since the build needs no network.
     ("py:.*", r"(?!llama_dashscope\b).*"),
     # What a fault turns into on its way to the wire is the local server's own affair.
     ("py:class", r"llama_dashscope\.testing\._answer\.Answer"),
+    # How a handler gets its client is FastAPI's affair; what it gets is in the text.
+    ("py:class", r"llama_dashscope\.fastapi\._application\._until_disconnect"),
 ]
 
 
 def read_docstring(
-    _app: Sphinx, what: str, _name: str, _thing: object, _options: object, lines: list[str]
+    _app: Sphinx, what: str, name: str, _thing: object, _options: object, lines: list[str]
 ) -> None:
     """Read a docstring as it is written: Google's sections, Markdown's backticks.
 
     Fields have no sections; napoleon would take the words before a colon for the field's type.
     """
+    if what == "data":
+        lines[:] = find_words_below(name)
     text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines))
     lines[:] = text.split("\n")
     if what not in {"attribute", "data", "property"}:
         lines[:] = GoogleDocstring(lines).lines()
+
+
+def find_words_below(name: str) -> list[str]:
+    """Return the docstring below a constant, which stands in the private module that defines it."""
+    package, _, constant = name.rpartition(".")
+    for module in sorted(each for each in sys.modules if each.startswith(f"{package}._")):
+        words = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", constant))
+        if words:
+            return words
+    raise LookupError(f"{name} has no docstring")
 
 
 def find_public(

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 import llama_dashscope
-from llama_dashscope import testing
+from llama_dashscope import fastapi, testing
 from llama_dashscope.testing import LocalDashScope
 
 ROOT = Path(__file__).parents[1]
@@ -96,14 +96,16 @@ def test_an_example_is_shown_on_a_page(example: Path) -> None:
     assert f"examples/{example.name}\n" in shown
 
 
-@pytest.mark.parametrize("module", [llama_dashscope, testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [llama_dashscope, fastapi, testing], ids=lambda module: module.__name__
+)
 def test_the_reference_has_every_public_name(module: ModuleType) -> None:
     """What can be imported can be looked up."""
     page = (ROOT / "docs/reference.md").read_text("utf-8")
     entry = re.compile(rf"^\.\. auto\w+:: {re.escape(module.__name__)}\.(\w+)", re.MULTILINE)
     listed = set(entry.findall(page))
 
-    assert listed - {"testing"} == {name for name in module.__all__ if name[0] != "_"}
+    assert listed - {"fastapi", "testing"} == {name for name in module.__all__ if name[0] != "_"}
 
 
 def test_the_first_command_of_the_readme_answers() -> None:
