@@ -127,7 +127,7 @@ def _parser(*, serving: bool) -> argparse.ArgumentParser:
         **_LOOKS,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="{chat,models,serve}", required=True)
     command = partial(commands.add_parser, **_LOOKS)
     _add_chat(command)
     _add_models(command)
