@@ -34,7 +34,8 @@ class Record:
 
     extra: Mapping[str, Any]
 
-    if not TYPE_CHECKING:  # unknown fields are attributes too; a type checker still finds the typo
+    # Unknown fields are attributes too; a type checker still finds the typo.
+    if not TYPE_CHECKING:  # pragma: no branch  # always so when the program runs
 
         def __getattr__(self, name: str) -> object:
             if not name.startswith("_") and name != "extra" and name in self.extra:

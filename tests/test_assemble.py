@@ -262,7 +262,7 @@ def test_tool_calls_that_come_whole_each_time() -> None:
 
 def test_unknown_fields_of_every_level() -> None:
     """A chunk has them flat, the response has them where they stood."""
-    payload = {
+    payload: dict[str, Any] = {
         "output": {
             "choices": [
                 {

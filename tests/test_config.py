@@ -484,6 +484,16 @@ def test_how_long_a_connection_is_kept() -> None:
         Limits(keepalive_expiry=0)
 
 
+def test_limits() -> None:
+    """None is the default bounds, and bounds are themselves; nothing else is taken for them."""
+    own = Limits(5)
+
+    assert Limits.of(None) == Limits()
+    assert Limits.of(own) is own
+    with pytest.raises(ConfigurationError, match="limits must be a Limits, got int"):
+        Limits.of(5)
+
+
 def test_settings_are_values() -> None:
     """They compare, hash and travel."""
     for value in (Timeout(1, total=2), Limits(5)):

@@ -183,35 +183,35 @@ def test_a_whole_number_written_with_a_point() -> None:
     assert (usage.input_tokens, type(usage.input_tokens)) == (7, int)
 
 
-@pytest.mark.parametrize(
-    ("payload", "where"),
-    [
-        ([], "expected an object, got list"),
-        ({"output": []}, r"expected an object, got list @ \$\.output"),
-        ({"output": "hi"}, r"expected an object, got str @ \$\.output"),
-        ({"output": {"text": 5}}, r"expected a string, got int @ \$\.output\.text"),
-        ({"output": {"choices": 5}}, r"\$\.output\.choices"),
-        ({"output": {"choices": {}}}, r"expected a list, got dict @ \$\.output\.choices"),
-        ({"output": {"choices": ""}}, r"expected a list, got str @ \$\.output\.choices"),
-        ({"output": {"choices": [None]}}, r"got NoneType @ \$\.output\.choices\[0\]"),
-        (
-            {"output": {"choices": [{"message": {"content": ["hi"]}}]}},
-            r"expected a string, got list @ \$\.output\.choices\[0\]\.message\.content",
-        ),
-        (
-            {"output": {"choices": [{"finish_reason": []}]}},
-            r"expected a string, got list @ \$\.output\.choices\[0\]\.finish_reason",
-        ),
-        ({"output": {"finish_reason": 0}}, r"expected a string, got int"),
-        ({"usage": {"input_tokens": "5"}}, r"expected a whole number, got str"),
-        ({"usage": {"input_tokens": True}}, r"expected a whole number, got bool"),
-        ({"usage": {"input_tokens": 1.5}}, r"expected a whole number, got float"),
-        ({"usage": {"input_tokens": float("nan")}}, r"expected a whole number, got float"),
-        ({"usage": {"input_tokens": float("inf")}}, r"expected a whole number, got float"),
-        ({"usage": []}, r"expected an object, got list @ \$\.usage"),
-        ({"request_id": 7}, r"expected a string, got int @ \$\.request_id"),
-    ],
-)
+REFUSED: list[tuple[object, str]] = [
+    ([], "expected an object, got list"),
+    ({"output": []}, r"expected an object, got list @ \$\.output"),
+    ({"output": "hi"}, r"expected an object, got str @ \$\.output"),
+    ({"output": {"text": 5}}, r"expected a string, got int @ \$\.output\.text"),
+    ({"output": {"choices": 5}}, r"\$\.output\.choices"),
+    ({"output": {"choices": {}}}, r"expected a list, got dict @ \$\.output\.choices"),
+    ({"output": {"choices": ""}}, r"expected a list, got str @ \$\.output\.choices"),
+    ({"output": {"choices": [None]}}, r"got NoneType @ \$\.output\.choices\[0\]"),
+    (
+        {"output": {"choices": [{"message": {"content": ["hi"]}}]}},
+        r"expected a string, got list @ \$\.output\.choices\[0\]\.message\.content",
+    ),
+    (
+        {"output": {"choices": [{"finish_reason": []}]}},
+        r"expected a string, got list @ \$\.output\.choices\[0\]\.finish_reason",
+    ),
+    ({"output": {"finish_reason": 0}}, r"expected a string, got int"),
+    ({"usage": {"input_tokens": "5"}}, r"expected a whole number, got str"),
+    ({"usage": {"input_tokens": True}}, r"expected a whole number, got bool"),
+    ({"usage": {"input_tokens": 1.5}}, r"expected a whole number, got float"),
+    ({"usage": {"input_tokens": float("nan")}}, r"expected a whole number, got float"),
+    ({"usage": {"input_tokens": float("inf")}}, r"expected a whole number, got float"),
+    ({"usage": []}, r"expected an object, got list @ \$\.usage"),
+    ({"request_id": 7}, r"expected a string, got int @ \$\.request_id"),
+]
+
+
+@pytest.mark.parametrize(("payload", "where"), REFUSED)
 def test_what_is_refused(payload: object, where: str) -> None:
     """A wrong type would reach the caller as an answer; the error says where it stands."""
     with pytest.raises(ValueError, match=where):

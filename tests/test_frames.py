@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,18 @@ def test_a_frame_is_read_as_a_response_is(payload: dict[str, Any]) -> None:
         assert piece.of_message == choice.message.extra
 
 
+def keys_of(value: Any) -> list[Any]:  # noqa: ANN401  # JSON
+    """List the keys of an object or the places in a list."""
+    return sorted(value) if hasattr(value, "keys") else list(range(len(value)))
+
+
 @st.composite
 def spoiled(draw: st.DrawFn) -> dict[str, Any]:
     """Make a payload in which one value, at any depth, is something else than it should be."""
-    payload = draw(payloads)
+    payload = copy.deepcopy(draw(payloads))  # the oddities in it belong to all
     place: Any = payload
-    while keys := list(place) if isinstance(place, dict) else list(range(len(place))):
-        key = draw(st.sampled_from(keys))
+    while place:
+        key = draw(st.sampled_from(keys_of(place)))
         if not isinstance(place[key], dict | list) or draw(st.booleans()):
             place[key] = draw(st.sampled_from(oddities))
             break
@@ -114,30 +120,30 @@ def test_a_frame_is_refused_as_a_response_is(payload: dict[str, Any]) -> None:
         assert pieces(read_frame(payload)) == said(response)
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        {"output": []},
-        {"output": ""},
-        {"output": 0},
-        {"output": {"choices": {}}},
-        {"output": {"choices": ""}},
-        {"output": {"choices": [None]}},
-        {"output": {"choices": [{"message": ""}]}},
-        {"output": {"choices": [{"message": []}]}},
-        {"output": {"choices": [{"message": {"tool_calls": ""}}]}},
-        {"output": {"choices": [{"message": {"tool_calls": {}}}]}},
-        {"output": {"choices": [{"message": {"tool_calls": [1]}}]}},
-        {"output": {"choices": [{"message": {"content": 5}}]}},
-        {"output": {"choices": [{"index": "0"}]}},
-        {"output": {"text": ["hi"]}},
-        {"output": {"finish_reason": []}},
-        {"usage": []},
-        {"usage": {"input_tokens": "5"}},
-        {"request_id": 0},
-        {"request_id": []},
-    ],
-)
+REFUSED: list[dict[str, Any]] = [
+    {"output": []},
+    {"output": ""},
+    {"output": 0},
+    {"output": {"choices": {}}},
+    {"output": {"choices": ""}},
+    {"output": {"choices": [None]}},
+    {"output": {"choices": [{"message": ""}]}},
+    {"output": {"choices": [{"message": []}]}},
+    {"output": {"choices": [{"message": {"tool_calls": ""}}]}},
+    {"output": {"choices": [{"message": {"tool_calls": {}}}]}},
+    {"output": {"choices": [{"message": {"tool_calls": [1]}}]}},
+    {"output": {"choices": [{"message": {"content": 5}}]}},
+    {"output": {"choices": [{"index": "0"}]}},
+    {"output": {"text": ["hi"]}},
+    {"output": {"finish_reason": []}},
+    {"usage": []},
+    {"usage": {"input_tokens": "5"}},
+    {"request_id": 0},
+    {"request_id": []},
+]
+
+
+@pytest.mark.parametrize("payload", REFUSED)
 def test_what_is_refused(payload: dict[str, Any]) -> None:
     """Nothing of a wrong type passes as empty."""
     with pytest.raises(ValueError, match=r"expected .* @ \$\."):
@@ -155,6 +161,13 @@ def test_a_frame_of_usage_alone() -> None:
 
     assert frame.usage == Usage(1, 2)
     assert frame.pieces == [Piece(0, "", None, "", (), {}, {})]
+
+
+def test_counts_written_with_a_point() -> None:
+    """JSON has one kind of number; 7.0 is a count in a frame too."""
+    usage = {"input_tokens": 1, "output_tokens": 7.0, "total_tokens": 8}
+
+    assert read_frame({"usage": usage}).usage == Usage(1, 7, 8)
 
 
 def test_an_id_that_is_none() -> None:

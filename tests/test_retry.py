@@ -231,6 +231,6 @@ def test_a_budget_is_safe_between_threads() -> None:
     budget = Budget(1000)
 
     with ThreadPoolExecutor(8) as threads:
-        counts = list(threads.map(lambda _: spent(budget), range(8)))
+        counts = list(threads.map(spent, [budget] * 8))
 
     assert sum(counts) == 1000
