@@ -1,0 +1,36 @@
+"""A FastAPI handler under random faults: whatever happens, its users can read the answer."""
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+
+from llama_dashscope import Client, DashScopeError, Message, Retry
+from llama_dashscope.testing import LocalDashScope
+
+MODEL = "llama3.3-70b-instruct"
+app = FastAPI()
+
+
+@app.get("/answer")
+async def answer(question: str) -> JSONResponse:
+    """Stand for the code under test."""
+    async with Client(retry=Retry(1, base=0.01)) as client:
+        try:
+            reply = await client.acall(MODEL, messages=[Message("user", question)])
+        except DashScopeError:
+            return JSONResponse({"sorry": "Please ask again."}, status_code=503)
+        return JSONResponse({"text": reply.text})
+
+
+def test_a_bad_day(dashscope: LocalDashScope) -> None:
+    """One call in three fails, in every way there is; the seed makes it the same day each time."""
+    dashscope.reply("42")
+    dashscope.random_faults(1 / 3, seed=7)
+
+    with TestClient(app) as browser:
+        answers = [browser.get("/answer", params={"question": "?"}) for _ in range(30)]
+
+    assert {each.status_code for each in answers} <= {200, 503}
+    assert all(each.json() in ({"text": "42"}, {"sorry": "Please ask again."}) for each in answers)
+    assert sum(each.status_code == 200 for each in answers) > 20
+    assert any(each.fault for each in dashscope.exchanges)
