@@ -1,4 +1,4 @@
-"""A conversation by `llama-dashscope chat`, in this process: what is remembered, and how it ends."""
+"""A conversation by `llama-dashscope chat`, in this process: its memory, its failures, its end."""
 
 from __future__ import annotations
 
