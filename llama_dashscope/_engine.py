@@ -46,6 +46,8 @@ class _Course:
     deadline: float
     tries: int = 0
     failure: DashScopeError | None = None
+    head: Head | None = None
+    """The head of the last answer."""
 
 
 class Engine:
@@ -97,12 +99,14 @@ class Engine:
             except DashScopeError as error:
                 error.attempts = course.tries
                 course.failure = error
-                _log(self._network.host, course, started)
+                _log(self._network.host, course, started, error)
                 pause = self._pause(error, course)
                 if pause is None:
                     raise
+            except BaseException as error:
+                _log(self._network.host, course, started, error)
+                raise
             else:
-                course.failure = None
                 _log(self._network.host, course, started)
                 self._budget.earn()
                 return result
@@ -115,10 +119,10 @@ class Engine:
             return None
         return pause
 
-    async def _attempt_whole(self, call: Call, _: _Course) -> Response:
+    async def _attempt_whole(self, call: Call, course: _Course) -> Response:
         exchange = await self._send(call)
         try:
-            head = await self._head(call, exchange)
+            head = await self._head(call, course, exchange)
             body = bytearray()
             while data := await exchange.read(call.outgoing.timeout.idle):
                 body += data
@@ -131,7 +135,7 @@ class Engine:
     ) -> tuple[Feed, Exchange, list[Chunk]]:
         exchange = await self._send(call)
         try:
-            head = await self._head(call, exchange)
+            head = await self._head(call, course, exchange)
             feed = Feed(
                 head,
                 exchange,
@@ -151,9 +155,10 @@ class Engine:
         pool = await self._pool()
         return await pool.send(call.outgoing)
 
-    async def _head(self, call: Call, exchange: Exchange) -> Head:
+    async def _head(self, call: Call, course: _Course, exchange: Exchange) -> Head:
         """Look at the head of an answer; one that refuses the call is read and raised."""
         head = Head(exchange.status, exchange.headers, call.key, self._network.host)
+        course.head = head
         if head.failed:
             raise await self._refusal(head, exchange, call.outgoing.timeout)
         return head
@@ -215,6 +220,11 @@ class Engine:
             elif not is_over(loop):
                 spawn(loop, end.aclose)
 
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            for loop, (_, end) in self._pools.items():
+                spawn(loop, end.aclose)
+
 
 _parents: Final[list[object]] = []
 
@@ -229,14 +239,13 @@ async def _first_chunks(feed: Feed) -> list[Chunk]:
     return chunks
 
 
-def _log(host: str, course: _Course, started: float) -> None:
+def _log(host: str, course: _Course, started: float, error: BaseException | None = None) -> None:
     if not logger.isEnabledFor(logging.DEBUG):
         return
-    failure = course.failure
-    logger.debug(
-        "%s attempt %d: %s, %.0f ms",
-        host,
-        course.tries,
-        f"{type(failure).__name__} {failure}" if failure else "answered",
-        (monotonic() - started) * 1000,
-    )
+    outcome = type(error).__name__  # of a foreign exception nobody knows what it may show
+    if isinstance(error, DashScopeError):
+        outcome = f"{outcome} {error}"
+    elif error is None and course.head is not None:
+        outcome = f"answered (status {course.head.status}, request_id {course.head.request_id})"
+    spent = (monotonic() - started) * 1000
+    logger.debug("%s attempt %d: %s, %.0f ms", host, course.tries, outcome, spent)

@@ -69,30 +69,28 @@ def _keep(task: asyncio.Task[None]) -> None:
     task.add_done_callback(_tasks.discard)
 
 
-_last_acts: dict[Callable[[], Awaitable[None]], EventLoop] = {}
+_last_acts: dict[AsyncGenerator[None, None], EventLoop] = {}
 
 
 async def at_end(function: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
     """Run a function when the running event loop ends, and return what to keep for that.
 
     Both asyncio and trio close the async generators that are still open when a run ends, which is
-    the one moment that they offer for tidying up. Closing the generator, or dropping it, runs the
-    function earlier.
+    the one moment that they offer for tidying up. Closing the generator runs the function earlier.
     """
 
     async def last_act() -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            _last_acts.pop(function, None)
+            _last_acts.pop(generator, None)
             await function()
 
     for other, loop in list(_last_acts.items()):
         if is_over(loop):
             _last_acts.pop(other, None)
-    # What the function closes must not become garbage together with the generator: finalizers
-    # would find it open.
-    _last_acts[function] = running_loop()
     generator = last_act()
+    # Not to become garbage: finalizers would find open what the function closes, and trio warns.
+    _last_acts[generator] = running_loop()
     await anext(generator)
     return generator

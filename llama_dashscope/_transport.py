@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import cast
+from typing import Final, cast
 
 import anyio
 import certifi
@@ -37,6 +37,9 @@ AsyncBaseTransport = httpx.AsyncBaseTransport
 
 __all__ = ["AsyncBaseTransport", "keepalive_options", "open_carrier", "tls_context"]
 
+ERRORS: Final = (httpx.HTTPError, ssl.SSLError)
+"""Everything that httpx raises when the network is at fault; of TLS it translates only a part."""
+
 
 def tls_context(network: Network) -> ssl.SSLContext:
     """Return the TLS settings; one context serves all clients with the same settings."""
@@ -46,7 +49,11 @@ def tls_context(network: Network) -> ssl.SSLContext:
         return _no_tls()
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if network.trust_env else ()
     given = (os.environ.get(name) or None for name in names)
-    return _ssl_context(*given, verify=network.verify)
+    try:
+        return _ssl_context(*given, verify=network.verify)
+    except OSError as error:
+        msg = f"the certificates that {' or '.join(names)} names can't be read: {error}"
+        raise ConfigurationError(msg) from error
 
 
 @cache
@@ -154,7 +161,7 @@ class HttpxCarrier:
             response = await line.transport.handle_async_request(
                 _httpx_request(self._url, request, timeouts)
             )
-        except httpx.HTTPError as error:
+        except ERRORS as error:
             await self.scrap(line)
             host = self._network.host
             raise _before_answer(error, host, request.timeout, reused=reused) from error
@@ -232,7 +239,7 @@ class CustomCarrier:
             response = await self._network.transport.handle_async_request(
                 _httpx_request(httpx.URL(request.url), request, timeouts)
             )
-        except httpx.HTTPError as error:
+        except ERRORS as error:
             host = self._network.host
             raise _before_answer(error, host, request.timeout, reused=False) from error
         return _HttpxReply(self._network.host, request, response, timeouts, None)
@@ -288,7 +295,7 @@ class _HttpxReply:
             pass
         except zlib.error as error:
             raise ResponseError(f"the answer is not the protocol: {error}") from error
-        except httpx.HTTPError as error:
+        except ERRORS as error:
             raise _within_answer(error, self._host, self._limit) from error
         else:
             return data
@@ -326,7 +333,7 @@ class _HttpxReply:
         garbage collector, about which trio complains. An error ends them all at once; a reader who
         is in there already (RuntimeError) will meet it.
         """
-        with suppress(httpx.HTTPError, httpx.StreamError, StopAsyncIteration, RuntimeError):
+        with suppress(*ERRORS, httpx.StreamError, StopAsyncIteration, RuntimeError):
             while self._body is not None:
                 await anext(self._body)
 
@@ -368,9 +375,7 @@ def _httpx_request(
     return made
 
 
-def _before_answer(
-    error: httpx.HTTPError, host: str, limits: Timeout, *, reused: bool
-) -> DashScopeError:
+def _before_answer(error: Exception, host: str, limits: Timeout, *, reused: bool) -> DashScopeError:
     """Make our error for a failure before the head of an answer."""
     if isinstance(error, httpx.ConnectTimeout):
         return timed_out("connect", limits.connect, host, retryable=True)
@@ -386,7 +391,7 @@ def _before_answer(
     )
 
 
-def _within_answer(error: httpx.HTTPError, host: str, limit: float | None) -> DashScopeError:
+def _within_answer(error: Exception, host: str, limit: float | None) -> DashScopeError:
     """Make our error for a failure in the body of an answer."""
     if isinstance(error, httpx.TimeoutException):
         return timed_out("idle", limit, host)
