@@ -280,16 +280,15 @@ def _ask(  # noqa: PLR0917  # the official SDK's order
         raise ModelRequired(msg)
     parameters = _parameters(values, named)
     address = parameters.pop("base_address", None)
-    key = find_key(api_key)
     options: Options = {
-        "api_key": key,
+        "api_key": find_key(api_key),
         "workspace": workspace,
         "timeout": parameters.pop("request_timeout", None),
         "headers": _headers(parameters, plugins, streaming=bool(stream)),
     }
     growing = not parameters.get("incremental_output")
     payload = _payload(model, _input(prompt, history, messages), parameters, streaming=bool(stream))
-    client = shared_client(address, key)
+    client = shared_client(address)
     return _Asked(client, client.prepare(payload, options, Growing if growing else Pieces))
 
 

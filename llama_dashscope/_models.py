@@ -231,22 +231,29 @@ class Response(Record):
     @property
     def text(self) -> str:
         """The reply, whichever result format carried it; empty when it is only tool calls."""
-        if self.output.choices and not self.output.text:
-            return self.output.choices[0].message.content
-        return self.output.text or ""
+        output = self._said
+        if output.choices and not output.text:
+            return output.choices[0].message.content
+        return output.text or ""
 
     @property
     def finish_reason(self) -> str | None:
         """Why the reply ended, whichever result format carried it."""
-        if self.output.choices and self.output.finish_reason is None:
-            return self.output.choices[0].finish_reason
-        return self.output.finish_reason
+        output = self._said
+        if output.choices and output.finish_reason is None:
+            return output.choices[0].finish_reason
+        return output.finish_reason
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls that the first choice asks for."""
-        choices = self.output.choices
+        choices = self._said.choices
         return (choices[0].message.tool_calls or ()) if choices else ()
+
+    @property
+    def _said(self) -> Output:
+        # A refusal that `Generation` returns has None for its output.
+        return self.output or Output()
 
 
 class Transcript:

@@ -9,7 +9,7 @@ import attrs
 from ._arguments import Options, Payload
 from ._assemble import Assembler
 from ._client import Client
-from ._config import ApiKey, find_api_key, find_base_url
+from ._config import find_api_key, find_base_url, no_key
 from ._engine import Call
 from ._models import Response
 from ._stream import AsyncStream
@@ -32,6 +32,10 @@ base_http_api_url: str | None = None
 """Address for `Generation`, up to and including `/api/v1`; None leaves it to the environment."""
 
 
+NO_KEY: Final = "every-call-brings-its-own"
+"""Stands where a client has a key, so that no call can go out with the key of another."""
+
+
 class SharedClient(Client):
     """A client that also takes request bodies that its own arguments couldn't say."""
 
@@ -40,7 +44,6 @@ class SharedClient(Client):
 
         Raises:
             InvalidRequestError: an option was refused.
-            ConfigurationError: there is no key.
         """
         return attrs.evolve(self._ready(payload, options), assembler=assembler)
 
@@ -53,24 +56,22 @@ class SharedClient(Client):
         return AsyncStream(self._engine, call)
 
 
-def find_key(given: str | None) -> str | None:
+def find_key(given: str | None) -> str:
     """Return the key for a call: the one given, the package's setting, or as `Client` finds it.
 
     Raises:
-        ConfigurationError: what is there is no key, or its file can't be read.
+        ConfigurationError: there is no key, or what is there is none, or its file can't be read.
     """
     environ = dict(os.environ)
     if path := _setting("api_key_file_path"):
         environ["DASHSCOPE_API_KEY_FILE_PATH"] = path
     found = find_api_key(given or _setting("api_key"), environ)
-    return _revealed(found)
+    if found is None:
+        raise no_key()
+    return found.reveal()
 
 
-def _revealed(key: ApiKey | None) -> str | None:
-    return None if key is None else key.reveal()
-
-
-def shared_client(address: str | None, key: str | None) -> SharedClient:
+def shared_client(address: str | None) -> SharedClient:
     """Return this process's client for an address, made when it is first needed.
 
     It is not closed by anyone: its connections end with the event loops that they belong to, in a
@@ -78,7 +79,6 @@ def shared_client(address: str | None, key: str | None) -> SharedClient:
 
     Args:
         address: the address that a call names, before the package's setting and the environment.
-        key: a key, so that making the client doesn't look for one again.
 
     Raises:
         ConfigurationError: it is no http or https address.
@@ -87,7 +87,7 @@ def shared_client(address: str | None, key: str | None) -> SharedClient:
     client = _clients.get(base_url)
     if client is None:
         # Of two threads that get here at once one makes a client in vain, which costs nothing.
-        client = _clients.setdefault(base_url, SharedClient(key, base_url=base_url))
+        client = _clients.setdefault(base_url, SharedClient(NO_KEY, base_url=base_url))
     return client
 
 

@@ -1,0 +1,1 @@
+"""`Generation`, the official SDK's class on this package's engine."""

@@ -1,0 +1,1 @@
+"""The same snippets on the official SDK and on this package, compared."""
