@@ -13,12 +13,15 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from ._models import Choice, Chunk, Function, Message, Output, Record, Response, ToolCall, Usage
 
-__all__ = ["converter", "finish_reason", "structure"]
+__all__ = ["converter", "finish_reason", "read_usage", "structure"]
 
 R = TypeVar("R", bound=Record)
 
 UNFINISHED: Final = ("null", "")
 """Ways in which the service says that an answer goes on; recorded streams use the string."""
+
+USAGE: Final = frozenset({"input_tokens", "output_tokens", "total_tokens"})
+"""The fields of usage in recorded streams."""
 
 LISTS: Final[dict[str, Any]] = {"choices": tuple[Choice, ...], "tool_calls": tuple[ToolCall, ...]}
 """The fields that hold a list, and what it is read as."""
@@ -135,6 +138,19 @@ converter.register_structure_hook(ToolCall, _reader(ToolCall))
 converter.register_structure_hook(Message, _reader(Message, role="assistant"))
 converter.register_structure_hook(Choice, _reader(Choice))
 converter.register_structure_hook(Output, _reader(Output))
-converter.register_structure_hook(Usage, _reader(Usage))
+_any_usage: Final = _reader(Usage)
+
+
+def read_usage(payload: object, _type: object = None) -> Usage:
+    """Read usage, by hand where it is as recorded: every frame has it."""
+    if isinstance(payload, dict) and payload.keys() == USAGE:
+        usage = cast("dict[str, Any]", payload)
+        given, made, total = usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]
+        if type(given) is type(made) is type(total) is int:
+            return Usage(given, made, total)
+    return cast("Usage", _any_usage(cast("object", payload), Usage))
+
+
+converter.register_structure_hook(Usage, read_usage)
 converter.register_structure_hook(Response, _reader(Response))
 converter.register_structure_hook(Chunk, _reader(Chunk))

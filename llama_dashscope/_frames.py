@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import cattrs
 
-from ._convert import converter, finish_reason, structure
+from ._convert import converter, finish_reason, read_usage, structure
 from ._models import Response, ToolCall, Usage
 
 __all__ = ["Frame", "Piece", "read_frame"]
@@ -20,7 +20,6 @@ FRAME: Final = frozenset(
 OUTPUT: Final = frozenset({"text", "finish_reason", "choices"})
 CHOICE: Final = frozenset({"finish_reason", "message", "index"})
 MESSAGE: Final = frozenset({"role", "content", "tool_calls"})
-USAGE: Final = frozenset({"input_tokens", "output_tokens", "total_tokens"})
 
 NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -68,6 +67,7 @@ def _read(payload: dict[str, Any]) -> Frame:
     if output is None:
         output = NOTHING
     choices = output.get("choices")
+    usage = payload.get("usage")
     if choices is None:
         text, reason = output.get("text"), output.get("finish_reason")
         pieces = [Piece(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
@@ -75,7 +75,7 @@ def _read(payload: dict[str, Any]) -> Frame:
         pieces = [*map(_piece, range(len(choices)), _list(choices))]
     return Frame(
         pieces,
-        _usage(payload.get("usage")),
+        None if usage is None else read_usage(usage),
         _text(payload.get("request_id")) or _text(payload.get("requestId")),
         choices is not None,
         NOTHING if FRAME.issuperset(payload) else _unknown(payload, FRAME),
@@ -99,16 +99,6 @@ def _piece(place: int, choice: dict[str, Any]) -> Piece:
         NOTHING if CHOICE.issuperset(choice) else _unknown(choice, CHOICE),
         NOTHING if MESSAGE.issuperset(message) else _unknown(message, MESSAGE),
     )
-
-
-def _usage(usage: Any) -> Usage | None:  # noqa: ANN401  # JSON
-    if usage is None:
-        return None
-    if usage.keys() == USAGE:
-        given, made, total = usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]
-        if type(given) is type(made) is type(total) is int:
-            return Usage(given, made, total)
-    return converter.structure(usage, Usage)
 
 
 def _text(value: object) -> str:

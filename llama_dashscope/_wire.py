@@ -95,15 +95,13 @@ def read_response(head: Head, body: bytes) -> Response:
     payload = _payload(body)
     if payload is None or payload.get("output") is None or _is_error(payload):
         raise read_failure(head, body)
+    known = {"status_code": head.status, "request_id": _request_id(head, payload)}
     try:
-        response = structure(payload, Response)
+        response = structure({**payload, **known}, Response)
     except ValueError as error:
         raise _no_protocol(head, str(error), body) from error
     if missing := _missing(payload["output"]):
         raise _no_protocol(head, missing, body)
-    response = attrs.evolve(
-        response, status_code=head.status, request_id=_request_id(head, payload)
-    )
     _check_whole(head, payload, response)
     return response
 
