@@ -135,9 +135,11 @@ class _AiohttpReply:
             self._set_limit(limit)
         try:
             return await self._response.content.readany()
-        except asyncio.TimeoutError as error:
-            raise timed_out("idle", limit, self._host) from error
         except ERRORS as error:
+            if rest := _left_behind(self._response.content):
+                return rest
+            if isinstance(error, asyncio.TimeoutError):
+                raise timed_out("idle", limit, self._host) from error
             raise _within_answer(error, self._host) from error
 
     def _set_limit(self, limit: float | None) -> None:
@@ -154,6 +156,11 @@ class _AiohttpReply:
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
         self._response.close()
+
+
+def _left_behind(content: aiohttp.StreamReader) -> bytes:
+    """Return what had arrived before an error: aiohttp raises that first, and drops the rest."""
+    return content._read_nowait(-1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way
 
 
 def _forget_request(error: Exception) -> None:

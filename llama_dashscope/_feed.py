@@ -98,7 +98,8 @@ class Feed:
                 await self._step(chunks)
         except DashScopeError as error:
             self.failure = error
-            error.partial_text, error.usage = self._assembler.text, self._assembler.usage
+            error.partial_text = error.partial_text or self._assembler.text
+            error.usage = error.usage or self._assembler.usage
             error.request_id = error.request_id or self._assembler.request_id
             error.attempts = self._tries
             raise
@@ -114,7 +115,11 @@ class Feed:
         started = monotonic()
         first = True
         while True:
-            data = await self._read(started, first=first)
+            try:
+                data = await self._read(started, first=first)
+            except DashScopeError as error:
+                self._end(chunks, error)
+                return
             first = False
             if not self._begun and data:
                 self._begun = True
@@ -170,14 +175,17 @@ class Feed:
             return True
         return heard
 
-    def _end(self, chunks: list[Chunk]) -> None:
-        """Take the last event, which may be cut short, and judge whether the answer is whole."""
+    def _end(self, chunks: list[Chunk], broken: DashScopeError | None = None) -> None:
+        """Take the last event, which may be cut short, and judge whether the answer is whole.
+
+        An answer that has its finish_reason is whole, however its connection ended.
+        """
         self._ended = True
         self._take(self._decoder.finish(), chunks)
         if isinstance(self.failure, ResponseError):
             self.failure = None  # half a frame: the stream was cut, and that is what to say
         if self.failure is None and not self._assembler.finished:
-            self.failure = IncompleteResponseError(
+            self.failure = broken or IncompleteResponseError(
                 "the stream ended before its finish_reason; partial_text has what had arrived",
                 status_code=self._head.status,
             )
