@@ -148,7 +148,7 @@ def read_usage(payload: object, _type: object = None) -> Usage:
         given, made, total = usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]
         if type(given) is type(made) is type(total) is int:
             return Usage(given, made, total)
-    return cast("Usage", _any_usage(cast("object", payload), Usage))
+    return cast("Usage", _any_usage(cast("Any", payload), Usage))
 
 
 converter.register_structure_hook(Usage, read_usage)
