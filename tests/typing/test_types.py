@@ -1,7 +1,8 @@
 """Type checkers understand the public API: what is right passes, what is wrong is caught.
 
-`right.py` and its kin are checked with everything else by mypy and pyright. `wrong.py` holds calls that must not
-pass; each is marked with the error that mypy has for it, and pyright must object to the same lines.
+`right.py` and its kin are checked with everything else by mypy and pyright. `wrong.py` holds calls
+that must not pass; each is marked with the error that mypy has for it, and pyright must object to
+the same lines.
 """
 
 from __future__ import annotations
