@@ -135,10 +135,10 @@ class Decoder:
         return events
 
     def _take(self, line: bytes, events: list[Event]) -> None:
+        self._check(len(line))
         if self._start:
             self._start = False
             line = line.removeprefix(BOM)
-        self._check(len(line))
         if line.startswith(b"data:"):
             self._add_data(line[6:] if line.startswith(b"data: ") else line[5:], events)
         elif not line:

@@ -130,10 +130,11 @@ def test_any_bytes(pieces: list[bytes]) -> None:
 
 
 @given(
-    st.lists(st.sampled_from([b"data:", b"x" * 7, b"\r", b"\n", b":", b"id:1"])),
+    st.lists(st.sampled_from([b"data:", b"x" * 7, b"\r", b"\n", b":", b"id:1", b"\xef\xbb\xbf"])),
     st.integers(1, 20),
     st.lists(st.integers(min_value=0)),
 )
+@example([b"\xef\xbb\xbf", b"data:", b"x" * 7], 13, [])
 def test_any_bytes_within_a_limit(pieces: list[bytes], size: int, places: list[int]) -> None:
     """Only the limit is ever raised, and how the bytes were cut makes no difference to that."""
     body = b"".join(pieces)
