@@ -243,6 +243,9 @@ def check_header(name: object, value: object, source: str = "headers") -> tuple[
     if name.lower() in {"content-length", "transfer-encoding", "host"}:
         msg = f"{source}: {name!r} is set by the client"
         raise ConfigurationError(msg)
+    if name.lower() == "authorization":
+        msg = f"{source}: give the key as api_key; as a header it would not be kept secret"
+        raise ConfigurationError(msg)
     return name.lower(), value
 
 

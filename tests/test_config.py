@@ -410,6 +410,7 @@ def test_headers() -> None:
         ("Content-Length", "1", "set by the client"),
         ("Transfer-Encoding", "chunked", "set by the client"),
         ("Host", "example.com", "set by the client"),
+        ("Authorization", "Bearer secret", "give the key as api_key"),
     ],
 )
 def test_what_no_header_can_carry(name: object, value: object, words: str) -> None:
