@@ -244,7 +244,7 @@ def check_header(name: object, value: object, source: str = "headers") -> tuple[
         msg = f"{source}: {name!r} is set by the client"
         raise ConfigurationError(msg)
     if name.lower() == "authorization":
-        msg = f"{source}: give the key as api_key; as a header it would not be kept secret"
+        msg = f"{source}: give the key as api_key; nothing would hide it among the headers"
         raise ConfigurationError(msg)
     return name.lower(), value
 
