@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults.legs import LEGS, Leg
 from hypothesis import settings
 
 from llama_dashscope.testing import LocalDashScope
@@ -60,3 +61,10 @@ def server() -> Iterator[LocalDashScope]:
     """Run a DashScope on this machine."""
     with LocalDashScope() as running:
         yield running
+
+
+@pytest.fixture(params=LEGS, ids=str)
+def leg(request: pytest.FixtureRequest) -> Leg:
+    """Run a test on each face over each transport on each event loop."""
+    assert isinstance(request.param, Leg)
+    return request.param
