@@ -36,8 +36,8 @@ __all__ = ["PATH", "Head", "read_event", "read_failure", "read_response", "reque
 PATH: Final = "/services/aigc/text-generation/generation"
 """Appended to the base address; the same route for every text model."""
 
-SAYS_NOTHING: Final = frozenset({b"", b"[DONE]"})
-"""Data of events that the official SDKs skip too."""
+SAYS_NOTHING: Final = frozenset({b"", b"{}", b"[DONE]"})
+"""Data of events without a word in it; the official SDKs skip the last of them too."""
 
 NO_ANSWER: Final[tuple[object, ...]] = (None, "", "null", [])
 """What the fields of an output may be where an error code stands in place of an answer."""

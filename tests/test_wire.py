@@ -477,7 +477,8 @@ def test_a_body_of_frames_without_their_last_blank_line() -> None:
         Event(b"", "", None),
         Event(b" ", "result", 200),
         Event(b"[DONE]", "", None),
-        Event(b"{}", "done", None),
+        Event(b"{}", "ping", None),
+        Event(b'{"note":1}', "done", None),
         Event(b"", "ping", None),
     ],
 )
@@ -493,7 +494,7 @@ def test_frames_that_say_nothing(event: Event) -> None:
         (b"[]", "not a JSON object: []"),
         (b'{"output":{"text":"h', "not a JSON object"),
         (b"<html>", "not a JSON object: <html>"),
-        (b"{}", "a frame without output"),
+        (b'{"note":1}', "a frame without output"),
         (b'{"output":null}', "a frame without output"),
         (b'{"output":[]}', "expected an object, got list"),
         (b'{"output":{"text":5}}', "expected a string, got int"),
