@@ -1,47 +1,46 @@
-"""A FastAPI application with one client: an answer at once, or as it is written."""
-
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+"""A FastAPI application: an answer at once, or as it is written; errors as HTTP."""
 
 from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
 
-from llama_dashscope import Client, Message
+from llama_dashscope.fastapi import (
+    PROBLEMS,
+    ClientDep,
+    EventStream,
+    TextStream,
+    add_exception_handlers,
+    lifespan,
+)
 
 MODEL = "llama3.3-70b-instruct"
-client = Client()  # opens no connection until it is used
+
+app = FastAPI(lifespan=lifespan, responses=PROBLEMS)
+add_exception_handlers(app)
 
 
-@asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-    """Close the client's connections when the application stops."""
-    async with client:
-        yield
-
-
-app = FastAPI(lifespan=lifespan)
+def asked(question: str) -> list[dict[str, str]]:
+    """Make a conversation of one question."""
+    return [{"role": "user", "content": question}]
 
 
 @app.get("/answer")
-async def answer(question: str) -> str:
+async def answer(client: ClientDep, question: str) -> str:
     """Answer in one piece."""
-    reply = await client.acall(MODEL, messages=[Message("user", question)])
-    return reply.text
+    return (await client.acall(MODEL, messages=asked(question))).text
 
 
 @app.get("/answer-sync")
-def answer_sync(question: str) -> str:
-    """Answer from a plain function: it runs in a thread and shares the application's client."""
-    return client.call(MODEL, messages=[Message("user", question)]).text
+def answer_sync(client: ClientDep, question: str) -> str:
+    """Answer from a plain function: it runs in a thread, over the same connections."""
+    return client.call(MODEL, messages=asked(question)).text
 
 
-@app.get("/tokens")
-async def tokens(question: str) -> StreamingResponse:
-    """Answer piece by piece."""
+@app.get("/events", response_class=EventStream)
+async def events(client: ClientDep, question: str) -> EventStream:
+    """Answer piece by piece, for an EventSource."""
+    return EventStream(client.astream(MODEL, messages=asked(question)))
 
-    async def pieces() -> AsyncIterator[str]:
-        async with client.astream(MODEL, messages=[Message("user", question)]) as stream:
-            async for chunk in stream:
-                yield chunk.delta
 
-    return StreamingResponse(pieces(), media_type="text/plain; charset=utf-8")
+@app.get("/tokens", response_class=TextStream)
+async def tokens(client: ClientDep, question: str) -> TextStream:
+    """Answer piece by piece, as plain text."""
+    return TextStream(client.astream(MODEL, messages=asked(question)))

@@ -178,11 +178,10 @@ def test_gzip_does_not_hold_events_back(server: LocalDashScope, serve: Serve) ->
     server.fault(Stall(after=1))
     app = application()
     app.add_middleware(GZipMiddleware, minimum_size=1)
-    browser = serve(app).visit("/events", Accept_Encoding="gzip")
     received = b""
-    while b'"delta":"a"' not in received:
-        received += browser.recv(1000)
-    browser.close()
+    with serve(app).visit("/events", Accept_Encoding="gzip") as browser:
+        while b'"delta":"a"' not in received:
+            received += browser.recv(1000)
     server.wait_for(lambda server: server.running == 0)
 
 
