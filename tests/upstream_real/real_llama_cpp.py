@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from llama_dashscope import Client, Message
+from llama_dashscope import BadRequestError, Client, Message
 from llama_dashscope.testing import LocalDashScope, Upstream
 
 from . import tiny_llama
@@ -74,10 +74,10 @@ def test_a_call(client: Client) -> None:
     """The model's words come through, with its own count of tokens."""
     response = client.call(MODEL, messages=QUESTION, max_tokens=8, temperature=0.0)
 
-    assert response.text.strip().isalpha() or " " in response.text.strip()
+    assert len(response.text.split()) > 1
+    assert response.text.replace(" ", "").isalpha()
     assert response.usage is not None
     assert response.usage.output_tokens == 8
-    assert response.output is not None
 
 
 def test_a_stream_says_what_the_call_says(client: Client) -> None:
@@ -119,7 +119,7 @@ def test_a_client_that_leaves(client: Client, server: LocalDashScope) -> None:
 
 def test_what_the_engine_refuses(client: Client) -> None:
     """More than the context holds is the engine's error, in DashScope's words."""
-    with pytest.raises(Exception, match="context") as info:
+    with pytest.raises(BadRequestError, match="maximum context length is 512") as info:
         client.call(MODEL, messages=[Message("user", "la " * 2000)])
 
-    assert getattr(info.value, "code", None) in {"InvalidParameter", "InternalError"}
+    assert info.value.code == "InvalidParameter"
