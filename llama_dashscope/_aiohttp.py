@@ -4,6 +4,7 @@ The one room that knows aiohttp, where its errors become ours.
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -90,9 +91,18 @@ class AiohttpCarrier:
 
 def _connector(network: Network, used: WeakSet[ResponseHandler]) -> aiohttp.TCPConnector:
     options = keepalive_options()
+    process = os.getpid()
 
     class Connector(aiohttp.TCPConnector):
         """Notes whether a call got a used connection, and sets up the new ones."""
+
+        @property
+        def closed(self) -> bool:
+            """Whether it is closed; a fork has nothing to close, or to be warned of."""
+            return super().closed or os.getpid() != process
+
+        def __del__(self, *_: object) -> None:
+            """Leave the sockets alone: in a fork they are the parent's, and so is their epoll."""
 
         async def connect(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # aiohttp's own
             connection = await super().connect(*args, **kwargs)
