@@ -67,7 +67,7 @@ class Deltas:
 
     def _doubt_pieces(self, text: str, *, last: bool) -> list[str]:
         latest = self._chain[-1]
-        repeats = text == latest and last and len(self._chain) > 1
+        repeats = text == latest and last
         grows = text != latest and text.startswith(latest)
         self._chain.append(text)
         growth = len(self._chain) - 1

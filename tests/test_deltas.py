@@ -112,6 +112,23 @@ def test_one_delta_for_each_frame(frames: list[str], incremental: bool) -> None:
     assert len(found) == len(frames)
 
 
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (["a", "ab"], ["a", "ab"]),
+        (["a", "a"], ["a", "a"]),
+        (["a", "ab", "abc"], ["a", "b", "c"]),
+        (["a", "ab", "ab"], ["a", "b", ""]),
+        (["a", "ab", "abc", ""], ["a", "ab", "abc", ""]),
+        (["a", "ab", "abc", "abcd", "abcde", ""], ["a", "b", "c", "d", "e", ""]),
+        (["a", "ab", "abc", "abcd", "abcd", ""], ["a", "ab", "abc", "abcd", "abcd", ""]),
+    ],
+)
+def test_where_the_line_is_drawn(frames: list[str], expected: list[str]) -> None:
+    """Two extensions at the very end, or four in a row, are more than chance."""
+    assert deltas(frames, incremental=True) == expected
+
+
 def test_a_delta_waits_only_while_it_is_in_doubt() -> None:
     """Ordinary pieces are handed on as they come; a repeated beginning waits for one more frame."""
     reader = Deltas(incremental=True)

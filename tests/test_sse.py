@@ -200,6 +200,7 @@ def test_status_lines(line: bytes, status: int | None) -> None:
         (b"event:\xff\ndata:x\n\n", [Event(b"x", "\ufffd", None)]),
         (b"dat\xef\xbb\xbfa:x\n\n", []),
         (b"\xef\xbb\xbf\xef\xbb\xbfdata:x\n\n", []),
+        (b"data:x\n\xef\xbb\xbfdata:y\n\n", [Event(b"x", "", None)]),
     ],
 )
 def test_small_streams(body: bytes, events: list[Event]) -> None:
