@@ -136,6 +136,15 @@ def body(payload: object) -> Prepare:
     )
 
 
+def frames(*payloads: str) -> Prepare:
+    """Let the server send exactly these frames."""
+    events = tuple(
+        f"id:{number}\nevent:result\n:HTTP_STATUS/200\ndata:{payload}\n\n".encode()
+        for number, payload in enumerate(payloads, start=1)
+    )
+    return replies(Raw(events, headers={"content-type": "text/event-stream"}))
+
+
 def both(name: str) -> dict[str, dict[str, Any]]:
     """Return the arguments of a call and of a stream."""
     return {

@@ -12,7 +12,16 @@ from typing import Any
 
 from attrs import frozen
 
-from generation.differential.case import MODEL, Prepare, body, faults, messages, nothing, replies
+from generation.differential.case import (
+    MODEL,
+    Prepare,
+    body,
+    faults,
+    frames,
+    messages,
+    nothing,
+    replies,
+)
 from generation.differential.observe import Outcome, Sdk, Snippet
 from llama_dashscope.testing import (
     BlackHole,
@@ -222,6 +231,29 @@ def order_of_keys(sdk: Sdk) -> object:
     """The order of keys in the last frame of two answers that were put together."""
     stream = ask(sdk, stream=True, incremental_output=False, result_format="message", n=2)
     return list(list(stream)[-1].output.choices[0].keys())
+
+
+def likely(token: str) -> str:
+    """Write a frame with the likelihood of its token."""
+    choice = {
+        "message": {"role": "assistant", "content": token},
+        "finish_reason": "stop" if token == "b" else "null",
+        "logprobs": {"content": [{"token": token}]},
+    }
+    return json.dumps({"output": {"choices": [choice]}, "request_id": "r"})
+
+
+@differs(
+    ["a", "b"],
+    ["b"],
+    "text, thoughts and tool calls grow; other fields are those of the frame",
+    frames(likely("a"), likely("b")),
+)
+def logprobs_of_growing_text(sdk: Sdk) -> object:
+    """Likelihoods, which no Llama model is documented to have."""
+    stream = ask(sdk, stream=True, incremental_output=False, result_format="message")
+    last = list(stream)[-1]
+    return [each["token"] for each in last.output.choices[0].logprobs["content"]]
 
 
 # --- answers that break off ----------------------------------------------------------------------
@@ -458,3 +490,14 @@ def output_format(sdk: Sdk) -> object:
 def search_of_qwen(sdk: Sdk) -> object:
     """False for a parameter that the official SDK leaves out then, for Qwen alone."""
     return sdk.Generation.call("qwen-turbo", messages=messages(), enable_search=False)
+
+
+@differs(
+    raises("InputRequired"),
+    404,
+    "rules for Bailian's models are Bailian's; what a program says is sent",
+    requests=(0, 1),
+)
+def model_of_bailian(sdk: Sdk) -> object:
+    """A model that the official SDK wants another argument for."""
+    return sdk.Generation.call("bailian-v1", messages=messages()).status_code

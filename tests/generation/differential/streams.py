@@ -11,13 +11,13 @@ from generation.differential.case import (
     MODEL,
     TOOL,
     Cases,
-    Prepare,
     faults,
+    frames,
     messages,
     replies,
 )
 from generation.differential.observe import Sdk, plain
-from llama_dashscope.testing import Heartbeats, Raw, Reply, ToolCall
+from llama_dashscope.testing import Heartbeats, Reply, ToolCall
 
 CASES = Cases()
 
@@ -123,15 +123,6 @@ CASES.calls(
     faults(Heartbeats(every=0.01, seconds=0.03)),
     stream_heartbeats={"messages": messages(), "stream": True},
 )
-
-
-def frames(*payloads: str) -> Prepare:
-    """Let the server send exactly these frames."""
-    events = tuple(
-        f"id:{number}\nevent:result\n:HTTP_STATUS/200\ndata:{payload}\n\n".encode()
-        for number, payload in enumerate(payloads, start=1)
-    )
-    return replies(Raw(events, headers={"content-type": "text/event-stream"}))
 
 
 def thinking(thought: str, text: str, reason: str = "null") -> str:
