@@ -243,6 +243,7 @@ async def crowd(port: int, browsers: int, seconds: float) -> list[bytes | None]:
 async def warm_up(port: int) -> None:
     """Pay for what only the first streams cost."""
     await asyncio.gather(*(browser(port, 1.0) for _ in range(20)))
+    await asyncio.sleep(1)
 
 
 def measure(kind: str, browsers: int, seconds: float) -> dict[str, float]:
