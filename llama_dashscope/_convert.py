@@ -107,11 +107,12 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
 
 def _listed(items: Any) -> Callable[[object, object], Any]:  # noqa: ANN401  # a tuple type
     """Make the function that reads a list: cattrs alone would take any iterable for one."""
+    read = converter.get_structure_hook(items)
 
     def hook(value: object, _type: object) -> Any:  # noqa: ANN401  # whatever it is a list of
         if not isinstance(value, list):
             raise _wrong("a list", value)
-        return converter.structure(cast("list[object]", value), items)
+        return read(cast("list[object]", value), items)
 
     return hook
 
