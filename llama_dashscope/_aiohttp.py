@@ -80,11 +80,10 @@ class AiohttpCarrier:
     async def aclose(self) -> None:
         """Close every connection, those in use too."""
         # aiohttp itself would close them without a word to those who read there.
-        connected = [each for each in self._protocols if each.connected]
-        for protocol in connected:
-            if protocol.transport is not None:
-                protocol.transport.abort()
-        while any(each.connected for each in connected):  # noqa: ASYNC110  # a few turns at most
+        transports = [each.transport for each in self._protocols if each.transport is not None]
+        for transport in transports:
+            transport.abort()
+        while any(each.connected for each in self._protocols):  # noqa: ASYNC110  # a few turns
             await asyncio.sleep(0)
         await self._session.close()
 

@@ -97,11 +97,10 @@ class AsyncStream:
         """Close the stream and free its connection; safe to call more than once."""
         self._closed = True
         exchange = self._let_go()
-        if exchange is None:
+        if exchange is None or self._feed is None:
             return
         try:
-            if self._feed is not None:
-                await self._feed.drain()
+            await self._feed.drain()
         finally:
             await exchange.aclose()
 
