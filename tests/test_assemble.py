@@ -319,6 +319,16 @@ def test_a_models_thoughts_grow_as_its_text_does(thoughts: list[str], incrementa
     assert response.output.choices[0].message.get("reasoning_content") == "I think"
 
 
+def test_a_role_comes_once() -> None:
+    """Later pieces leave the role out; the first one's holds."""
+    first = message_frame("a", role="narrator")
+
+    _, response = assemble(first, message_frame("b", "stop", role=None))
+
+    assert response.output.choices is not None
+    assert response.output.choices[0].message == Message("narrator", "ab")
+
+
 def test_fields_of_a_message_that_have_a_name() -> None:
     """`name` and `tool_call_id` are fields of a message, not unknown ones."""
     _, response = assemble(message_frame("a", "stop", name="llama", tool_call_id="call_1"))

@@ -61,7 +61,7 @@ def test_any_policy(base: float, cap: float, tries: int, chance: float) -> None:
 
     assert pause is not None
     assert 0 <= pause <= cap
-    assert pause <= max(chance * base * 2.0 ** min(tries - 1, 64), 0)
+    assert pause <= chance * (base * 2.0 ** min(tries - 1, 64))
 
 
 @given(st.integers(0, 20), st.integers(1, 30))
