@@ -33,9 +33,9 @@ class Assembler:
         self._as_choices = False
         self._of_frame: dict[str, Any] = {}
         self._of_output: dict[str, Any] = {}
-        self.request_id = request_id
+        self.request_id: str = request_id
         self.usage: Usage | None = None
-        self.finished = False
+        self.finished: bool = False
         """Whether every answer asked for has its finish_reason."""
 
     def add(self, frame: Frame) -> list[Chunk]:

@@ -216,14 +216,63 @@ class Generation:
         cls, *arguments: Any, **keywords: Any
     ) -> Response | AsyncGenerator[Response, None]:
         """Ask a model, in async code; with `stream=True` returns an async generator. See `call`."""
-        asked = _ask(*arguments, **keywords)
-        return _aresponses(asked) if asked.call.payload.streaming else await _response(asked)
+        return await _areply(_ask(*arguments, **keywords))
 
 
 class AioGeneration:
     """The official SDK's async class of this name."""
 
-    call = Generation.acall
+    @overload
+    @classmethod
+    async def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        *,
+        stream: Literal[True],
+        **parameters: object,
+    ) -> AsyncGenerator[Response, None]: ...
+    @overload
+    @classmethod
+    async def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        stream: Literal[False] | None = None,
+        *values: object,
+        **parameters: object,
+    ) -> Response: ...
+    @overload
+    @classmethod
+    async def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        stream: bool | None = None,  # noqa: FBT001  # the official SDK's order
+        *values: object,
+        **parameters: object,
+    ) -> Response | AsyncGenerator[Response, None]: ...
+    @classmethod
+    async def call(
+        cls, *arguments: Any, **keywords: Any
+    ) -> Response | AsyncGenerator[Response, None]:
+        """Ask a model; with `stream=True` returns an async generator. See `Generation.call`."""
+        return await _areply(_ask(*arguments, **keywords))
 
 
 @attrs.frozen
@@ -239,6 +288,10 @@ async def _response(asked: _Asked) -> Response:
         return answered(await asked.client.answer(asked.call))
     except APIStatusError as error:
         return refused(error)
+
+
+async def _areply(asked: _Asked) -> Response | AsyncGenerator[Response, None]:
+    return _aresponses(asked) if asked.call.payload.streaming else await _response(asked)
 
 
 async def _aresponses(asked: _Asked) -> AsyncGenerator[Response, None]:
