@@ -192,12 +192,13 @@ class Feed:
 
     async def _take_whole(self, data: bytes, chunks: list[Chunk]) -> None:
         """Take an answer that came in one piece though a stream was asked for."""
-        body = bytearray(data)
-        while data := await self._read(monotonic(), first=True):
+        body = bytearray()
+        while data:
             body += data
             if len(body) > self._limits.max_frame_size:
                 msg = f"the answer is no stream and larger than {self._limits.max_frame_size} bytes"
                 raise ResponseError(msg, status_code=self._head.status)
+            data = await self._read(monotonic(), first=True)
         self._ended = True
         response = read_response(self._head, bytes(body))
         chunks += self._assembler.add(read_frame(response.to_dict()))

@@ -12,7 +12,7 @@ import socket
 import ssl
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Final, cast
@@ -324,6 +324,9 @@ class _HttpxReply:
             await self._run_dry()
         if not self._ended:
             self._ended = True
+            if isinstance(self._body, AsyncGenerator):
+                with suppress(RuntimeError):  # a reader is in it, and will find its source closed
+                    await self._body.aclose()
             await self._response.aclose()
 
     async def _run_dry(self) -> None:

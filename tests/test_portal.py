@@ -16,6 +16,7 @@ import pytest
 from faults.legs import HAS_AIOHTTP, MODEL
 
 from llama_dashscope import Client, Limits
+from llama_dashscope._portal import _Background
 from llama_dashscope.testing import BlackHole, LocalDashScope, Reply
 
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
@@ -311,3 +312,13 @@ def test_multiprocessing(server: LocalDashScope, tmp_path: Path, method: str) ->
     )
 
     assert (ended.stdout, ended.stderr) == (f"{['abc'] * 6}\n", "")
+
+
+def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no fork the background starts all the same."""
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    background = _Background()
+
+    assert background.portal() is background.portal()
+    background._stop()  # noqa: SLF001 - as the interpreter does at its end
+    background._stop()  # noqa: SLF001 - once is enough

@@ -350,3 +350,24 @@ def test_after_the_finish(
                 return "".join([chunk.delta async for chunk in stream])
 
     assert anyio.run(main, backend=road[1]) == "abc"
+
+
+def test_cancelled_and_closed_at_once(
+    road: tuple[str, str], client: Client, server: LocalDashScope
+) -> None:
+    """A reader who is cancelled while another task closes his stream is cancelled."""
+    server.fault(Stall(1))
+
+    async def main() -> None:
+        async with client:
+            stream = client.astream(MODEL, "hi")
+            await anext(stream)
+            async with anyio.create_task_group() as group:
+                group.start_soon(anext, stream)
+                await anyio.wait_all_tasks_blocked()
+                exchange = stream._let_go()  # noqa: SLF001 - the other task has come this far
+                group.cancel_scope.cancel()
+            assert exchange is not None
+            await exchange.aclose()
+
+    anyio.run(main, backend=road[1])

@@ -36,7 +36,7 @@ from llama_dashscope import (
 )
 from llama_dashscope._config import Network
 from llama_dashscope._transport import HttpxCarrier, keepalive_options, open_carrier
-from llama_dashscope.testing import CloseIdle, LocalDashScope, Raw, Reply
+from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection
 
 PATH = "/services/aigc/text-generation/generation"
 WHOLE = {"output": {"text": "abc", "finish_reason": "stop"}, "request_id": "r"}
@@ -487,7 +487,7 @@ def test_spare_connections_expire(road: tuple[str, str], server: LocalDashScope)
 
 def test_connections_without_end(road: tuple[str, str], server: LocalDashScope) -> None:
     """With keepalive_expiry=None a connection is kept until the server closes it."""
-    server.fault(CloseIdle())
+    server.fault(StaleConnection("fin"))
 
     text = ask(road, server.base_url, 3, limits=Limits(keepalive_expiry=None), retry=2).text
 
