@@ -21,7 +21,7 @@ async def main() -> None:
                 if response.status_code != 200:
                     print(response.code, response.message)
                     break
-                print(response.output.choices[0].message.content, end="", flush=True)
+                print(response["output"]["choices"][0]["message"]["content"], end="", flush=True)
     except IncompleteResponseError as error:
         print(f"\ncut after {len(error.partial_text)} characters")
 
