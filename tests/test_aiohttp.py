@@ -28,17 +28,17 @@ def test_limits_that_are_computed(server: LocalDashScope) -> None:
 
 def test_what_came_before_a_silence(server: LocalDashScope) -> None:
     """A reader who was away while the service fell silent still gets what had come before."""
-    server.reply(Reply(pieces=["a", "b", "c"]))
+    server.reply(Reply(pieces=["a", "b", "c"], tokens_per_second=10))
     server.fault(Stall(2))
 
     async def main() -> str:
         text = ""
-        timeout = Timeout(idle=0.1)
+        timeout = Timeout(idle=0.3)
         client = Client("sk-local", base_url=server.base_url, transport="aiohttp", timeout=timeout)
         async with client, client.astream(MODEL, "hi") as stream:
             text += (await anext(stream)).delta
             await server.await_for(lambda server: server.exchanges[0].pieces_sent == 2)
-            await anyio.sleep(0.2)  # longer than idle: this is what is tested
+            await anyio.sleep(0.5)  # longer than idle: this is what is tested
             text += (await anext(stream)).delta
         return text
 

@@ -156,7 +156,7 @@ class TestTLS:
     def test_plain_server(self, road: tuple[str, str], server: LocalDashScope) -> None:
         """A server that speaks no TLS is a connection error, not an error of ssl."""
         with pytest.raises(APIConnectionError):
-            ask(road, server.base_url.replace("http:", "https:"))
+            ask(road, server.base_url.replace("http:", "https:"), timeout=Timeout(connect=0.3))
 
     def test_tls_that_breaks(self, road: tuple[str, str], authority: trustme.CA) -> None:
         """Bytes that can't be decrypted break the answer, as a reset would."""
