@@ -105,7 +105,7 @@ class Client:
         network = Network(
             address,
             _proxy(proxy, address, trust_env=trust_env),
-            verify,
+            _check_verify(verify),
             trust_env,
             Limits.of(limits),
             _check_transport(transport),
@@ -113,7 +113,7 @@ class Client:
         self._start(
             _Settings(
                 find_api_key(api_key, os.environ),
-                check_workspace(workspace) if workspace else None,
+                None if _unset(workspace) else check_workspace(workspace),
                 Timeout.of(timeout),
                 Retry.of(retry),
                 {**_OURS, **_headers(headers)},
@@ -235,10 +235,9 @@ class Client:
         """Put the headers and limits of a call to its request body."""
         settings = self._settings
         try:
-            key = ApiKey(given) if (given := options.get("api_key")) else settings.api_key
-            workspace = (
-                check_workspace(own) if (own := options.get("workspace")) else settings.workspace
-            )
+            given, own = options.get("api_key"), options.get("workspace")
+            key = settings.api_key if _unset(given) else ApiKey(given)
+            workspace = settings.workspace if _unset(own) else check_workspace(own)
             timeout = Timeout.of(options.get("timeout"), settings.timeout)
             extra = _headers(options.get("headers"))
         except ConfigurationError as error:
@@ -276,8 +275,20 @@ def _headers(given: object) -> dict[str, str]:
     return dict(check_header(name, value) for name, value in pairs)
 
 
+def _unset(value: object) -> bool:
+    """Tell whether an argument says nothing: empty counts as unset, zero as a mistake."""
+    return value is None or value == ""
+
+
+def _check_verify(given: object) -> bool | ssl.SSLContext:
+    if isinstance(given, bool | ssl.SSLContext):
+        return given
+    msg = f"verify must be True, False or an ssl.SSLContext, got {type(given).__name__}"
+    raise ConfigurationError(msg)
+
+
 def _proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | None:
-    if given:
+    if not _unset(given):
         return check_proxy(given, "proxy")
     return find_proxy(base_url, os.environ) if trust_env else None
 

@@ -16,7 +16,7 @@ from ._errors import (
 from ._frames import read_frame
 from ._models import Chunk, Response
 from ._pool import Exchange
-from ._sse import Decoder, Event, EventTooLargeError
+from ._sse import BOM, Decoder, Event, EventTooLargeError
 from ._wire import Head, read_event, read_response
 
 __all__ = ["NEVER", "Feed"]
@@ -121,9 +121,9 @@ class Feed:
                 self._end(chunks, error)
                 return
             first = False
-            if not self._begun and data:
+            if not self._begun and (begin := data.removeprefix(BOM).lstrip()):
                 self._begun = True
-                if data.lstrip()[:1] in NO_EVENTS:
+                if begin[:1] in NO_EVENTS:
                     await self._take_whole(data, chunks)
                     return
             if not data:
