@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import anyio
 import certifi
@@ -324,9 +324,10 @@ class _HttpxReply:
             await self._run_dry()
         if not self._ended:
             self._ended = True
-            if isinstance(self._body, AsyncGenerator):
+            body: Any = self._body
+            if isinstance(body, AsyncGenerator):
                 with suppress(RuntimeError):  # a reader is in it, and will find its source closed
-                    await self._body.aclose()
+                    await cast("AsyncGenerator[bytes, None]", body).aclose()
             await self._response.aclose()
 
     async def _run_dry(self) -> None:

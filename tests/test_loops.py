@@ -10,7 +10,7 @@ import pytest
 from faults.legs import MODEL
 
 from llama_dashscope import Client
-from llama_dashscope._loops import at_end, is_over, running_loop, spawn
+from llama_dashscope._loops import EventLoop, at_end, is_over, running_loop, spawn
 from llama_dashscope.testing import LocalDashScope
 
 
@@ -32,7 +32,7 @@ def test_a_loop_that_is_over(backend: str) -> None:
     async def begin() -> None:
         begun.append(1)
 
-    async def main() -> object:
+    async def main() -> EventLoop:
         loop = running_loop()
         assert not is_over(loop)
         spawn(loop, begin)
@@ -41,8 +41,8 @@ def test_a_loop_that_is_over(backend: str) -> None:
         return loop
 
     loop = anyio.run(main, backend=backend)
-    assert is_over(loop)  # type: ignore[arg-type]  # what stands for a loop
-    spawn(loop, begin)  # type: ignore[arg-type]  # the same
+    assert is_over(loop)
+    spawn(loop, begin)
     assert begun == [1]
 
 

@@ -362,12 +362,13 @@ def test_cancelled_and_closed_at_once(
         async with client:
             stream = client.astream(MODEL, "hi")
             await anext(stream)
+            exchange = stream._exchange  # noqa: SLF001 - what the other task takes
+            assert exchange is not None
             async with anyio.create_task_group() as group:
                 group.start_soon(anext, stream)
                 await anyio.wait_all_tasks_blocked()
-                exchange = stream._let_go()  # noqa: SLF001 - the other task has come this far
+                stream._let_go()  # noqa: SLF001 - the other task has come this far
                 group.cancel_scope.cancel()
-            assert exchange is not None
             await exchange.aclose()
 
     anyio.run(main, backend=road[1])

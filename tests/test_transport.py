@@ -76,10 +76,11 @@ def tls(server: LocalDashScope, authority: trustme.CA) -> Iterator[str]:
         yield f"https://localhost:{front.port}/api/v1"
 
 
+# trustme's methods take pyOpenSSL's contexts too, whose type isn't known here.
 def server_context(authority: trustme.CA) -> ssl.SSLContext:
     """Return the server's half of TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority.issue_cert("localhost").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
     return context
 
 
@@ -137,7 +138,7 @@ class TestTLS:
     def test_context(self, road: tuple[str, str], tls: str, authority: trustme.CA) -> None:
         """A context of the caller's own is used as it is."""
         context = ssl.create_default_context()
-        authority.configure_trust(context)
+        authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
 
         assert ask(road, tls, verify=context).text == "abc"
 
@@ -148,7 +149,7 @@ class TestTLS:
     def test_wrong_name(self, road: tuple[str, str], tls: str, authority: trustme.CA) -> None:
         """A certificate for another name is none."""
         context = ssl.create_default_context()
-        authority.configure_trust(context)
+        authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
 
         with pytest.raises(APIConnectionError, match=r"127\.0\.0\.1"):
             ask(road, tls.replace("localhost", "127.0.0.1"), verify=context)

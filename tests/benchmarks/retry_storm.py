@@ -111,7 +111,7 @@ MIDDLE = 'text-anchor="middle" fill="#777"'
 
 def main() -> None:
     """Simulate, print the figures and draw them where a file is named."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("svg", nargs="?", type=Path)
     arguments, _ = parser.parse_known_args()
     runs = [

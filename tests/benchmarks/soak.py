@@ -152,7 +152,7 @@ async def soak(base_url: str, transport: str, callers: int, seconds: float) -> N
 
 def main() -> None:
     """Start the service and soak one transport after the other."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20, help="for all transports together")
     parser.add_argument("--callers", type=int, default=200)
     arguments, _ = parser.parse_known_args()

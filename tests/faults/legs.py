@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from attrs import field, frozen
 
-from llama_dashscope import Client, Response
+from llama_dashscope import Client, DashScopeError, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,12 @@ class Outcome:
     response: Response | None
     error: Exception | None
     seconds: float
+
+    @property
+    def raised(self) -> DashScopeError:
+        """The error, which is one of ours."""
+        assert isinstance(self.error, DashScopeError)
+        return self.error
 
 
 @frozen

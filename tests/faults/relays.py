@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeAlias
 
@@ -26,7 +26,7 @@ class Relay:
 
     upstream: int = 0
     port: int = 0
-    asked: list[str] = field(factory=list)
+    asked: list[str] = field(factory=list[str])
     """What clients asked for: request lines of HTTP proxies, hosts of SOCKS."""
     seen: bytes = b""
     """Heads that an HTTP proxy read."""
@@ -96,20 +96,24 @@ async def pass_on(reader: Reader, writer: Writer) -> None:
         writer.close()
 
 
+def overhear(_: asyncio.AbstractEventLoop, __: dict[str, object]) -> None:
+    """Say nothing of clients that refuse our certificate."""
+
+
 Behaviour: TypeAlias = Callable[[Relay, Reader, Writer], Awaitable[None]]
 
 
 @contextmanager
 def relay(
     behaviour: Behaviour, upstream: int = 0, context: ssl.SSLContext | None = None
-) -> Iterator[Relay]:
+) -> Generator[Relay]:
     """Run a relay in a thread of its own."""
     made = Relay(upstream)
     ready, done = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
     @asynccontextmanager
-    async def listening() -> AsyncIterator[None]:
+    async def listening() -> AsyncGenerator[None]:
         async def serve(reader: Reader, writer: Writer) -> None:
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await behaviour(made, reader, writer)
@@ -121,7 +125,7 @@ def relay(
 
     async def main() -> None:
         loops.append(asyncio.get_running_loop())
-        loops[0].set_exception_handler(lambda *_: None)  # clients that refuse our certificate
+        loops[0].set_exception_handler(overhear)
         async with listening():
             ready.set()
             await done.wait()

@@ -58,8 +58,10 @@ Shape: TypeAlias = Literal["json", "frame", "status-frame", "ok-json"]
 SHAPES: tuple[Shape, ...] = ("json", "frame", "status-frame", "ok-json")
 
 WHOLE = b'{"output":{"text":"abc","finish_reason":"stop"},"usage":{},"request_id":"r"}'
-FRAME = b'id:1\nevent:result\n:HTTP_STATUS/200\ndata:{"output":{"text":"a","finish_reason":"null"}'
-FRAME += b',"usage":{"total_tokens":7},"request_id":"r-1"}\n\n'
+FRAME = (
+    b'id:1\nevent:result\n:HTTP_STATUS/200\ndata:{"output":{"text":"a","finish_reason":"null"}'
+    b',"usage":{"total_tokens":7},"request_id":"r-1"}\n\n'
+)
 LAST = FRAME.replace(b'"text":"a","finish_reason":"null"', b'"text":"bc","finish_reason":"stop"')
 
 
@@ -109,7 +111,7 @@ def test_what_stays_is_not_tried_again(
         ErrorStatus(refusal.status, refusal.code, refusal.message, shape=shape), times=None
     )
 
-    error = leg.ask(leg.client(server, retry=AT_ONCE)).error
+    error = leg.ask(leg.client(server, retry=AT_ONCE)).raised
 
     assert type(error) is refusal.error
     assert (error.code, error.message) == (refusal.code, refusal.message)
@@ -139,7 +141,7 @@ def test_tries_come_to_an_end(leg: Leg, server: LocalDashScope, refusal: Refusal
     """A service that doesn't recover is asked as often as was said, and its last word is raised."""
     server.fault(ErrorStatus(refusal.status, refusal.code, refusal.message), times=None)
 
-    error = leg.ask(leg.client(server, retry=AT_ONCE)).error
+    error = leg.ask(leg.client(server, retry=AT_ONCE)).raised
 
     assert type(error) is refusal.error
     assert (error.code, error.status_code) == (refusal.code, refusal.status)
@@ -168,7 +170,7 @@ def test_a_gateway_in_the_services_stead(
     """A page becomes the error of its status and shows its beginning."""
     server.fault(GatewayPage(status), times=None)
 
-    error = leg.ask(leg.client(server, retry=0)).error
+    error = leg.ask(leg.client(server, retry=0)).raised
 
     assert type(error) is expected
     assert error.status_code == status
@@ -188,12 +190,13 @@ def test_an_error_inside_a_stream(
 
     outcome = leg.ask(leg.client(server, retry=0))
 
-    assert type(outcome.error) is refusal.error
-    assert (outcome.error.code, outcome.error.status_code) == (refusal.code, refusal.status)
-    assert outcome.error.request_id
-    assert outcome.error.attempts == 1
-    assert outcome.text == outcome.error.partial_text == ("abc"[:after] if leg.streaming else "")
-    assert (outcome.error.usage is not None) == leg.streaming
+    error = outcome.raised
+    assert type(error) is refusal.error
+    assert (error.code, error.status_code) == (refusal.code, refusal.status)
+    assert error.request_id
+    assert error.attempts == 1
+    assert outcome.text == error.partial_text == ("abc"[:after] if leg.streaming else "")
+    assert (error.usage is not None) == leg.streaming
 
 
 @pytest.mark.parametrize("after", [0, 1])
@@ -240,7 +243,7 @@ def test_a_new_connection_that_dies_is_not_tried_again(
     """Who took the request from a new connection may have begun to work on it."""
     server.fault(Drop(how), times=None)
 
-    error = leg.ask(leg.client(server, retry=AT_ONCE)).error
+    error = leg.ask(leg.client(server, retry=AT_ONCE)).raised
 
     assert type(error) is APIConnectionError
     assert error.attempts == len(server.requests) == 1

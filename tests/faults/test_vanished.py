@@ -43,8 +43,7 @@ def notice(*arguments: str, timeout: float) -> dict[str, Any]:
         env=environ,
         timeout=timeout,
     )
-    seen = json.loads(ended.stdout)
-    assert isinstance(seen, dict)
+    seen: dict[str, Any] = json.loads(ended.stdout)
     return seen
 
 
