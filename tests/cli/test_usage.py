@@ -106,7 +106,7 @@ def test_python_m_is_the_same_program(
     monkeypatch.setattr(sys, "argv", ["anything", "chat"])
 
     with pytest.raises(SystemExit) as end:
-        # By its file: under our plugin pytest rewrites the package's modules, which runpy can't ask.
+        # By its file: pytest rewrites modules of a plugin's package, which runpy can't read then.
         runpy.run_path(str(Path(cli.__file__).with_name("__main__.py")), run_name="__main__")
 
     assert end.value.code == 2
