@@ -29,7 +29,10 @@ async def block_tasks() -> AsyncGenerator[TaskGroup, None]:
             failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        finally:
+            failure = None  # it holds this frame: without the circle both go at once
 
 
 async def until_left(receive: Receive) -> None:

@@ -9,6 +9,7 @@ They are built on Starlette's StreamingResponse. FastAPI's EventSourceResponse, 
 media type and heartbeat, sends the status line before anything is known of the answer.
 """
 
+import contextlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -34,6 +35,10 @@ UNBUFFERED: Final = {
     "x-accel-buffering": "no",  # nginx
     "x-content-type-options": "nosniff",  # else browsers collect plain text to guess its kind
 }
+
+
+CLIENT_CLOSED_REQUEST: Final = 499
+"""What nginx writes into its log for a browser that didn't wait."""
 
 
 class _Output:
@@ -108,6 +113,10 @@ class _Relay(ABC, StreamingResponse):
             if self._heartbeat is not None:
                 tasks.start_soon(self._beat, self._heartbeat, output)
             await self._relay(output, scope["path"])
+        if not output.started:
+            # The browser has left; middlewares still wait for a response, and log its status.
+            with contextlib.suppress(OSError):
+                await HTTPResponse(status_code=CLIENT_CLOSED_REQUEST)(scope, receive, send)
         if self.background is not None:
             await self.background()
 

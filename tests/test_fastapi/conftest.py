@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -66,7 +67,7 @@ def running(app: FastAPI) -> Generator[Site]:
     uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        program = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+        program = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
         up = threading.Event()
         startup = program.startup
 
@@ -86,7 +87,11 @@ def running(app: FastAPI) -> Generator[Site]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[FastAPI], Site]]:
-    """Give a function that puts an application behind uvicorn for the rest of a test."""
+def serve(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[FastAPI], Site]]:
+    """Give a function that puts an application behind uvicorn for the rest of a test.
+
+    Nobody's leaving is worth a word in the server's log.
+    """
     with ExitStack() as stack:
         yield lambda app: stack.enter_context(running(app))
+    assert [entry.message for entry in caplog.records if entry.levelno >= logging.WARNING] == []

@@ -155,19 +155,23 @@ def test_a_body_that_was_read_is_no_hindrance(server: LocalDashScope, serve: Ser
     assert server.exchanges[-1].outcome == "client left"
 
 
-@pytest.mark.parametrize("path", ["/plain", "/events"])
+@pytest.mark.parametrize(("path", "statuses"), [("/plain", []), ("/events", [499])])
 def test_middleware_of_the_application_is_no_hindrance(
-    server: LocalDashScope, serve: Serve, path: str
+    server: LocalDashScope, serve: Serve, path: str, statuses: list[int]
 ) -> None:
-    """Middlewares that stand between keep nobody from leaving."""
+    """Middlewares that stand between keep nobody from leaving, and get a status for a stream."""
     app = application()
+    seen: list[int] = []
     app.add_middleware(GZipMiddleware, minimum_size=1)
 
     async def passing(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        return await call_next(request)
+        response = await call_next(request)
+        seen.append(response.status_code)
+        return response
 
     app.add_middleware(BaseHTTPMiddleware, dispatch=passing)
     leave_early(server, serve(app), path)
+    until(lambda: seen == statuses)
 
     assert server.exchanges[-1].outcome == "client left"
 
@@ -254,7 +258,7 @@ def test_nothing_is_left_of_a_thousand(server: LocalDashScope, serve: Serve) -> 
         if number % 3 == 2 and path in {"/events", "/lines", "/text"}:
             assert browser.recv(1)
         browser.close()
-    server.wait_for(lambda server: server.open_connections == 0, timeout=30)
+    server.wait_for(lambda server: server.running == server.open_connections == 0, timeout=15)
 
     assert len(server.requests) > 600
     assert {exchange.outcome for exchange in server.exchanges} == {"client left"}
