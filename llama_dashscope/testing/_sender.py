@@ -76,7 +76,7 @@ class Sender:
             for start in range(0, len(data), size):
                 self._transport.write(data[start : start + size])
                 await _sleep(seconds)
-        elif data:
+        elif data and not self._transport.is_closing():  # asyncio would log what it can't send
             self._transport.write(data)
         if not self._writable.is_set():
             await self._writable.wait()
