@@ -5,6 +5,7 @@ The one room that knows aiohttp, where its errors become ours.
 
 import asyncio
 import os
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -17,7 +18,14 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import ContentEncodingError
 
 from ._config import Network, Timeout
-from ._errors import APIConnectionError, DashScopeError, ResponseError, describe, timed_out
+from ._errors import (
+    APIConnectionError,
+    DashScopeError,
+    ResponseError,
+    describe,
+    first_cause,
+    timed_out,
+)
 from ._pool import Outgoing, Reply
 from ._transport import keepalive_options, tls_context
 
@@ -189,7 +197,8 @@ def _before_answer(error: Exception, host: str, limits: Timeout) -> DashScopeErr
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return APIConnectionError(f"the proxy refuses to connect to {host}: {cause}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return APIConnectionError(f"can't connect to {host}: {cause}", retryable=True)
+        passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
+        return APIConnectionError(f"can't connect to {host}: {cause}", retryable=passing)
     return APIConnectionError(
         f"the connection to {host} broke before the answer: {cause}", retryable=_reused.get()
     )

@@ -54,6 +54,7 @@ __all__ = [
     "ServiceUnavailableError",
     "classify",
     "describe",
+    "first_cause",
     "timed_out",
 ]
 
@@ -370,11 +371,16 @@ def timed_out(
 
 def describe(error: BaseException) -> str:
     """Name a foreign exception in one line by the first cause of it."""
-    cause = error
-    while (deeper := _cause(cause)) is not None:
-        cause = deeper
+    cause = first_cause(error)
     text = " ".join((str(cause) or str(error)).split())
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Return the exception that all others of a chain were raised from."""
+    while (deeper := _cause(error)) is not None:
+        error = deeper
+    return error
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -133,11 +133,15 @@ class Pool:
         if self._closed:
             raise closed_error()
         try:
-            return await self._carrier.send(request)
+            reply = await self._carrier.send(request)
         except Exception as error:
             if self._closed:
                 raise closed_error() from error
             raise
+        if self.closed:  # while this call was connecting
+            await reply.aclose()
+            raise closed_error()
+        return reply
 
     def release(self) -> None:
         """Give a slot back."""

@@ -28,6 +28,7 @@ from ._errors import (
     DashScopeError,
     ResponseError,
     describe,
+    first_cause,
     timed_out,
 )
 from ._loops import running_loop
@@ -387,7 +388,8 @@ def _before_answer(error: Exception, host: str, limits: Timeout, *, reused: bool
         return timed_out("read", limits.read, host)
     cause = describe(error)
     if isinstance(error, httpx.ConnectError):
-        return APIConnectionError(f"can't connect to {host}: {cause}", retryable=True)
+        passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
+        return APIConnectionError(f"can't connect to {host}: {cause}", retryable=passing)
     if isinstance(error, httpx.ProxyError):
         return APIConnectionError(f"the proxy refuses to connect to {host}: {cause}")
     return APIConnectionError(

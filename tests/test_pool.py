@@ -9,9 +9,9 @@ import httpx
 import pytest
 from faults.legs import MODEL
 
-from llama_dashscope import Client, Limits, Timeout
+from llama_dashscope import Client, ClientClosedError, Limits, Timeout
 from llama_dashscope._config import Network
-from llama_dashscope._pool import Outgoing, Slots
+from llama_dashscope._pool import Outgoing, Pool, Reply, Slots
 from llama_dashscope._transport import HttpxCarrier
 from llama_dashscope.testing import LocalDashScope, Raw
 
@@ -131,3 +131,44 @@ async def test_leaving_a_custom_transport() -> None:
         assert (await anext(stream)).delta == "a"
 
     assert closed
+
+
+class SlowCarrier(HttpxCarrier):
+    """Takes its time, and isn't told that it was closed."""
+
+    def __init__(self, network: Network) -> None:
+        """Wait to be let through."""
+        super().__init__(network)
+        self.through = anyio.Event()
+
+    async def send(self, request: Outgoing) -> Reply:
+        """Send when let through."""
+        await self.through.wait()
+        return await super().send(request)
+
+    async def aclose(self) -> None:
+        """Close nothing: there is no connection yet."""
+
+
+async def test_closed_while_a_call_is_connecting(
+    server: LocalDashScope, outgoing: Outgoing
+) -> None:
+    """A call that gets its answer only after the client was closed ends like the others."""
+    carrier = SlowCarrier(Network(server.base_url, None, True, True, Limits(), "httpx"))
+    pool = Pool(carrier, 1)
+    ended: list[BaseException] = []
+
+    async def ask() -> None:
+        try:
+            await pool.send(outgoing)
+        except ClientClosedError as error:
+            ended.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        await pool.aclose()
+        carrier.through.set()
+
+    assert len(ended) == 1
+    await server.await_for(lambda seen: seen.open_connections == 0)
