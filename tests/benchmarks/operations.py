@@ -35,6 +35,7 @@ class Operation:
         amount: how many operations a figure is the mean of.
         measure: gives the figure, from a client, the server's address and the amount.
         is_sync: whether it needs a sync face.
+        scales: whether a smaller amount measures the same.
     """
 
     label: str
@@ -43,6 +44,7 @@ class Operation:
     amount: int
     measure: Measurement
     is_sync: bool = False
+    scales: bool = True
 
 
 async def call_many(peer: AsyncPeer, amount: int, at_once: int) -> None:
@@ -222,6 +224,8 @@ OPERATIONS = {
         "a frame of a sync stream in a burst", "burst", CPU, 40, sync_frames_together, is_sync=True
     ),
     "first": Operation("time to the first frame", "first", "µs, by the clock", 200, first_frame),
-    "memory": Operation("an open stream, of 1,000", "held", "KiB", 1000, open_streams),
+    "memory": Operation(
+        "an open stream, of 1,000", "held", "KiB", 1000, open_streams, scales=False
+    ),
 }
 QUICK = ("call_1", "call_50", "call_500", "alone", "burst", "sync_call", "sync_burst")

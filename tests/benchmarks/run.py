@@ -61,6 +61,12 @@ def stay_on_one_core() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
+def amount(operation: str, scale: float) -> int:
+    """Return how many operations a figure is the mean of."""
+    usual = OPERATIONS[operation]
+    return max(1, round(usual.amount * scale)) if usual.scales else usual.amount
+
+
 def measure(clients: list[str], operations: list[str], rounds: int, scale: float) -> Figures:
     """Return all figures; clients take turns, so that noise meets all alike."""
     figures: Figures = {}
@@ -70,8 +76,7 @@ def measure(clients: list[str], operations: list[str], rounds: int, scale: float
                 if sys.stderr.isatty():
                     label = f"round {number + 1} of {rounds}: {operation} {client}"
                     print(f"{label:60}", end="\r", file=sys.stderr)
-                amount = max(1, round(OPERATIONS[operation].amount * scale))
-                figure = cost(client, operation, address, amount)
+                figure = cost(client, operation, address, amount(operation, scale))
                 figures.setdefault(operation, {}).setdefault(client, []).append(figure)
     return figures
 
