@@ -194,13 +194,13 @@ def open_streams(entry: Entry, server: str, amount: int) -> float:
     async def main() -> float:
         peer = entry.open_async(server, amount + USUAL_CONNECTIONS)
         async with AsyncExitStack() as stack:
-            held = [await hold(peer, stack)]
+            held = await asyncio.gather(*(hold(peer, stack) for _ in range(STREAMS_AT_ONCE)))
             before = resident()
-            for _ in range(0, amount, STREAMS_AT_ONCE):
+            while len(held) < amount:
                 held += await asyncio.gather(*(hold(peer, stack) for _ in range(STREAMS_AT_ONCE)))
             taken = resident() - before
         await peer.aclose()
-        return taken / amount / KIBI
+        return taken / (amount - STREAMS_AT_ONCE) / KIBI
 
     return asyncio.run(main())
 
