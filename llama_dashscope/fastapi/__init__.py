@@ -14,10 +14,10 @@ from importlib import import_module
 
 try:
     import_module("fastapi")
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "llama_dashscope.fastapi needs FastAPI: pip install 'llama-dashscope[fastapi]'"
-    ) from error
+    ) from _missing
 
 from ._application import ClientDep, get_client, lifespan
 from ._problems import PROBLEMS, Problem, add_exception_handlers
