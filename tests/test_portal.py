@@ -173,6 +173,7 @@ warnings.simplefilter("ignore", ResourceWarning)  # the one about the stream its
 """,
     "a run of asyncio's": "asyncio.run(client.acall(MODEL, 'hi'))",
     "calls in threads": """
+client.call(MODEL, 'hi')  # or the background thread may be wanted when none can start any more
 threads = [threading.Thread(target=client.call, args=(MODEL, 'hi')) for _ in range(5)]
 [thread.start() for thread in threads]
 """,
