@@ -6,8 +6,7 @@ from typing import Any, Final
 import attrs
 
 from ._deltas import Deltas
-from ._errors import ResponseError
-from ._frames import Frame, Piece
+from ._frames import Frame, Piece, Usual, read_frame, read_usual
 from ._models import Choice, Chunk, Message, Output, Response, ToolCall, Transcript, Usage
 
 __all__ = ["Assembler"]
@@ -31,6 +30,7 @@ class Assembler:
         self._expected = choices
         self._answers: dict[int, _Answer] = {}
         self._as_choices = False
+        self._sole: _Answer | None = None
         self._of_frame: dict[str, Any] = {}
         self._of_output: dict[str, Any] = {}
         self.request_id: str = request_id
@@ -38,12 +38,26 @@ class Assembler:
         self.finished: bool = False
         """Whether every answer asked for has its finish_reason."""
 
-    def add(self, frame: Frame) -> list[Chunk]:
+    def add(self, payload: dict[str, Any]) -> list[Chunk]:
         """Take a frame and return the chunks that are ready.
 
         Raises:
-            ResponseError: the frame contradicts the frames before it.
+            ValueError: the payload is no frame, or contradicts the frames before it.
         """
+        if self._sole is not None and (usual := read_usual(payload)) is not None:
+            return [self._go_on(self._sole, usual)]
+        return self.merge(read_frame(payload))
+
+    def _go_on(self, answer: "_Answer", usual: Usual) -> Chunk:
+        """Take a frame of the usual form while there is one answer, on which all is clear."""
+        self.request_id, self.usage = usual.request_id or self.request_id, usual.usage
+        chunk = answer.go_on(usual, self.request_id)
+        if usual.finish_reason is not None:
+            self.finished = self._are_finished()
+        return chunk
+
+    def merge(self, frame: Frame) -> list[Chunk]:
+        """Take a frame that was taken apart; see `add`."""
         self.request_id = frame.request_id or self.request_id
         self.usage = frame.usage or self.usage
         self._as_choices = self._as_choices or frame.as_choices
@@ -61,6 +75,8 @@ class Assembler:
             chunks += answer.take(frame, piece, self.request_id)
             if piece.finish_reason is not None:
                 self.finished = self._are_finished()
+        first = self._answers.get(0)
+        self._sole = first if self._as_choices and first and first.clear else None
         return chunks
 
     def _are_finished(self) -> bool:
@@ -110,12 +126,9 @@ class _Answer:
     def take(self, frame: Frame, piece: Piece, request_id: str) -> list[Chunk]:
         """Take this answer's part of a frame and return the chunks that are ready."""
         last = piece.finish_reason is not None
-        try:
-            deltas = self._deltas.take(piece.text, last=last)
-            if piece.tool_calls or piece.of_choice or piece.of_message:
-                self._note(piece, last=last)
-        except ValueError as error:
-            raise ResponseError(str(error), request_id=request_id) from error
+        deltas = self._deltas.take(piece.text, last=last)
+        if piece.tool_calls or piece.of_choice or piece.of_message:
+            self._note(piece, last=last)
         if last:
             self.finish_reason = piece.finish_reason
         self._role = self._role or piece.role
@@ -125,6 +138,22 @@ class _Answer:
         chunks = [self._chunk(delta, *self._waiting[at]) for at, delta in enumerate(deltas)]
         del self._waiting[: len(deltas)]
         return chunks
+
+    @property
+    def clear(self) -> bool:
+        """Whether each frame gives its chunk at once."""
+        return self._deltas.settled and not self._waiting
+
+    def go_on(self, usual: Usual, request_id: str) -> Chunk:
+        """Take a frame of the usual form, where all is clear, and return its chunk."""
+        text, reason, usage, _ = usual
+        [delta] = self._deltas.take(text)
+        pieces = self._pieces
+        if delta:
+            pieces.append(delta)
+        if reason is not None:
+            self.finish_reason = reason
+        return Chunk(delta, Transcript(pieces, len(pieces)), reason, usage, request_id)
 
     def _note(self, piece: Piece, *, last: bool) -> None:
         """Keep what a piece brings besides text."""

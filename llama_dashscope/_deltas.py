@@ -37,6 +37,11 @@ class Deltas:
         self._chain: list[str] = []
         self._whole = ""
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what the frames hold, and nothing is held back."""
+        return self._pieces is not None
+
     def take(self, text: str, *, last: bool = False) -> list[str]:
         """Take a frame's text and return the deltas that are known now, oldest first.
 

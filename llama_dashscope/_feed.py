@@ -1,7 +1,7 @@
 """The reading half of a stream: bytes of an answer in, chunks out, one step at a time."""
 
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from ._arguments import Payload
 from ._assemble import Assembler
@@ -13,13 +13,11 @@ from ._errors import (
     ResponseError,
     timed_out,
 )
-from ._frames import read_frame
 from ._models import Chunk, Response
-from ._pool import Exchange
 from ._sse import BOM, Decoder, Event, EventTooLargeError
 from ._wire import Head, read_event, read_response
 
-__all__ = ["NEVER", "Feed"]
+__all__ = ["NEVER", "Body", "Feed"]
 
 AFTER_FINISH: Final = 0.25
 """Seconds to wait for the end of a body whose answer is whole, so that its connection lives on."""
@@ -31,12 +29,24 @@ NEVER: Final = float("inf")
 """The deadline of a call without one."""
 
 
+class Body(Protocol):
+    """Where the bytes of an answer come from."""
+
+    async def read(self, limit: float | None) -> bytes:
+        """Return the next bytes, or none at their end; see `Reply.read`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
 class Feed:
     """Reads a stream's chunks as they arrive.
 
     Args:
         head: the head of the answer.
-        exchange: where its body comes from.
+        body: where its bytes come from.
         payload: what was asked for.
         timeout: the limits in time; `idle` holds for each step.
         limits: the limits in size.
@@ -48,7 +58,7 @@ class Feed:
     def __init__(
         self,
         head: Head,
-        exchange: Exchange,
+        body: Body,
         payload: Payload,
         *,
         timeout: Timeout,
@@ -59,7 +69,7 @@ class Feed:
     ) -> None:
         """Begin behind the head of the answer."""
         self._head = head
-        self._exchange = exchange
+        self._body = body
         self._timeout = timeout
         self._deadline = deadline
         self._limits = limits
@@ -144,7 +154,7 @@ class Feed:
             if limit is None or left < limit:
                 limit, name = left, "total"
         try:
-            return await self._exchange.read(limit if limit is None else max(limit, 0.001))
+            return await self._body.read(limit if limit is None else max(limit, 0.001))
         except APITimeoutError as error:
             if name == "finish":
                 return b""
@@ -166,10 +176,10 @@ class Feed:
         heard = self.failure is not None
         try:
             for event in events:
-                frame = read_event(self._head, event)
-                if frame is not None:
+                made = read_event(self._head, event, self._assembler.add)
+                if made is not None:
                     heard = True
-                    chunks += self._assembler.add(frame)
+                    chunks += made
         except DashScopeError as error:
             self.failure = error
             return True
@@ -201,4 +211,4 @@ class Feed:
             data = await self._read(monotonic(), first=True)
         self._ended = True
         response = read_response(self._head, bytes(body))
-        chunks += self._assembler.add(read_frame(response.to_dict()))
+        chunks += self._assembler.add(response.to_dict())

@@ -12,7 +12,7 @@ import cattrs
 from ._convert import converter, finish_reason, read_usage, structure
 from ._models import Response, ToolCall, Usage
 
-__all__ = ["Frame", "Piece", "read_frame"]
+__all__ = ["Frame", "Piece", "Usual", "read_frame", "read_usual"]
 
 FRAME: Final = frozenset(
     {"output", "usage", "request_id", "requestId", "code", "message", "status_code"}
@@ -20,6 +20,9 @@ FRAME: Final = frozenset(
 OUTPUT: Final = frozenset({"text", "finish_reason", "choices"})
 CHOICE: Final = frozenset({"finish_reason", "message", "index"})
 MESSAGE: Final = frozenset({"role", "content", "tool_calls"})
+
+USUAL_FIELDS: Final = 8
+"""How many fields a frame of the usual form has above its usage, at all depths."""
 
 NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -45,8 +48,36 @@ class Frame(NamedTuple):
     as_choices: bool
     of_frame: Mapping[str, Any]
     of_output: Mapping[str, Any]
-    payload: Mapping[str, Any]
-    """The frame as it came."""
+
+
+class Usual(NamedTuple):
+    """What a frame of the usual form says."""
+
+    text: str
+    finish_reason: str | None
+    usage: Usage
+    request_id: str
+
+
+def read_usual(payload: dict[str, Any]) -> Usual | None:
+    """Read a frame of the form that streams in the `message` format are recorded in.
+
+    Returns None for any other: `read_frame` reads them all.
+    """
+    try:
+        output, request_id = payload["output"], payload["request_id"]
+        [choice] = output["choices"]
+        message, reason = choice["message"], choice["finish_reason"]
+        text = message["content"]
+        usage = read_usage(payload["usage"])
+        as_recorded = message["role"] == "assistant" and (
+            len(payload) + len(output) + len(choice) + len(message) == USUAL_FIELDS
+        )
+    except (LookupError, TypeError, ValueError, cattrs.BaseValidationError):
+        return None
+    if as_recorded and type(text) is type(reason) is type(request_id) is str:
+        return Usual(text, finish_reason(reason), usage, request_id)
+    return None
 
 
 def read_frame(payload: dict[str, Any]) -> Frame:
@@ -80,7 +111,6 @@ def _read(payload: dict[str, Any]) -> Frame:
         choices is not None,
         NOTHING if FRAME.issuperset(payload) else _unknown(payload, FRAME),
         NOTHING if OUTPUT.issuperset(output) else _unknown(output, OUTPUT),
-        payload,
     )
 
 

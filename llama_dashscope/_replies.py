@@ -7,8 +7,8 @@ import attrs
 
 from ._assemble import Assembler
 from ._convert import structure
-from ._errors import APIStatusError, ResponseError
-from ._frames import Frame
+from ._errors import APIStatusError
+from ._frames import Frame, read_frame
 from ._models import Choice, Chunk, Output, Response, Usage
 
 __all__ = ["Growing", "Pieces", "answered", "refused"]
@@ -36,17 +36,15 @@ def _step(frame: Frame, response: Response) -> Step:
 class Pieces(Assembler):
     """Makes one response of each frame, as the frame stands."""
 
-    def add(self, frame: Frame) -> list[Chunk]:
+    def add(self, payload: dict[str, Any]) -> list[Chunk]:
         """Take a frame and return its response, in a chunk.
 
         Raises:
-            ResponseError: the frame contradicts the frames before it, or itself.
+            ValueError: the payload is no frame, or contradicts the frames before it.
         """
-        super().add(frame)
-        try:
-            response = _spoken(cast("dict[str, Any]", frame.payload))
-        except ValueError as error:
-            raise ResponseError(str(error), request_id=self.request_id) from error
+        frame = read_frame(payload)
+        self.merge(frame)
+        response = _spoken(payload)
         response = attrs.evolve(
             response, request_id=self.request_id, output=self._shown(frame, response.output)
         )

@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 
 __all__ = ["BOM", "REFUSED", "Decoder", "Event", "EventTooLargeError"]
 
-CR: Final = 0x0D
+CR: Final = b"\r"
 REFUSED: Final = 400
 """HTTP statuses from here on are errors."""
 
 BOM: Final = b"\xef\xbb\xbf"
-# An event as recorded, by far the most frequent one, is read in one go.
-USUAL: Final = re.compile(rb"id:\d+\nevent:result\n:HTTP_STATUS/200\ndata:(\{[^\r\n]*)\n\n")
+# An event as recorded, by far the most frequent one, is read in one go where no line ends in CR.
+USUAL: Final = re.compile(rb"id:\d+\nevent:result\n:HTTP_STATUS/200\ndata:(\{.*)\n\n")
 # No JSON value holds one of these behind a "}" with only space between: a new frame has begun.
 BEGINS: Final = (b"{", b"[DONE]")
 # As a comment, with or without a reason phrase; the official SDKs also know `status:200`.
@@ -77,7 +77,7 @@ class Decoder:
                 here = received[:end] if end > 1 else received
                 self._feed_lines(here, events)
                 received = received[len(here) :]
-            if self._between_events():
+            if self._between_events() and CR not in received:
                 received = received[self._feed_usual(received, events) :]
             self._feed_lines(received, events)
         except EventTooLargeError as error:
@@ -93,8 +93,9 @@ class Decoder:
         """Take events of the usual form off the front, whole; return how many bytes they had."""
         taken = 0
         while usual := USUAL.match(received, taken):
-            self._check(len(b"data:") + len(usual[1]))
-            events.append(Event(usual[1], "result", 200))
+            data = usual[1]
+            self._check(len(b"data:") + len(data))
+            events.append(Event(data, "result", 200))
             taken = usual.end()
         return taken
 
@@ -108,7 +109,7 @@ class Decoder:
         lines = received.splitlines()
         ended = received[-1] in b"\r\n"
         rest = b"" if ended else lines.pop()
-        self._after_cr = received[-1] == CR
+        self._after_cr = received.endswith(CR)
         if lines:
             self._end_line(lines)
         for line in lines:

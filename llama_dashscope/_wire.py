@@ -9,11 +9,11 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 
@@ -27,11 +27,12 @@ from ._errors import (
     ResponseError,
     classify,
 )
-from ._frames import Frame, read_frame
 from ._models import Response
 from ._sse import BOM, REFUSED, Decoder, Event
 
 __all__ = ["PATH", "Head", "read_event", "read_failure", "read_response", "request_headers"]
+
+T = TypeVar("T")
 
 PATH: Final = "/services/aigc/text-generation/generation"
 """Appended to the base address; the same route for every text model."""
@@ -41,6 +42,12 @@ SAYS_NOTHING: Final = frozenset({b"", b"{}", b"[DONE]"})
 
 NO_ANSWER: Final[tuple[object, ...]] = (None, "", "null", [])
 """What the fields of an output may be where an error code stands in place of an answer."""
+
+SPACE: Final = " \t\r\n"
+"""What may stand around a JSON value."""
+
+read_json: Final = json.JSONDecoder().raw_decode
+"""Reads the JSON value that a text begins with; half the work of `json.loads`."""
 
 SECONDS: Final = re.compile(r"\s*-?[0-9.]+(e[0-9]+)?\s*", re.ASCII)
 
@@ -131,8 +138,13 @@ def _check_whole(head: Head, payload: dict[str, Any], response: Response) -> Non
         raise error
 
 
-def read_event(head: Head, event: Event) -> Frame | None:
+def read_event(head: Head, event: Event, read: Callable[[dict[str, Any]], T]) -> T | None:
     """Read one frame of a stream; None for one that says nothing.
+
+    Args:
+        head: the head of the answer.
+        event: the frame.
+        read: what makes something of its payload, or a ValueError.
 
     Raises:
         APIStatusError: the frame is an error, whatever its name.
@@ -149,7 +161,7 @@ def read_event(head: Head, event: Event) -> Frame | None:
         what = "that is not a JSON object" if payload is None else "without output"
         raise _no_protocol(head, f"a frame {what}", event.data)
     try:
-        return read_frame(payload)
+        return read(payload)
     except ValueError as error:
         raise _no_protocol(head, str(error), event.data) from error
 
@@ -189,10 +201,11 @@ def _events(body: bytes) -> Iterator[Event]:
 
 def _payload(data: bytes) -> dict[str, Any] | None:
     try:
-        payload = json.loads(data.removeprefix(BOM).decode())
+        text = data.removeprefix(BOM).decode().strip(SPACE)
+        payload, end = read_json(text)
     except (ValueError, RecursionError):
         return None
-    return _object(payload)
+    return _object(payload) if end == len(text) else None
 
 
 def _object(value: object) -> dict[str, Any] | None:

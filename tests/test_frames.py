@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llama_dashscope import Function, Response, ToolCall, Usage
 from llama_dashscope._convert import structure
-from llama_dashscope._frames import Frame, Piece, read_frame
+from llama_dashscope._frames import Frame, Piece, Usual, read_frame, read_usual
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -89,6 +89,28 @@ def test_a_frame_is_read_as_a_response_is(payload: dict[str, Any]) -> None:
         assert piece.of_message == choice.message.extra
 
 
+def as_recorded(text: str, reason: str, usage: object, request_id: str) -> dict[str, Any]:
+    """Make a frame of the form that streams are recorded in."""
+    choice = {"message": {"content": text, "role": "assistant"}, "finish_reason": reason}
+    return {"output": {"choices": [choice]}, "usage": usage, "request_id": request_id}
+
+
+words = st.text(max_size=3)
+usual = st.builds(as_recorded, words, st.sampled_from(["null", "", "stop"]), usages, words)
+"""Frames of the usual form."""
+
+
+@given(usual)
+def test_a_usual_frame(payload: dict[str, Any]) -> None:
+    """A frame of the usual form is read in one go, to the same end."""
+    frame = read_frame(payload)
+    [piece] = frame.pieces
+
+    assert read_usual(payload) == Usual(
+        piece.text, piece.finish_reason, frame.usage or Usage(), frame.request_id
+    )
+
+
 def keys_of(value: Any) -> list[Any]:  # noqa: ANN401  # JSON
     """List the keys of an object or the places in a list."""
     return sorted(value) if hasattr(value, "keys") else list(range(len(value)))
@@ -97,7 +119,7 @@ def keys_of(value: Any) -> list[Any]:  # noqa: ANN401  # JSON
 @st.composite
 def spoiled(draw: st.DrawFn) -> dict[str, Any]:
     """Make a payload in which one value, at any depth, is something else than it should be."""
-    payload = copy.deepcopy(draw(payloads))  # the oddities in it belong to all
+    payload = copy.deepcopy(draw(payloads | usual))  # the oddities in it belong to all
     place: Any = payload
     while place:
         key = draw(st.sampled_from(keys_of(place)))
@@ -118,6 +140,17 @@ def test_a_frame_is_refused_as_a_response_is(payload: dict[str, Any]) -> None:
             read_frame(payload)
     else:
         assert pieces(read_frame(payload)) == said(response)
+
+
+@given(payloads | spoiled())
+def test_an_unusual_frame(payload: dict[str, Any]) -> None:
+    """No frame is taken for a usual one that says more, or something else, or nothing right."""
+    found = read_usual(payload)
+
+    if found is not None:
+        frame = read_frame(payload)
+        told = Piece(0, found.text, found.finish_reason, "assistant", (), {}, {})
+        assert frame == Frame([told], found.usage, found.request_id, True, {}, {})
 
 
 REFUSED: list[dict[str, Any]] = [

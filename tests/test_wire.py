@@ -85,10 +85,10 @@ def as_frame(status: int | str, code: str, message: str) -> bytes:
 
 def from_stream(body: bytes, status: int = 200, **headers: str) -> DashScopeError:
     """Read a stream up to its error and return that."""
-    decoder = Decoder()
+    decoder, read = Decoder(), Assembler(incremental=True).add
     events = [*decoder.feed(body), *decoder.finish()]
     with pytest.raises(DashScopeError) as caught:
-        deque((read_event(head(status, **headers), event) for event in events), maxlen=0)
+        deque((read_event(head(status, **headers), event, read) for event in events), maxlen=0)
     return caught.value
 
 
@@ -441,9 +441,9 @@ def test_an_answer_beside_a_code() -> None:
     body = b'{"code":"Success","message":"","output":{"text":"hi"}}'
 
     assert read_response(head(), body).text == "hi"
-    frame = read_event(head(), Event(body, "result", 200))
-    assert frame is not None
-    assert frame.pieces[0].text == "hi"
+    assembler = Assembler(incremental=True)
+    assert read_event(head(), Event(body, "result", 200), assembler.add)
+    assert assembler.text == "hi"
 
 
 def test_a_frames_status_never_hides_the_outer_one() -> None:
@@ -484,7 +484,7 @@ def test_a_body_of_frames_without_their_last_blank_line() -> None:
 )
 def test_frames_that_say_nothing(event: Event) -> None:
     """Heartbeats and end marks are passed over."""
-    assert read_event(head(), event) is None
+    assert read_event(head(), event, Assembler(incremental=True).add) is None
 
 
 @pytest.mark.parametrize(
@@ -541,13 +541,9 @@ def test_recorded_streams(case: str) -> None:
 
     for at in range(len(body)):
         for event in decoder.feed(body[at : at + 1]):
-            frame = read_event(head(), event)
-            assert frame is not None
-            assembler.add(frame)
+            assert read_event(head(), event, assembler.add)
     for event in decoder.finish():
-        frame = read_event(head(), event)
-        assert frame is not None
-        assembler.add(frame)
+        assert read_event(head(), event, assembler.add)
 
     assert assembler.finished
     assert assembler.text == {"text-stream": "1+1", "message-stream": "1"}[case]
@@ -647,9 +643,10 @@ def test_an_echoed_key_is_not_repeated(
 ) -> None:
     """No error shows the key, nor a part of it: printed, pickled, copied, logged or traced."""
     errors = [from_call(body, status, x_request_id=KEY)]
+    read = Assembler(incremental=True).add
     for name, number in (("error", None), ("result", status)):
         with pytest.raises(DashScopeError) as caught:
-            read_event(head(x_request_id=KEY), Event(body, name, number))
+            read_event(head(x_request_id=KEY), Event(body, name, number), read)
         errors.append(caught.value)
     for error in errors:
         logging.getLogger("test").error("failed", exc_info=error)
@@ -726,10 +723,8 @@ def test_any_event(data: bytes, name: str, status: int | None, incremental: bool
     """Any event is a frame, nothing, or an error of ours; so is what is made of the frame."""
     assembler = Assembler(incremental=incremental)
     try:
-        frame = read_event(head(), Event(data, name, status))
-        if frame is not None:
-            for _ in range(3):
-                assembler.add(frame)
+        for _ in range(3):
+            read_event(head(), Event(data, name, status), assembler.add)
     except DashScopeError:
         pass
 

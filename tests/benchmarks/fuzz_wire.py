@@ -52,10 +52,9 @@ def load() -> Callable[[bytes], None]:
         assembler = Assembler(incremental=incremental)
         with suppress(DashScopeError):
             for event in events:
-                if frame := read_event(head, event):
-                    for chunk in assembler.add(frame):
-                        assert isinstance(chunk.text, str)
-                        assert str(chunk)
+                for chunk in read_event(head, event, assembler.add) or ():
+                    assert isinstance(chunk.text, str)
+                    assert str(chunk)
         assert isinstance(assembler.response().text, str)
 
     def try_one(data: bytes) -> None:

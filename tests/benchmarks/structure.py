@@ -63,8 +63,7 @@ def streamed(bodies: list[bytes]) -> None:
         for event in decoder.feed(
             b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%s\n\n" % (at, body)
         ):
-            frame = read_event(HEAD, event)
-            for chunk in assembler.add(frame) if frame else ():
+            for chunk in read_event(HEAD, event, assembler.add) or ():
                 _ = chunk.delta
 
 
