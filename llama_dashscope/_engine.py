@@ -4,17 +4,19 @@ import logging
 import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import Final, TypeVar
 
 import anyio
 import attrs
 
+from ._ahead import Ahead
 from ._arguments import Payload
 from ._assemble import Assembler
 from ._config import ApiKey, Network, Timeout
 from ._errors import APIConnectionError, DashScopeError, ResponseError, timed_out
-from ._feed import NEVER, Feed
+from ._feed import NEVER, Body, Feed
 from ._loops import EventLoop, at_end, is_over, running_loop, spawn
 from ._models import Chunk, Response
 from ._pool import Exchange, Outgoing, Pool, closed_error
@@ -71,9 +73,14 @@ class Engine:
         """Make a call and return its whole answer."""
         return await self._run(call, self._attempt_whole)
 
-    async def open(self, call: Call) -> tuple[Feed, Exchange, list[Chunk]]:
-        """Make a call and return its stream, with chunks up to the first that says something."""
-        return await self._run(call, self._attempt_stream)
+    async def open(self, call: Call, *, ahead: bool) -> tuple[Feed, Body, list[Chunk]]:
+        """Make a call and return its stream, with chunks up to the first that says something.
+
+        Args:
+            call: the call.
+            ahead: whether to read on while nobody waits.
+        """
+        return await self._run(call, partial(self._attempt_stream, ahead=ahead))
 
     async def _run(self, call: Call, attempt: Callable[[Call, _Course], Awaitable[T]]) -> T:
         """Make a call within its `total` limit."""
@@ -131,14 +138,15 @@ class Engine:
         return read_response(head, bytes(body))
 
     async def _attempt_stream(
-        self, call: Call, course: _Course
-    ) -> tuple[Feed, Exchange, list[Chunk]]:
+        self, call: Call, course: _Course, *, ahead: bool
+    ) -> tuple[Feed, Body, list[Chunk]]:
         exchange = await self._send(call)
         try:
             head = await self._head(call, course, exchange)
+            body = Ahead(exchange, call.outgoing.timeout.idle) if ahead else exchange
             feed = Feed(
                 head,
-                exchange,
+                body,
                 call.payload,
                 timeout=call.outgoing.timeout,
                 limits=self._network.limits,
@@ -146,7 +154,7 @@ class Engine:
                 tries=course.tries,
                 assembler=call.assembler,
             )
-            return feed, exchange, await _first_chunks(feed)
+            return feed, body, await _first_chunks(feed)
         except BaseException:
             await exchange.aclose()
             raise

@@ -4,9 +4,10 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from threading import get_ident
 from typing import Any, Protocol, cast
 
-__all__ = ["EventLoop", "at_end", "is_over", "running_loop", "spawn"]
+__all__ = ["EventLoop", "Home", "at_end", "is_over", "running_loop", "spawn"]
 
 
 class TrioToken(Protocol):
@@ -26,10 +27,32 @@ def running_loop() -> EventLoop:
     Raises:
         RuntimeError: no event loop runs in this thread.
     """
-    if trio := sys.modules.get("trio"):
-        with suppress(RuntimeError):
-            return cast("TrioToken", trio.lowlevel.current_trio_token())
+    trio = sys.modules.get("trio")
+    if trio and trio.lowlevel.in_trio_run():
+        return cast("TrioToken", trio.lowlevel.current_trio_token())
     return asyncio.get_running_loop()
+
+
+class Home:
+    """The event loop that something was made in.
+
+    To ask again and again where one is should cost next to nothing; `running_loop` asks the system
+    for the process's id, on Python 3.11 and before.
+    """
+
+    __slots__ = ("_thread", "loop")
+
+    def __init__(self) -> None:
+        """Remember the running event loop, and its thread."""
+        self.loop = running_loop()
+        self._thread = get_ident()
+
+    def is_here(self) -> bool:
+        """Tell whether this event loop is the one that runs here."""
+        loop = self.loop
+        if isinstance(loop, asyncio.AbstractEventLoop) and self._thread == get_ident():
+            return loop.is_running()
+        return running_loop() is loop
 
 
 def is_over(loop: EventLoop) -> bool:
@@ -52,7 +75,7 @@ def spawn(loop: EventLoop, function: Callable[[], Awaitable[None]]) -> None:
     async def task() -> None:
         await function()
 
-    with suppress(RuntimeError):
+    with suppress(RuntimeError, KeyError):  # KeyError: the interpreter is ending, trio is gone
         if isinstance(loop, asyncio.AbstractEventLoop):
             loop.call_soon_threadsafe(lambda: _keep(loop.create_task(task())))
         else:

@@ -8,10 +8,9 @@ from typing import Protocol, TypeVar, final
 
 from ._engine import Call, Engine
 from ._errors import DashScopeError, IncompleteResponseError
-from ._feed import Feed
-from ._loops import EventLoop, running_loop, spawn
+from ._feed import Body, Feed
+from ._loops import Home, spawn
 from ._models import Chunk, Response
-from ._pool import Exchange
 
 __all__ = ["AsyncStream", "Bridge", "Stream"]
 
@@ -40,10 +39,12 @@ class AsyncStream:
         self._engine = engine
         self._call = call
         self._feed: Feed | None = None
-        self._exchange: Exchange | None = None
-        self._loop: EventLoop | None = None
+        self._body: Body | None = None
+        self._home: Home | None = None
         self.ready: deque[Chunk] = deque()
         """Chunks that have arrived and were not read yet."""
+        self.ahead = False
+        """Whether to read on while nobody waits; the sync twin does."""
         self._reading = False
         self._ended = False
         self._closed = False
@@ -96,18 +97,18 @@ class AsyncStream:
     async def aclose(self) -> None:
         """Close the stream and free its connection; safe to call more than once."""
         self._closed = True
-        exchange = self._let_go()
-        if exchange is None or self._feed is None:
+        body = self._let_go()
+        if body is None or self._feed is None:
             return
         try:
             await self._feed.drain()
         finally:
-            await exchange.aclose()
+            await body.aclose()
 
     def close_unused(self) -> bool:
         """Close a stream that holds no connection; tell whether that is done."""
         self._closed = True
-        return self._exchange is None
+        return self._body is None
 
     @property
     def closed(self) -> bool:
@@ -134,12 +135,12 @@ class AsyncStream:
     async def _open(self) -> None:
         if self._feed is not None or self._closed:
             return
-        self._loop = running_loop()
-        feed, exchange, chunks = await self._engine.open(self._call)
+        self._home = Home()
+        feed, body, chunks = await self._engine.open(self._call, ahead=self.ahead)
         if self.closed:  # by another task meanwhile, or by Ctrl-C in sync code
-            await exchange.aclose()
+            await body.aclose()
             raise self._closed_early()
-        self._feed, self._exchange = feed, exchange
+        self._feed, self._body = feed, body
         self.ready.extend(chunks)
 
     async def fill(self) -> None:
@@ -147,9 +148,9 @@ class AsyncStream:
         await self._open()
         if self._ended or self.ready:
             return
-        if self._feed is None or self._exchange is None:
+        if self._feed is None or self._body is None or self._home is None:
             raise (self._feed and self._feed.failure) or self._closed_early()
-        if running_loop() is not self._loop:
+        if not self._home.is_here():
             msg = "a stream is read in the event loop that it was opened in"
             raise DashScopeError(msg)
         if self._reading:
@@ -159,9 +160,9 @@ class AsyncStream:
         try:
             self.ready.extend(await self._feed.more())
         except BaseException as error:
-            exchange = self._let_go()
-            if exchange is not None:
-                await exchange.aclose()
+            body = self._let_go()
+            if body is not None:
+                await body.aclose()
             elif isinstance(error, Exception):  # another task has closed the stream meanwhile
                 raise self._closed_early() from error
             raise
@@ -171,9 +172,9 @@ class AsyncStream:
             self._ended = True
             await self.aclose()
 
-    def _let_go(self) -> Exchange | None:
-        exchange, self._exchange = self._exchange, None
-        return exchange
+    def _let_go(self) -> Body | None:
+        body, self._body = self._body, None
+        return body
 
     def _closed_early(self) -> DashScopeError:
         error = IncompleteResponseError("the stream was closed before its end")
@@ -181,15 +182,15 @@ class AsyncStream:
         return error
 
     def __del__(self) -> None:
-        exchange = self._exchange
-        if exchange is not None and self._loop is not None:
+        body = self._body
+        if body is not None and self._home is not None:
             warnings.warn(
                 "a stream was left open: use 'async with client.astream(...)' or close it",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-            spawn(self._loop, exchange.aclose)
+            spawn(self._home.loop, body.aclose)
 
 
 @final
@@ -205,6 +206,7 @@ class Stream:
         self._stream = stream
         self._run = run
         self._ready = stream.ready
+        stream.ahead = True
 
     def __enter__(self) -> "Stream":
         """Send the call and wait for the first chunk.

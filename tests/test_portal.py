@@ -320,6 +320,6 @@ def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     background = _Background()
 
-    assert background.portal() is background.portal()
+    assert background.loop() is background.loop()
     background._stop()  # noqa: SLF001 - as the interpreter does at its end
     background._stop()  # noqa: SLF001 - once is enough

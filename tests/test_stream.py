@@ -362,7 +362,7 @@ def test_cancelled_and_closed_at_once(
         async with client:
             stream = client.astream(MODEL, "hi")
             await anext(stream)
-            exchange = stream._exchange  # noqa: SLF001 - what the other task takes
+            exchange = stream._body  # noqa: SLF001 - what the other task takes
             assert exchange is not None
             async with anyio.create_task_group() as group:
                 group.start_soon(anext, stream)
