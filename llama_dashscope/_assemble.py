@@ -111,15 +111,22 @@ class Assembler:
 class _Answer:
     """One answer on its way to being whole."""
 
+    __slots__ = (
+        "_beside",
+        "_deltas",
+        "_incremental",
+        "_pieces",
+        "_role",
+        "_waiting",
+        "finish_reason",
+    )
+
     def __init__(self, *, incremental: bool) -> None:
         self._incremental = incremental
         self._deltas = Deltas(incremental=incremental)
         self._pieces: list[str] = []
         self._waiting: list[tuple[Frame, Piece, str]] = []
-        self._calls: dict[int, _Call] = {}
-        self._thought = _Growing(incremental=incremental)
-        self._of_choice: dict[str, Any] = {}
-        self._of_message: dict[str, Any] = {}
+        self._beside: _Beside | None = None
         self._role = ""
         self.finish_reason: str | None = None
 
@@ -128,7 +135,8 @@ class _Answer:
         last = piece.finish_reason is not None
         deltas = self._deltas.take(piece.text, last=last)
         if piece.tool_calls or piece.of_choice or piece.of_message:
-            self._note(piece, last=last)
+            self._beside = self._beside or _Beside(incremental=self._incremental)
+            self._beside.take(piece, last=last)
         if last:
             self.finish_reason = piece.finish_reason
         self._role = self._role or piece.role
@@ -155,18 +163,6 @@ class _Answer:
             self.finish_reason = reason
         return Chunk(delta, Transcript(pieces, len(pieces)), reason, usage, request_id)
 
-    def _note(self, piece: Piece, *, last: bool) -> None:
-        """Keep what a piece brings besides text."""
-        for place, call in enumerate(piece.tool_calls):
-            index = place if call.index is None else call.index
-            if index not in self._calls:
-                self._calls[index] = _Call(index, incremental=self._incremental)
-            self._calls[index].take(call, last=last)
-        if isinstance(thought := piece.of_message.get(GROWING), str):
-            self._thought.take(thought, last=last)
-        self._of_choice.update(piece.of_choice)
-        self._of_message.update(piece.of_message)
-
     def _chunk(self, delta: str, frame: Frame, piece: Piece, request_id: str) -> Chunk:
         pieces = self._pieces
         if delta:
@@ -189,13 +185,46 @@ class _Answer:
 
     def whole(self, index: int | None) -> Choice:
         """Return the answer as a choice."""
+        beside = self._beside or _Beside(incremental=self._incremental)
+        extra = beside.of_message()
+        named = [extra.pop(name, None) for name in ("tool_call_id", "name")]
+        calls = beside.calls()
+        message = Message(self._role or "assistant", self.text, calls, *named, extra=extra)
+        return Choice(self.finish_reason, message, index, extra=dict(beside.of_choice))
+
+
+class _Beside:
+    """What an answer has besides its text; most have nothing."""
+
+    def __init__(self, *, incremental: bool) -> None:
+        self._incremental = incremental
+        self._calls: dict[int, _Call] = {}
+        self._thought = _Growing(incremental=incremental)
+        self._of_message: dict[str, Any] = {}
+        self.of_choice: dict[str, Any] = {}
+
+    def take(self, piece: Piece, *, last: bool) -> None:
+        """Take what a piece brings besides text."""
+        for place, call in enumerate(piece.tool_calls):
+            index = place if call.index is None else call.index
+            if index not in self._calls:
+                self._calls[index] = _Call(index, incremental=self._incremental)
+            self._calls[index].take(call, last=last)
+        if isinstance(thought := piece.of_message.get(GROWING), str):
+            self._thought.take(thought, last=last)
+        self.of_choice.update(piece.of_choice)
+        self._of_message.update(piece.of_message)
+
+    def calls(self) -> tuple[ToolCall, ...] | None:
+        """Return the tool calls, in their order."""
+        return tuple(self._calls[key].whole() for key in sorted(self._calls)) or None
+
+    def of_message(self) -> dict[str, Any]:
+        """Return the fields of the message that have no name here, whole."""
         extra = dict(self._of_message)
         if thought := self._thought.whole():
             extra[GROWING] = thought
-        named = [extra.pop(name, None) for name in ("tool_call_id", "name")]
-        calls = tuple(self._calls[key].whole() for key in sorted(self._calls)) or None
-        message = Message(self._role or "assistant", self.text, calls, *named, extra=extra)
-        return Choice(self.finish_reason, message, index, extra=dict(self._of_choice))
+        return extra
 
 
 def _flat(*levels: Mapping[str, Any]) -> dict[str, Any]:

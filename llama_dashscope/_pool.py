@@ -41,7 +41,7 @@ class Reply(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Response headers, found in lower case."""
+        """Response headers, those that are read at least, found in lower case."""
         ...
 
     async def read(self, limit: float | None) -> bytes:

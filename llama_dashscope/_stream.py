@@ -1,7 +1,6 @@
 """Streams as users hold them: `AsyncStream`, and `Stream`, its twin for sync code."""
 
 import warnings
-from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Protocol, TypeVar, final
@@ -37,12 +36,12 @@ class AsyncStream:
     def __init__(self, engine: Engine, call: Call) -> None:
         """Take what is needed to make the call; nothing is sent yet."""
         self._engine = engine
-        self._call = call
+        self._call: Call | None = call
         self._feed: Feed | None = None
         self._body: Body | None = None
         self._home: Home | None = None
-        self.ready: deque[Chunk] = deque()
-        """Chunks that have arrived and were not read yet."""
+        self.ready: list[Chunk] = []
+        """Chunks that have arrived and were not read yet, the next one last."""
         self.ahead = False
         """Whether to read on while nobody waits; the sync twin does."""
         self._reading = False
@@ -82,7 +81,7 @@ class AsyncStream:
             await self.fill()
             if not self.ready:
                 raise StopAsyncIteration
-        return self.ready.popleft()
+        return self.ready.pop()
 
     async def aread(self) -> Response:
         """Read what is left and return the whole answer.
@@ -133,15 +132,17 @@ class AsyncStream:
         return "" if self._feed is None else self._feed.text
 
     async def _open(self) -> None:
-        if self._feed is not None or self._closed:
+        call = self._call
+        if call is None or self._closed:
             return
         self._home = Home()
-        feed, body, chunks = await self._engine.open(self._call, ahead=self.ahead)
+        feed, body, chunks = await self._engine.open(call, ahead=self.ahead)
+        self._call = None  # a thousand open streams need not hold a thousand requests
         if self.closed:  # by another task meanwhile, or by Ctrl-C in sync code
             await body.aclose()
             raise self._closed_early()
         self._feed, self._body = feed, body
-        self.ready.extend(chunks)
+        self.ready.extend(reversed(chunks))
 
     async def fill(self) -> None:
         """Wait for more chunks; leaves none at the end of the answer."""
@@ -158,7 +159,7 @@ class AsyncStream:
             raise DashScopeError(msg)
         self._reading = True
         try:
-            self.ready.extend(await self._feed.more())
+            self.ready.extend(reversed(await self._feed.more()))
         except BaseException as error:
             body = self._let_go()
             if body is not None:
@@ -245,7 +246,7 @@ class Stream:
             self._run(self._stream.fill)
             if not self._ready:
                 raise StopIteration
-        return self._ready.popleft()
+        return self._ready.pop()
 
     def read(self) -> Response:
         """Read what is left and return the whole answer.

@@ -14,7 +14,7 @@ import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, cast
 
 import anyio
@@ -33,6 +33,7 @@ from ._errors import (
 )
 from ._loops import running_loop
 from ._pool import Carrier, Outgoing, Reply
+from ._wire import READ
 
 AsyncBaseTransport = httpx.AsyncBaseTransport
 
@@ -157,11 +158,9 @@ class HttpxCarrier:
         reused = line.idle_since > 0
         if str(self._url) != request.url:
             self._url = httpx.URL(request.url)
-        timeouts = _timeouts(request)
+        asked = _httpx_request(self._url, request)
         try:
-            response = await line.transport.handle_async_request(
-                _httpx_request(self._url, request, timeouts)
-            )
+            response = await line.transport.handle_async_request(asked)
         except ERRORS as error:
             await self.scrap(line)
             host = self._network.host
@@ -169,7 +168,7 @@ class HttpxCarrier:
         except BaseException:
             await self.scrap(line)
             raise
-        return _HttpxReply(self._network.host, request, response, timeouts, (self, line))
+        return _HttpxReply(self._network.host, request, asked, response, (self, line))
 
     async def _take(self) -> _Line:
         expiry = self._network.limits.keepalive_expiry
@@ -235,15 +234,13 @@ class CustomCarrier:
 
     async def send(self, request: Outgoing) -> Reply:
         """Send a request and wait for the head of its answer."""
-        timeouts = _timeouts(request)
+        asked = _httpx_request(httpx.URL(request.url), request)
         try:
-            response = await self._network.transport.handle_async_request(
-                _httpx_request(httpx.URL(request.url), request, timeouts)
-            )
+            response = await self._network.transport.handle_async_request(asked)
         except ERRORS as error:
             host = self._network.host
             raise _before_answer(error, host, request.timeout, reused=False) from error
-        return _HttpxReply(self._network.host, request, response, timeouts, None)
+        return _HttpxReply(self._network.host, request, asked, response, None)
 
     async def aclose(self) -> None:
         """Leave the transport alone."""
@@ -252,28 +249,45 @@ class CustomCarrier:
 class _HttpxReply:
     """An answer that httpx carries."""
 
+    __slots__ = (
+        "_body",
+        "_ended",
+        "_host",
+        "_inflate",
+        "_last",
+        "_limit",
+        "_line",
+        "_stream",
+        "headers",
+        "status",
+    )
+
     def __init__(
         self,
         host: str,
         request: Outgoing,
+        asked: httpx.Request,
         response: httpx.Response,
-        timeouts: dict[str, float | None],
         line: tuple[HttpxCarrier, _Line] | None,
     ) -> None:
         self._host = host
-        self._response = response
+        # Not the response itself: of a thousand open streams, what isn't needed adds up.
+        self._stream = cast("httpx.AsyncByteStream", response.stream)
         self._line = line
         # From here on silence is measured between pieces; httpcore looks the limit up once, when
         # the body's first byte is asked for.
-        timeouts["read"] = self._limit = request.timeout.idle
+        asked.extensions["timeout"] = _time_limits(request.timeout)[1]
+        self._limit = request.timeout.idle
         self._body: AsyncIterator[bytes] | None = None
         self._inflate: Callable[[bytes], bytes] | None = None
-        if response.headers.get("content-encoding", "identity") != "identity":
+        headers = dict(response.headers.multi_items())
+        if headers.get("content-encoding", "identity") != "identity":
             # Nobody was asked to compress. gzip and deflate tell themselves apart.
             self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
         self._ended = False
         self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = {key: headers[key] for key in READ if key in headers}
+        self._last = "close" in headers.get("connection", "").lower()
 
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end."""
@@ -285,7 +299,7 @@ class _HttpxReply:
 
     async def _read(self) -> bytes:
         if self._body is None:
-            self._body = aiter(cast("httpx.AsyncByteStream", self._response.stream))
+            self._body = aiter(self._stream)
         try:
             data = await anext(self._body)
             if self._inflate is not None:
@@ -307,11 +321,11 @@ class _HttpxReply:
 
     async def _finish(self) -> None:
         """Hand the connection back at the end of the body, so that the next call can have it."""
-        await self._response.aclose()
+        await self._stream.aclose()
         if self._line:
             carrier, line = self._line
             self._line = None
-            if "close" in self.headers.get("connection", "").lower():
+            if self._last:
                 await carrier.scrap(line)
             else:
                 await carrier.keep(line)
@@ -329,7 +343,7 @@ class _HttpxReply:
             if isinstance(body, AsyncGenerator):
                 with suppress(RuntimeError):  # a reader is in it, and will find its source closed
                     await cast("AsyncGenerator[bytes, None]", body).aclose()
-            await self._response.aclose()
+            await self._stream.aclose()
 
     async def _run_dry(self) -> None:
         """Read on a closed connection until that fails.
@@ -343,9 +357,11 @@ class _HttpxReply:
                 await anext(self._body)
 
 
-def _timeouts(request: Outgoing) -> dict[str, float | None]:
-    limits = request.timeout
-    return {"connect": limits.connect, "read": limits.read, "write": limits.read, "pool": None}
+@lru_cache(maxsize=64)  # callers may compute one for each call
+def _time_limits(given: Timeout) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Return the limits before the head of an answer and within its body, in httpx's terms."""
+    before = {"connect": given.connect, "read": given.read, "write": given.read, "pool": None}
+    return before, {**before, "read": given.idle}
 
 
 class _Body(httpx.AsyncByteStream):
@@ -366,15 +382,13 @@ class _Body(httpx.AsyncByteStream):
         raise StopAsyncIteration
 
 
-def _httpx_request(
-    url: httpx.URL, request: Outgoing, timeouts: dict[str, float | None]
-) -> httpx.Request:
+def _httpx_request(url: httpx.URL, request: Outgoing) -> httpx.Request:
     made = httpx.Request(
         "POST",
         url,
         headers=request.headers,
         content=request.body,
-        extensions={"timeout": timeouts},
+        extensions={"timeout": _time_limits(request.timeout)[0]},
     )
     made.stream = _Body(request.body)
     return made

@@ -30,12 +30,26 @@ from ._errors import (
 from ._models import Response
 from ._sse import BOM, REFUSED, Decoder, Event
 
-__all__ = ["PATH", "Head", "read_event", "read_failure", "read_response", "request_headers"]
+__all__ = [
+    "PATH",
+    "READ",
+    "Head",
+    "read_event",
+    "read_failure",
+    "read_response",
+    "request_headers",
+]
 
 T = TypeVar("T")
 
 PATH: Final = "/services/aigc/text-generation/generation"
 """Appended to the base address; the same route for every text model."""
+
+REQUEST_ID: Final = "x-request-id"
+RETRY_AFTER: Final = "retry-after"
+PARTIAL: Final = "x-dashscope-partialresponse"
+READ: Final = frozenset({REQUEST_ID, RETRY_AFTER, PARTIAL})
+"""The response headers that say something; nothing else of a head need be kept."""
 
 SAYS_NOTHING: Final = frozenset({b"", b"{}", b"[DONE]"})
 """Data of events without a word in it; the official SDKs skip the last of them too."""
@@ -76,14 +90,14 @@ class Head:
 
     status: int
     headers: Mapping[str, str]
-    """Response headers; their names in lower case, or a mapping that ignores case."""
+    """Response headers, those in `READ` at least, found in lower case."""
     key: ApiKey
     host: str
 
     @property
     def request_id(self) -> str:
         """The service's name for this call; bodies have it too, most of the time."""
-        return self.headers.get("x-request-id", "")
+        return self.headers.get(REQUEST_ID, "")
 
     @property
     def failed(self) -> bool:
@@ -125,7 +139,7 @@ def _missing(output: dict[str, Any]) -> str:
 
 def _check_whole(head: Head, payload: dict[str, Any], response: Response) -> None:
     """Refuse an answer that is marked as cut short."""
-    partial = head.headers.get("x-dashscope-partialresponse", "").lower() == "true"
+    partial = head.headers.get(PARTIAL, "").lower() == "true"
     output = payload["output"]
     reasons = [c.get("finish_reason") for c in output.get("choices") or (output,)]
     if partial or "null" in reasons:
@@ -279,7 +293,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
     No recorded answer of the service has such a header; gateways before it may send one.
     """
-    value = headers.get("retry-after", "")
+    value = headers.get(RETRY_AFTER, "")
     try:
         seconds = float(value) if SECONDS.fullmatch(value) else _seconds_until(value)
     except (ValueError, OverflowError):
