@@ -3,6 +3,9 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
 from typing import Protocol, cast
 
 from . import _http
@@ -30,8 +33,12 @@ class Host(Protocol):
         """Note that it is gone."""
         ...
 
-    def received(self, connection: int, incoming: _http.Incoming) -> Exchange:
-        """Note a request."""
+    def in_turn(self, function: Callable[[], None]) -> None:
+        """Call a function, now or when those that came before have had their turn."""
+        ...
+
+    def received(self, connection: int, incoming: _http.Incoming, started: float) -> Exchange:
+        """Note a request, and when it came by the monotonic clock."""
         ...
 
     def ended(self, exchange: Exchange) -> None:
@@ -66,7 +73,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         if self._task is None:
-            self._read_on()
+            self._host.in_turn(partial(self._read_on, monotonic()))
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -91,7 +98,9 @@ class Connection(asyncio.Protocol):
             self._exchange.end("cut")
         self._transport.abort()
 
-    def _read_on(self) -> None:
+    def _read_on(self, came: float) -> None:
+        if self._task or self._transport.is_closing():  # since it waits for its turn
+            return
         try:
             incoming = self._reader.take()
         except _http.MalformedRequestError as error:
@@ -100,7 +109,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         if incoming:
-            self._exchange = self._host.received(self._number, incoming)
+            self._exchange = self._host.received(self._number, incoming, came)
             self._task = asyncio.get_running_loop().create_task(self._serve(self._exchange))
         elif self._reader.awaits_continue:
             self._reader.awaits_continue = False
@@ -139,7 +148,7 @@ class Connection(asyncio.Protocol):
             if answer.idle_close is not None:
                 loop = asyncio.get_running_loop()
                 loop.call_later(answer.idle_close, self._close_if_idle)
-            self._read_on()
+            self._read_on(monotonic())
 
     def _close_if_idle(self) -> None:
         if self._task is None:

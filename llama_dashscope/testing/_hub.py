@@ -13,6 +13,7 @@ from ._exchange import Exchange
 from ._http import Incoming
 from ._request import ReceivedRequest
 from ._service import Service
+from ._turns import Turns
 
 
 class Hub:
@@ -27,6 +28,7 @@ class Hub:
     ) -> None:
         self.max_body = max_body
         self.changed = threading.Condition()
+        self.turns = Turns()
         self.base_url = ""
         self.accepted = self.requests = self.running = self.faults_met = 0
         self._numbers = itertools.count(1)
@@ -75,14 +77,19 @@ class Hub:
             self._connections.discard(connection)
             self.changed.notify_all()
 
-    def received(self, connection: int, incoming: Incoming) -> Exchange:
+    def in_turn(self, function: Callable[[], None]) -> None:
+        """Call a function, now or when those that came before have had their turn."""
+        self.turns.take(function)
+
+    def received(self, connection: int, incoming: Incoming, started: float) -> Exchange:
         """Note a request; those for the status page have the number 0 and are not counted."""
         if _page.serves(incoming.method, incoming.target):
-            return Exchange(_request(0, connection, incoming))
+            return Exchange(_request(0, connection, incoming), started=started)
         with self.changed:
             self.requests += 1
             self.running += 1
-            exchange = Exchange(_request(self.requests, connection, incoming))
+            request = _request(self.requests, connection, incoming)
+            exchange = Exchange(request, started=started)
             self._exchanges.append(exchange)
             self.changed.notify_all()
             return exchange

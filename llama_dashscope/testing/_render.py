@@ -1,7 +1,7 @@
 """Replies as answers: one JSON body, or the frames of a stream."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, count, repeat
+from itertools import count, repeat
 
 from attrs import evolve, frozen
 
@@ -87,18 +87,16 @@ class _Writer:
 
     def stream(self, said: Said) -> Iterator[Payload]:
         """One payload for each token, and one that finishes."""
+        incremental = self.request.incremental
         text, calls, tokens = "", list[Payload](), 0
-        steps = chain(
-            zip(said.pieces, repeat(None)), zip(repeat(""), _call_pieces(said.tool_calls))
-        )
-        for tokens, (piece, part) in enumerate(steps, 1):
-            new = [part] if part else []
-            if self.request.incremental:
-                yield self._frame(piece, new, UNFINISHED, tokens)
-            else:
-                text, calls = text + piece, _joined(calls, new)
-                yield self._frame(text, calls, UNFINISHED, tokens)
-        yield self._frame(text, calls, said.finish_reason, tokens)
+        for piece in said.pieces:
+            text, tokens = piece if incremental else text + piece, tokens + 1
+            yield self._frame(text, [], UNFINISHED, tokens)
+        text = "" if incremental else text
+        for part in _call_pieces(said.tool_calls):
+            calls, tokens = [part] if incremental else _joined(calls, part), tokens + 1
+            yield self._frame(text, calls, UNFINISHED, tokens)
+        yield self._frame(text, [] if incremental else calls, said.finish_reason, tokens)
 
     def _frame(
         self, text: str, calls: Sequence[Payload], finish_reason: str, tokens: int
@@ -137,12 +135,9 @@ def _call_pieces(calls: Sequence[ToolCall]) -> Iterator[Payload]:
             yield {"function": {"arguments": part}, "index": index, "id": "", "type": "function"}
 
 
-def _joined(calls: list[Payload], new: Sequence[Payload]) -> list[Payload]:
-    for part in new:
-        if part["index"] == len(calls):
-            calls = [*calls, part]
-        else:
-            last = calls[-1]
-            text = last["function"]["arguments"] + part["function"]["arguments"]
-            calls = [*calls[:-1], last | {"function": last["function"] | {"arguments": text}}]
-    return calls
+def _joined(calls: list[Payload], part: Payload) -> list[Payload]:
+    if part["index"] == len(calls):
+        return [*calls, part]
+    last = calls[-1]
+    text = last["function"]["arguments"] + part["function"]["arguments"]
+    return [*calls[:-1], last | {"function": last["function"] | {"arguments": text}}]

@@ -1,18 +1,24 @@
 """Sends one answer: head, pieces and pauses in their time, chunked, gzipped, dripped or cut."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
+from time import monotonic
 
 from . import _http
-from ._answer import FOREVER, Answer, Cut, Pause, Piece, Step
+from ._answer import FOREVER, Answer, Cut, End, Pause, Piece
 from ._exchange import Exchange
 
 _BREATH = 32  # after so many pieces that had no pace, other connections get a turn
 
 
 class Sender:
-    """Sends `answer` through `transport`, which is `writable` unless its buffer is full."""
+    """Sends `answer` through `transport`, which is `writable` unless its buffer is full.
+
+    Hundreds of these may wait for their next frame at once, so there is as little as can be between
+    the task and its timer: each generator and each coroutine is one more thing that the garbage
+    collector looks at, and while it looks no frame goes out.
+    """
 
     def __init__(
         self,
@@ -31,35 +37,50 @@ class Sender:
 
     async def send(self) -> Cut:
         """Send everything and say how it ended."""
-        how = self._answer.end
-        async with aclosing(_steps(self._answer)) as steps:
-            async for step in steps:
-                if isinstance(step, Piece):
-                    await self._send_piece(step)
-                elif isinstance(step, Pause):
-                    await self._pause(step.seconds)
-                else:
-                    how, self.complete = step.how, False
-                    break
+        pieces = self._answer.pieces
+        if isinstance(pieces, AsyncGenerator):
+            cut = await self._send_as_they_come(pieces)
+        else:
+            cut = await self._send_pieces(pieces)
+        how, self.complete = cut or self._answer.end, cut is None
         await self._write(self._closing(how))
         if how == "hang":
             await _sleep(FOREVER)
         return how
 
-    async def _send_piece(self, piece: Piece) -> None:
-        await _sleep_until(self._exchange.started + self._late + piece.at)
-        data = piece.data
+    async def _send_as_they_come(self, pieces: AsyncGenerator[Piece, None]) -> Cut | None:
+        index = 0
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if cut := await self._send_pieces([piece], index):
+                    return cut
+                index += 1
+        return None
+
+    async def _send_pieces(self, pieces: Iterable[Piece], first: int = 0) -> Cut | None:
+        """Send pieces in their time; say how a fault ended them, if one did."""
+        for index, piece in enumerate(pieces, first):
+            for step in self._answer.edit(index, piece):
+                if isinstance(step, End):
+                    return step.how
+                if isinstance(step, Pause):
+                    await self._write(b"")
+                    self._late += step.seconds
+                    await _sleep(step.seconds)
+                    continue
+                seconds = self._exchange.started + self._late + step.at - monotonic()
+                if seconds > 0:
+                    await _sleep(seconds)
+                await self._write(self._framed(step.data))
+                self._exchange.pieces_sent += 1
+                if self._exchange.pieces_sent % _BREATH == 0:
+                    await asyncio.sleep(0)
+        return None
+
+    def _framed(self, data: bytes) -> bytes:
         if self._gzip:
             data = self._gzip.send(data)
-        await self._write(_http.chunk(data) if self._answer.streamed else data)
-        self._exchange.pieces_sent += 1
-        if self._exchange.pieces_sent % _BREATH == 0:
-            await asyncio.sleep(0)
-
-    async def _pause(self, seconds: float) -> None:
-        await self._write(b"")
-        self._late += seconds
-        await _sleep(seconds)
+        return _http.chunk(data) if self._answer.streamed else data
 
     def _closing(self, how: Cut) -> bytes:
         if how != "clean" or not self._answer.streamed:
@@ -82,28 +103,6 @@ class Sender:
             await self._writable.wait()
 
 
-async def _sleep_until(when: float) -> None:
-    seconds = when - asyncio.get_running_loop().time()
-    if seconds > 0:
-        await _sleep(seconds)
-
-
-async def _sleep(seconds: float) -> None:
-    if seconds == FOREVER:
-        await asyncio.get_running_loop().create_future()
-    else:
-        await asyncio.sleep(seconds)
-
-
-async def _steps(answer: Answer) -> AsyncGenerator[Step, None]:
-    index = 0
-    if isinstance(answer.pieces, AsyncGenerator):
-        async with aclosing(answer.pieces) as pieces:
-            async for piece in pieces:
-                for step in answer.edit(index, piece):
-                    yield step
-                index += 1
-    else:
-        for index, piece in enumerate(answer.pieces):
-            for step in answer.edit(index, piece):
-                yield step
+def _sleep(seconds: float) -> Awaitable[object]:
+    loop = asyncio.get_running_loop()
+    return loop.create_future() if seconds == FOREVER else asyncio.sleep(seconds)

@@ -21,6 +21,7 @@ from ._render import Pace
 from ._request import ReceivedRequest
 from ._script import Script, Source, When
 from ._service import API, Service
+from ._turns import Turns
 
 _SETTLING = 8  # turns of the loop in which it has seen all that had reached its sockets before
 
@@ -245,7 +246,7 @@ class LocalDashScope:
             TimeoutError: it doesn't, after `timeout` seconds; the message says what is going on.
         """
         listener = self._running()
-        listener.run(_settle())
+        listener.run(_settle(self._hub.turns))
         with self._hub.changed:
             if self._hub.changed.wait_for(lambda: holds(self), timeout):
                 return
@@ -271,6 +272,8 @@ class LocalDashScope:
         return self._listener
 
 
-async def _settle() -> None:
+async def _settle(turns: Turns) -> None:
     for _ in range(_SETTLING):
+        await asyncio.sleep(0)
+    while turns:  # noqa: ASYNC110  # a few turns
         await asyncio.sleep(0)
