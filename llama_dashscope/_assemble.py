@@ -155,7 +155,7 @@ class _Answer:
     def go_on(self, usual: Usual, request_id: str) -> Chunk:
         """Take a frame of the usual form, where all is clear, and return its chunk."""
         text, reason, usage, _ = usual
-        [delta] = self._deltas.take(text)
+        delta = self._deltas.take_settled(text)
         pieces = self._pieces
         if delta:
             pieces.append(delta)

@@ -4,7 +4,7 @@ What the service sends is read liberally where its documents are silent (missing
 a `finish_reason` of "null") and strictly where a wrong type would be passed on as an answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -13,14 +13,14 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from ._models import Choice, Chunk, Function, Message, Output, Record, Response, ToolCall, Usage
 
-__all__ = ["converter", "finish_reason", "read_usage", "structure"]
+__all__ = ["UNFINISHED", "converter", "finish_reason", "read_usage", "structure"]
 
 R = TypeVar("R", bound=Record)
 
 UNFINISHED: Final = ("null", "")
 """Ways in which the service says that an answer goes on; recorded streams use the string."""
 
-USAGE: Final = frozenset({"input_tokens", "output_tokens", "total_tokens"})
+USAGE: Final = ("input_tokens", "output_tokens", "total_tokens")
 """The fields of usage in recorded streams."""
 
 LISTS: Final[dict[str, Any]] = {"choices": tuple[Choice, ...], "tool_calls": tuple[ToolCall, ...]}
@@ -144,9 +144,8 @@ _any_usage: Final = _reader(Usage)
 
 def read_usage(payload: object, _type: object = None) -> Usage:
     """Read usage, by hand where it is as recorded: every frame has it."""
-    if isinstance(payload, dict) and payload.keys() == USAGE:
-        usage = cast("dict[str, Any]", payload)
-        given, made, total = usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]
+    if isinstance(payload, dict) and len(usage := cast("dict[str, Any]", payload)) == len(USAGE):
+        given, made, total = cast("Iterable[Any]", map(usage.get, USAGE))
         if type(given) is type(made) is type(total) is int:
             return Usage(given, made, total)
     return cast("Usage", _any_usage(cast("Any", payload), Usage))

@@ -54,10 +54,8 @@ class Deltas:
         Raises:
             ValueError: the frame contradicts the text so far.
         """
-        if self._pieces:
-            return [text]
-        if self._pieces is False:
-            return [self._beyond(text)]
+        if self.settled:
+            return [self.take_settled(text)]
         if not self._chain:
             if text:
                 self._chain.append(text)
@@ -65,6 +63,10 @@ class Deltas:
         if self._asked_pieces:
             return self._doubt_pieces(text, last=last)
         return self._doubt_wholes(text)
+
+    def take_settled(self, text: str) -> str:
+        """Take a frame's text once all is `settled`, and return its delta; see `take`."""
+        return text if self._pieces else self._beyond(text)
 
     def held(self) -> list[str]:
         """Return the deltas that are held back, read as pieces, as they were asked for."""

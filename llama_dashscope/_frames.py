@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import cattrs
 
-from ._convert import converter, finish_reason, read_usage, structure
+from ._convert import UNFINISHED, converter, finish_reason, read_usage, structure
 from ._models import Response, ToolCall, Usage
 
 __all__ = ["Frame", "Piece", "Usual", "read_frame", "read_usual"]
@@ -76,7 +76,8 @@ def read_usual(payload: dict[str, Any]) -> Usual | None:
     except (LookupError, TypeError, ValueError, cattrs.BaseValidationError):
         return None
     if as_recorded and type(text) is type(reason) is type(request_id) is str:
-        return Usual(text, finish_reason(reason), usage, request_id)
+        reason = None if reason in UNFINISHED else reason
+        return Usual(text, reason, usage, request_id)
     return None
 
 
