@@ -217,7 +217,7 @@ OPERATIONS = {
     "call_1": Operation("a call, one at a time", "burst", CPU, 1500, calls(1)),
     "call_50": Operation("a call, 50 at once", "burst", CPU, 3000, calls(50)),
     "call_500": Operation("a call, 500 at once", "burst", CPU, 3000, calls(500)),
-    "alone": Operation("a frame arriving alone, 20 streams", "paced", CPU, 1, frames_alone),
+    "alone": Operation("a frame arriving alone, 20 streams", "paced", CPU, 3, frames_alone),
     "burst": Operation("a frame in a burst", "burst", CPU, 40, frames_together),
     "sync_call": Operation("a sync call", "burst", CPU, 1500, sync_calls, is_sync=True),
     "sync_burst": Operation(
