@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import anyio
 import anyio.to_thread
@@ -16,7 +21,7 @@ import pytest
 from faults.legs import HAS_AIOHTTP, MODEL
 
 from llama_dashscope import Client, Limits
-from llama_dashscope._portal import _Background
+from llama_dashscope._portal import _Background, _Passage
 from llama_dashscope.testing import BlackHole, LocalDashScope, Reply
 
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
@@ -56,6 +61,61 @@ async def test_inside_a_running_loop(client: Client) -> None:
     assert client.call(MODEL, "hi").text == "abc"
     with client.stream(MODEL, "hi") as stream:
         assert [chunk.delta for chunk in stream] == ["a", "b", "c", ""]
+    client.close()
+
+
+def test_the_callers_context(client: Client, server: LocalDashScope) -> None:
+    """What a caller has in its context variables, a call has too: log filters read them there."""
+    name = contextvars.ContextVar("name", default="nobody")
+    seen: list[str] = []
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(name.get())
+
+    logger, notes = logging.getLogger("llama_dashscope"), Notes()
+    logger.addHandler(notes)
+    logger.setLevel(logging.DEBUG)
+    try:
+        name.set("somebody")
+        client.call(MODEL, "hi")
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(notes)
+        client.close()
+    assert set(seen) == {"somebody"}
+    assert len(server.requests) == 1
+
+
+def test_ctrl_c_on_the_doorstep() -> None:
+    """An interrupt before a call is under way ends it at once, and nothing of it runs."""
+    background, ran = _Background(), list[int]()
+    real = background.loop()
+
+    class Door:
+        orders = 0
+
+        def call_soon_threadsafe(self, order: Callable[[], object]) -> object:
+            self.orders += 1
+            if self.orders == 1:
+                raise KeyboardInterrupt
+            return real.call_soon_threadsafe(order)
+
+    async def function() -> None:
+        ran.append(1)
+
+    passage = _Passage(function)
+    with pytest.raises(KeyboardInterrupt):
+        passage.through(cast("asyncio.AbstractEventLoop", Door()))
+    assert _Passage(partial(asyncio.sleep, 0, "next")).through(real) == "next"
+    assert ran == []
+    background._stop()  # noqa: SLF001 - as the interpreter does at its end
+
+
+def test_without_sniffio(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package that tells event loops apart is there only where trio is."""
+    monkeypatch.delitem(sys.modules, "sniffio", raising=False)
+    assert client.call(MODEL, "hi").text == "abc"
     client.close()
 
 
