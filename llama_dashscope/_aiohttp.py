@@ -19,11 +19,13 @@ from aiohttp.http_exceptions import ContentEncodingError
 
 from ._config import Network, Timeout
 from ._errors import (
-    APIConnectionError,
     DashScopeError,
     ResponseError,
+    broken,
+    cant_connect,
     describe,
     first_cause,
+    refused_by_proxy,
     timed_out,
 )
 from ._pool import Outgoing, Reply
@@ -193,20 +195,16 @@ def _before_answer(error: Exception, host: str, limits: Timeout) -> DashScopeErr
         return timed_out("connect", limits.connect, host, retryable=True)
     if isinstance(error, asyncio.TimeoutError):
         return timed_out("read", limits.read, host)
-    cause = describe(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return APIConnectionError(f"the proxy refuses to connect to {host}: {cause}")
+        return refused_by_proxy(host, error)
     if isinstance(error, aiohttp.ClientConnectorError):
         passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
-        return APIConnectionError(f"can't connect to {host}: {cause}", retryable=passing)
-    return APIConnectionError(
-        f"the connection to {host} broke before the answer: {cause}", retryable=_reused.get()
-    )
+        return cant_connect(host, error, retryable=passing)
+    return broken(host, error, "before", retryable=_reused.get())
 
 
 def _within_answer(error: Exception, host: str) -> DashScopeError:
     """Make our error for a failure in the body of an answer."""
-    cause = describe(error)
     if isinstance(error.__cause__, ContentEncodingError):
-        return ResponseError(f"the answer is not the protocol: {cause}")
-    return APIConnectionError(f"the connection to {host} broke within the answer: {cause}")
+        return ResponseError(f"the answer is not the protocol: {describe(error)}")
+    return broken(host, error)

@@ -13,7 +13,15 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from ._models import Choice, Chunk, Function, Message, Output, Record, Response, ToolCall, Usage
 
-__all__ = ["UNFINISHED", "converter", "finish_reason", "read_usage", "structure"]
+__all__ = [
+    "UNFINISHED",
+    "converter",
+    "finish_reason",
+    "read_list",
+    "read_text",
+    "read_usage",
+    "structure",
+]
 
 R = TypeVar("R", bound=Record)
 
@@ -49,7 +57,8 @@ def _reason(error: BaseException, _expected: type | None) -> str:
     return str(error)
 
 
-def _text(value: object, _type: object = None) -> str:
+def read_text(value: object, _type: object = None) -> str:
+    """Read a string."""
     if isinstance(value, str):
         return value
     raise _wrong("a string", value)
@@ -65,7 +74,14 @@ def _count(value: object, _type: object = None) -> int:
 
 def finish_reason(value: object, _type: object = None) -> str | None:
     """Read a finish_reason: None while the answer goes on, however the service says that."""
-    return None if value is None or value in UNFINISHED else _text(value)
+    return None if value is None or value in UNFINISHED else read_text(value)
+
+
+def read_list(value: object, _type: object = None) -> list[Any]:
+    """Read a list, whatever is in it."""
+    if isinstance(value, list):
+        return cast("list[Any]", value)
+    raise _wrong("a list", value)
 
 
 def _wrong(expected: str, value: object) -> ValueError:
@@ -82,7 +98,7 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
         elif field.name in LISTS:
             options[field.name] = override(struct_hook=_listed(LISTS[field.name]))
         elif field.alias != field.name:
-            options[field.name] = override(rename=field.alias, struct_hook=_text)
+            options[field.name] = override(rename=field.alias, struct_hook=read_text)
         known.add(field.alias or field.name)
     known.remove("extra")
     read = make_dict_structure_fn(model, converter, **options)
@@ -105,21 +121,19 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
     return hook
 
 
-def _listed(items: Any) -> Callable[[object, object], Any]:  # noqa: ANN401  # a tuple type
+def _listed(kind: Any) -> Callable[[object, object], Any]:  # noqa: ANN401  # a tuple type
     """Make the function that reads a list: cattrs alone would take any iterable for one."""
-    read = converter.get_structure_hook(items)
+    read = converter.get_structure_hook(kind)
 
     def hook(value: object, _type: object) -> Any:  # noqa: ANN401  # whatever it is a list of
-        if not isinstance(value, list):
-            raise _wrong("a list", value)
-        return read(cast("list[object]", value), items)
+        return read(read_list(value), kind)
 
     return hook
 
 
 def _make_converter() -> cattrs.Converter:
     made = cattrs.Converter()
-    made.register_structure_hook(str, _text)
+    made.register_structure_hook(str, read_text)
     made.register_structure_hook(int, _count)
     made.register_unstructure_hook_func(_is_record, Record.to_dict)
     return made

@@ -52,9 +52,12 @@ __all__ = [
     "RequestTooLargeError",
     "ResponseError",
     "ServiceUnavailableError",
+    "broken",
+    "cant_connect",
     "classify",
     "describe",
     "first_cause",
+    "refused_by_proxy",
     "timed_out",
 ]
 
@@ -367,6 +370,24 @@ def timed_out(
     error.limit = limit
     error.waited = seconds or 0.0
     return error
+
+
+def cant_connect(host: str, error: Exception, *, retryable: bool) -> APIConnectionError:
+    """Return the error for a connection that a transport could not make."""
+    return APIConnectionError(f"can't connect to {host}: {describe(error)}", retryable=retryable)
+
+
+def refused_by_proxy(host: str, error: Exception) -> APIConnectionError:
+    """Return the error for a proxy that makes no connection."""
+    return APIConnectionError(f"the proxy refuses to connect to {host}: {describe(error)}")
+
+
+def broken(
+    host: str, error: Exception, when: str = "within", *, retryable: bool = False
+) -> APIConnectionError:
+    """Return the error for a connection that broke before an answer or within it."""
+    what = f"the connection to {host} broke {when} the answer: {describe(error)}"
+    return APIConnectionError(what, retryable=retryable)
 
 
 def describe(error: BaseException) -> str:

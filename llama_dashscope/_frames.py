@@ -5,11 +5,19 @@ accepts is what `_convert` accepts, and the tests hold the two together.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import cattrs
 
-from ._convert import UNFINISHED, converter, finish_reason, read_usage, structure
+from ._convert import (
+    UNFINISHED,
+    converter,
+    finish_reason,
+    read_list,
+    read_text,
+    read_usage,
+    structure,
+)
 from ._models import Response, ToolCall, Usage
 
 __all__ = ["Frame", "Piece", "Usual", "read_frame", "read_usual"]
@@ -104,7 +112,7 @@ def _read(payload: dict[str, Any]) -> Frame:
         text, reason = output.get("text"), output.get("finish_reason")
         pieces = [Piece(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
     else:
-        pieces = [*map(_piece, range(len(choices)), _list(choices))]
+        pieces = [*map(_piece, range(len(choices)), read_list(choices))]
     return Frame(
         pieces,
         None if usage is None else read_usage(usage),
@@ -126,26 +134,14 @@ def _piece(place: int, choice: dict[str, Any]) -> Piece:
         _text(message.get("content")),
         finish_reason(choice.get("finish_reason")),
         _text(message.get("role")),
-        () if calls is None else converter.structure(_list(calls), tuple[ToolCall, ...]),
+        () if calls is None else converter.structure(read_list(calls), tuple[ToolCall, ...]),
         NOTHING if CHOICE.issuperset(choice) else _unknown(choice, CHOICE),
         NOTHING if MESSAGE.issuperset(message) else _unknown(message, MESSAGE),
     )
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    msg = f"expected a string, got {type(value).__name__}"
-    raise ValueError(msg)
-
-
-def _list(value: object) -> list[Any]:
-    if isinstance(value, list):
-        return cast("list[object]", value)
-    msg = f"expected a list, got {type(value).__name__}"
-    raise ValueError(msg)
+    return "" if value is None else read_text(value)
 
 
 def _unknown(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 import anyio.from_thread
 from anyio.from_thread import BlockingPortal
@@ -66,6 +66,7 @@ class _Passage(Generic[T]):
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
         self._function = function
+        self._task: asyncio.Future[T] | None = None
         self._under_way = threading.Lock()
         self._under_way.acquire()
 
@@ -79,7 +80,7 @@ class _Passage(Generic[T]):
             loop.call_soon_threadsafe(self._cancel)
             self._under_way.acquire(timeout=LETTING_GO)
             raise
-        return self._task.result()
+        return cast("asyncio.Future[T]", self._task).result()
 
     def _begin(self) -> None:
         # This runs in a copy of the caller's context; where that is trio's, it says so.
@@ -88,11 +89,16 @@ class _Passage(Generic[T]):
         self._task = asyncio.ensure_future(self._function())
         self._task.add_done_callback(self._end)
 
-    def _end(self, _task: object) -> None:
+    def _end(self, task: asyncio.Future[T]) -> None:
+        if not task.cancelled():
+            task.exception()  # of a call that was interrupted nobody else asks for it
         self._under_way.release()
 
     def _cancel(self) -> None:
-        self._task.cancel()
+        if self._task is None:  # interrupted before it was on its way
+            self._under_way.release()
+        else:
+            self._task.cancel()
 
 
 class _Background:

@@ -23,12 +23,13 @@ import httpx
 
 from ._config import Network, Timeout
 from ._errors import (
-    APIConnectionError,
     ConfigurationError,
     DashScopeError,
     ResponseError,
-    describe,
+    broken,
+    cant_connect,
     first_cause,
+    refused_by_proxy,
     timed_out,
 )
 from ._loops import running_loop
@@ -400,20 +401,16 @@ def _before_answer(error: Exception, host: str, limits: Timeout, *, reused: bool
         return timed_out("connect", limits.connect, host, retryable=True)
     if isinstance(error, httpx.TimeoutException):
         return timed_out("read", limits.read, host)
-    cause = describe(error)
     if isinstance(error, httpx.ConnectError):
         passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
-        return APIConnectionError(f"can't connect to {host}: {cause}", retryable=passing)
+        return cant_connect(host, error, retryable=passing)
     if isinstance(error, httpx.ProxyError):
-        return APIConnectionError(f"the proxy refuses to connect to {host}: {cause}")
-    return APIConnectionError(
-        f"the connection to {host} broke before the answer: {cause}", retryable=reused
-    )
+        return refused_by_proxy(host, error)
+    return broken(host, error, "before", retryable=reused)
 
 
 def _within_answer(error: Exception, host: str, limit: float | None) -> DashScopeError:
     """Make our error for a failure in the body of an answer."""
     if isinstance(error, httpx.TimeoutException):
         return timed_out("idle", limit, host)
-    cause = describe(error)
-    return APIConnectionError(f"the connection to {host} broke within the answer: {cause}")
+    return broken(host, error)
