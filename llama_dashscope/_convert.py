@@ -80,7 +80,7 @@ def finish_reason(value: object, _type: object = None) -> str | None:
 def read_list(value: object, _type: object = None) -> list[Any]:
     """Read a list, whatever is in it."""
     if isinstance(value, list):
-        return cast("list[Any]", value)
+        return cast("list[object]", value)
     raise _wrong("a list", value)
 
 

@@ -71,6 +71,7 @@ def test_the_callers_context(client: Client, server: LocalDashScope) -> None:
 
     class Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            del record
             seen.append(name.get())
 
     logger, notes = logging.getLogger("llama_dashscope"), Notes()
