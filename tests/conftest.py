@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def load_guard() -> None:
 
 
 load_guard()
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # pragma: no cover  # as shells leave it
+    # What a shell starts in the background ignores Ctrl-C, and so would the programs under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
