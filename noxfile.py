@@ -92,7 +92,12 @@ def tests(session: nox.Session) -> None:
         "PYTHONSAFEPATH": "1",  # import what was installed, not what lies in this folder
     }
     # Some 2,500 faults times transports times event loops: the oldest and the newest see them all.
-    passed_over = ["--ignore=tests/faults"] if session.python in BETWEEN else []
+    passed_over = [
+        "--ignore=tests/faults",
+        "--deselect=tests/test_fastapi/test_chat.py::test_its_own_tests_pass",
+    ]
+    if session.python not in BETWEEN:
+        passed_over = []
     session.run("coverage", "erase", env=env)
     session.run(
         *("coverage", "run", f"{session.bin}/pytest"),  # from the start: pytest loads our plugin

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from time import monotonic
 from types import TracebackType
 from typing import final
 
@@ -23,6 +24,7 @@ from ._script import Script, Source, When
 from ._service import API, Service
 from ._turns import Turns
 
+_GLANCE = 0.01  # seconds; a frame that goes out is no news to wake anybody for
 _SETTLING = 8  # turns of the loop in which it has seen all that had reached its sockets before
 
 
@@ -247,10 +249,12 @@ class LocalDashScope:
         """
         listener = self._running()
         listener.run(_settle(self._hub.turns))
+        ends = monotonic() + timeout
         with self._hub.changed:
-            if self._hub.changed.wait_for(lambda: holds(self), timeout):
-                return
-        raise TimeoutError(f"not so within {timeout} s:\n{self.report()}")
+            while not holds(self):
+                if monotonic() >= ends:
+                    raise TimeoutError(f"not so within {timeout} s:\n{self.report()}")
+                self._hub.changed.wait(_GLANCE)
 
     async def await_for(
         self,
@@ -273,7 +277,7 @@ class LocalDashScope:
 
 
 async def _settle(turns: Turns) -> None:
-    for _ in range(_SETTLING):
+    turn = 0
+    while turn < _SETTLING or turns:  # a few turns
         await asyncio.sleep(0)
-    while turns:  # noqa: ASYNC110  # a few turns
-        await asyncio.sleep(0)
+        turn += 1
