@@ -2,7 +2,8 @@
 
 httpx's own pool looks through all its connections at every step and can lose a slot to a cancelled
 request, so each connection here is a transport of its own that holds just one; they are kept in a
-stack, and one whose exchange did not end cleanly is closed.
+stack, and one whose exchange did not end cleanly is closed. On asyncio they run over sockets of
+our own (`_sockets`).
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import importlib
 import os
 import socket
 import ssl
+import sys
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -34,6 +36,7 @@ from ._errors import (
 )
 from ._loops import running_loop
 from ._pool import Carrier, Outgoing, Reply
+from ._sockets import Sockets
 from ._wire import READ
 
 AsyncBaseTransport = httpx.AsyncBaseTransport
@@ -105,11 +108,18 @@ def _against_aiohttp(network: Network) -> str:
         return "it runs on asyncio only; use transport='httpx' on trio"
     if (network.proxy or "").startswith("socks"):
         return "it knows no SOCKS proxies; use transport='httpx' and pip install 'httpx[socks]'"
+    if _asks_too_much(network):
+        return "it needs Python 3.11 for proxies with TLS; use transport='httpx'"
     try:
         importlib.import_module("aiohttp")
     except ImportError:
         return "it is not installed; pip install 'llama-dashscope[aiohttp]'"
     return ""
+
+
+def _asks_too_much(network: Network) -> bool:
+    """Tell whether asyncio would need TLS within TLS, which it has learnt with Python 3.11."""
+    return sys.version_info < (3, 11) and (network.proxy or "").startswith("https:")
 
 
 def keepalive_options() -> list[tuple[int, int, int]]:
@@ -186,7 +196,7 @@ class HttpxCarrier:
 
     def _transport(self) -> httpx.AsyncHTTPTransport:
         try:
-            return httpx.AsyncHTTPTransport(
+            made = httpx.AsyncHTTPTransport(
                 verify=tls_context(self._network),
                 trust_env=False,
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
@@ -196,6 +206,10 @@ class HttpxCarrier:
         except ImportError as error:
             msg = "a SOCKS proxy needs an extra: pip install 'httpx[socks]'"
             raise ConfigurationError(msg) from error
+        on_asyncio = isinstance(running_loop(), asyncio.AbstractEventLoop)
+        if on_asyncio and not _asks_too_much(self._network):
+            _use(Sockets(), made)
+        return made
 
     async def keep(self, line: _Line) -> None:
         """Take a connection back whose exchange ended cleanly."""
@@ -224,6 +238,17 @@ class HttpxCarrier:
         self._idle.clear()
         for line in list(self._busy):
             await self.scrap(line)
+
+
+def _use(sockets: Sockets, transport: httpx.AsyncHTTPTransport) -> None:
+    """Let a transport of httpx connect by our sockets.
+
+    httpcore takes them as its `network_backend`, but httpx has no argument to hand them on. Should
+    its insides change, it goes on with httpcore's own, which cost more.
+    """
+    pool: object = getattr(transport, "_pool", None)
+    if hasattr(pool, "_network_backend"):
+        setattr(pool, "_network_backend", sockets)  # noqa: B010  # it is httpcore's own name
 
 
 class CustomCarrier:

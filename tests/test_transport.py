@@ -260,6 +260,33 @@ class TestProxies:
         assert text == "abc"
         assert b"proxy-authorization: basic bwu6bwluzq==" in proxy.seen.lower()
 
+    def test_encrypted_proxy(
+        self,
+        road: tuple[str, str],
+        tls: str,
+        authority: trustme.CA,
+        pem: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The way to a proxy may be encrypted as well, where Python knows TLS within TLS."""
+        if road[0] == "aiohttp" and sys.version_info < (3, 11):
+            road = ("auto", road[1])  # which doesn't take it
+        monkeypatch.setenv("SSL_CERT_FILE", pem)
+        with (
+            relay(Relay.http) as proxy,
+            relay(Relay.tls, proxy.port, server_context(authority)) as front,
+        ):
+            text = ask(road, tls, proxy=f"https://localhost:{front.port}").text
+
+        assert text == "abc"
+        assert len(proxy.asked) == 1
+
+    @pytest.mark.skipif(sys.version_info >= (3, 11), reason="newer Pythons know TLS within TLS")
+    def test_encrypted_proxy_by_aiohttp(self, server: LocalDashScope) -> None:
+        """Who insists on aiohttp is told what it needs."""
+        with pytest.raises(ConfigurationError, match=r"Python 3\.11"):
+            ask(("aiohttp", "asyncio"), server.base_url, proxy="https://127.0.0.1:9")
+
     def test_dead_proxy(self, road: tuple[str, str], server: LocalDashScope) -> None:
         """A proxy that isn't there is a failed connection."""
         with pytest.raises(APIConnectionError, match="connect"):
