@@ -18,6 +18,7 @@ import anyio
 import httpcore
 
 from ._dial import dial
+from ._rechunk import Rechunker
 
 __all__ = ["Sockets"]
 
@@ -108,6 +109,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        self._rechunker = Rechunker()
         self._deadline: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -144,6 +146,8 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return all that has arrived, or the next bytes, or none once the peer has ended.
 
+        An answer in many chunks comes in fewer.
+
         Args:
             max_bytes: what goes beyond is left for the next read.
             timeout: seconds to wait; None for no limit.
@@ -152,10 +156,16 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
             httpcore.ReadTimeout: nothing arrived in time.
             httpcore.ReadError: the connection broke, or was closed meanwhile.
         """
-        if not self._arrived and not self._over:
-            await self._news(timeout)
-        if self._arrived:
-            return self._take(max_bytes)
+        while True:
+            if not self._arrived and not self._over:
+                await self._news(timeout)
+            if not self._arrived:
+                return self._end()
+            if data := self._rechunker.feed(self._take(max_bytes)):
+                return data
+
+    def _end(self) -> bytes:
+        """Say why nothing has arrived."""
         if not self._over:
             raise httpcore.ReadTimeout
         if self._failure is not None:
@@ -212,6 +222,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         Raises:
             httpcore.WriteTimeout: the peer took nothing for so many seconds.
         """
+        self._rechunker = Rechunker()  # what comes next is another answer
         if not self._over:
             self._transport.write(buffer)
         if self._writer is None:

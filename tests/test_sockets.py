@@ -214,6 +214,35 @@ async def send_all(writer: asyncio.StreamWriter, data: bytes) -> None:
     await writer.drain()
 
 
+class TestChunks:
+    """Answers in many chunks, which come in fewer."""
+
+    HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    async def test_each_answer_anew(self) -> None:
+        """What is written begins another answer."""
+        async with pair() as ends:
+            for _ in range(2):
+                await ends.near.write(b"a request")
+                await ends.send(self.HEAD + b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+
+                assert await ends.near.read(ALL) == self.HEAD + b"2\r\nab\r\n0\r\n\r\n"
+
+    async def test_nothing_is_not_the_end(self) -> None:
+        """A read goes on where what has arrived says nothing yet."""
+        async with pair() as ends:
+            await ends.near.write(b"a request")
+            await ends.send(self.HEAD + b"1")
+            assert await ends.near.read(ALL) == self.HEAD
+            await ends.send(b"0")
+            reading = asyncio.create_task(ends.near.read(ALL, timeout=LONG))
+            await settle()
+            assert not reading.done()
+            await ends.send(b"\r\n0123")
+
+            assert await reading == b"10\r\n0123"
+
+
 class Clock:
     """The running loop's clock, which can be put forward; counts the alarms that are set."""
 
