@@ -30,6 +30,7 @@ from ._errors import (
 )
 from ._pool import Outgoing, Reply
 from ._transport import keepalive_options, tls_context
+from ._watch import Watch
 
 __all__ = ["AiohttpCarrier"]
 
@@ -51,6 +52,7 @@ class AiohttpCarrier:
     def __init__(self, network: Network) -> None:
         """Begin without a connection."""
         self._network = network
+        self._loop = asyncio.get_running_loop()
         self._protocols: WeakSet[ResponseHandler] = WeakSet()
         self._session = aiohttp.ClientSession(
             connector=_connector(network, self._protocols),
@@ -75,7 +77,7 @@ class AiohttpCarrier:
         except ERRORS as error:
             _forget_request(error)
             raise _before_answer(error, self._network.host, request.timeout) from error
-        return _AiohttpReply(self._network.host, request.timeout, response)
+        return _AiohttpReply(self._network.host, response, self._loop)
 
     def _client_timeout(self, timeout: Timeout) -> aiohttp.ClientTimeout:
         known = self._limits.get(timeout)
@@ -141,36 +143,50 @@ def _set_options(transport: asyncio.Transport | None, options: list[tuple[int, i
 class _AiohttpReply:
     """An answer that aiohttp carries."""
 
-    def __init__(self, host: str, timeout: Timeout, response: aiohttp.ClientResponse) -> None:
+    def __init__(
+        self, host: str, response: aiohttp.ClientResponse, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._host = host
         self._response = response
-        self._limit = timeout.read
+        self._watch = Watch(loop)
+        self._seen = 0
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        connection = response.connection
+        if connection is not None and connection.protocol is not None:
+            # It would set its own alarm anew whenever something arrives.
+            connection.protocol.read_timeout = None
+            connection.protocol.start_timeout()
 
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end."""
-        if limit != self._limit:
-            self._set_limit(limit)
+        content = self._response.content
+        if not content.is_eof():
+            self._seen = content.total_bytes
+            self._watch.begin(limit, self._give_up)
         try:
-            return await self._response.content.readany()
+            data = await content.readany()
         except ERRORS as error:
-            if rest := _left_behind(self._response.content):
+            if rest := _left_behind(content):
                 return rest
             if isinstance(error, asyncio.TimeoutError):
                 raise timed_out("idle", limit, self._host) from error
             raise _within_answer(error, self._host) from error
+        finally:
+            self._watch.end()
+        if not data:
+            self._watch.close()
+        return data
 
-    def _set_limit(self, limit: float | None) -> None:
-        """Let the protocol's own timer watch the next silence: it runs anyway."""
-        self._limit = limit
-        connection = self._response.connection
-        if connection is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = limit
-            connection.protocol.start_timeout()
+    def _give_up(self) -> None:
+        """End a read that has waited for too long; one whose bytes have just come has not."""
+        content = self._response.content
+        if content.total_bytes == self._seen:
+            content.set_exception(asyncio.TimeoutError())
 
     async def aclose(self) -> None:
         """Let go of the connection; before the body's end that closes it."""
+        self._watch.close()
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()

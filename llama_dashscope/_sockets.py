@@ -19,6 +19,7 @@ import httpcore
 
 from ._dial import dial
 from ._rechunk import Rechunker
+from ._watch import Watch
 
 __all__ = ["Sockets"]
 
@@ -110,8 +111,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._rechunker = Rechunker()
-        self._deadline: float | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        self._watch = Watch(loop)
 
     # What asyncio tells.
 
@@ -123,16 +123,16 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._size += len(data)
         if self._size > ENOUGH:
             self._transport.pause_reading()
-        _wake(self._reader)
+        self._wake_reader()
 
     def eof_received(self) -> None:
         self._over = True
-        _wake(self._reader)
+        self._wake_reader()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._over = True
         self._failure = self._failure or exc
-        _wake(self._reader)
+        self._wake_reader()
         _wake(self._writer)
 
     def pause_writing(self) -> None:
@@ -183,38 +183,16 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     async def _news(self, timeout: float | None) -> None:
         """Wait until something arrives, the connection ends or the time is over."""
-        self._deadline = None if timeout is None else self._loop.time() + timeout
-        if self._deadline is not None:
-            self._be_woken_by(self._deadline)
         self._reader = self._loop.create_future()
+        self._watch.begin(timeout, self._wake_reader)
         try:
             await self._reader
         finally:
             self._reader = None
+            self._watch.end()
 
-    def _be_woken_by(self, deadline: float) -> None:
-        """See to it that an alarm goes off at this time or earlier."""
-        if self._alarm is None or self._alarm.when() > deadline:
-            self._stop_alarm()
-            self._alarm = self._loop.call_at(deadline, self._look)
-
-    def _stop_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
-    def _look(self) -> None:
-        """See, when the alarm goes off, whether the read that waits now is the one it was set for.
-
-        Nearly always it isn't: moving the alarm at every read would cost more than this.
-        """
-        self._alarm = None
-        if self._reader is None or self._deadline is None:
-            return
-        if self._loop.time() < self._deadline:
-            self._be_woken_by(self._deadline)
-        else:
-            _wake(self._reader)
+    def _wake_reader(self) -> None:
+        _wake(self._reader)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send bytes; that the connection broke shows when its answer is read.
@@ -264,8 +242,8 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """Close the connection; who reads is told."""
         self._failure = self._failure or ConnectionError("the connection was closed")
         self._over = True
-        _wake(self._reader)
-        self._stop_alarm()
+        self._wake_reader()
+        self._watch.close()
         self.abort()
         await asyncio.sleep(0)  # asyncio closes the socket in its next turn
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
@@ -43,6 +46,56 @@ def test_what_came_before_a_silence(server: LocalDashScope) -> None:
         return text
 
     assert asyncio.run(main()) == "ab"
+
+
+def test_news_at_the_last_moment() -> None:
+    """Bytes that come just before their reader's time is over are not too late, nor any after."""
+    from aiohttp import StreamReader
+    from aiohttp.base_protocol import BaseProtocol
+
+    from llama_dashscope._aiohttp import _AiohttpReply
+
+    async def main() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        protocol = BaseProtocol(loop)
+        protocol.connection_made(asyncio.Transport())
+        content = StreamReader(protocol, 1 << 16, loop=loop)
+        response: Any = SimpleNamespace(content=content, status=200, headers={}, connection=None)
+        reply = _AiohttpReply("a", response, loop)
+        reading = asyncio.create_task(reply.read(60))
+        await asyncio.sleep(0)
+        content.feed_data(b"in time")
+        reply._give_up()  # noqa: SLF001 - no clock hits that moment
+        first = await reading
+        content.feed_data(b"later")
+        content.feed_eof()
+        return [first, await reply.read(60), await reply.read(60)]
+
+    assert asyncio.run(main()) == [b"in time", b"later", b""]
+
+
+def test_one_alarm_for_many_frames(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No alarm is set for each frame, neither by aiohttp nor by us."""
+    server.reply(Reply(pieces=["a"] * 50, tokens_per_second=500))
+
+    async def main() -> list[str]:
+        alarms: list[str] = []
+        loop = asyncio.get_running_loop()
+        call_at = loop.call_at
+
+        def set_alarm(when: float, what: Callable[..., object], *rest: Any) -> asyncio.TimerHandle:  # noqa: ANN401 - call_at's
+            alarms.append(what.__qualname__)
+            return call_at(when, what, *rest)
+
+        client = Client("sk-local", base_url=server.base_url, transport="aiohttp")
+        async with client, client.astream(MODEL, "hi") as stream:
+            await anext(stream)
+            monkeypatch.setattr(loop, "call_at", set_alarm)
+            async for _ in stream:
+                pass
+        return alarms
+
+    assert len(asyncio.run(main())) < 10
 
 
 def test_a_socket_that_has_died() -> None:
