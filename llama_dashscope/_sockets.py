@@ -258,9 +258,12 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return self._transport.get_extra_info(INFO.get(info, info))
 
     def _has_more(self) -> bool:
-        """Tell whether there is something that asyncio had no time to look at yet."""
+        """Tell whether there is something that asyncio had no time to tell us yet."""
+        opened = self._transport.get_extra_info("socket")
+        if opened.fileno() < 0:
+            return True  # closed: with TLS between, the news of it takes another turn
         with Selector() as selector:
-            selector.register(self._transport.get_extra_info("socket"), selectors.EVENT_READ)
+            selector.register(opened, selectors.EVENT_READ)
             return bool(selector.select(0))
 
 

@@ -459,6 +459,15 @@ class TestConnecting:
             assert before
             assert ends.near.get_extra_info("is_readable")
 
+    async def test_is_readable_though_closed(self) -> None:
+        """A socket that was closed a moment ago, which nobody has told us yet, counts as ended."""
+        with socket.socket() as closed:
+            pass
+        near = Connection(asyncio.get_running_loop())
+        near.connection_made(asyncio.Transport(extra={"socket": closed}))
+
+        assert near.get_extra_info("is_readable")
+
 
 class TestBeneathHttpx:
     """How httpx comes to use them."""
