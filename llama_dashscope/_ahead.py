@@ -5,9 +5,8 @@ from typing import Final
 import anyio
 
 from ._errors import APITimeoutError
-from ._feed import Body
 from ._loops import running_loop, spawn
-from ._pool import closed_error
+from ._pool import Body, closed_error
 
 __all__ = ["Ahead"]
 
@@ -40,12 +39,7 @@ class Ahead:
     async def read(self, limit: float | None) -> bytes:
         """Return all that has arrived, or the next bytes of the body, or none at its end.
 
-        Args:
-            limit: longest silence in seconds; None for no limit.
-
-        Raises:
-            APITimeoutError: the silence was longer.
-            APIConnectionError: the connection broke.
+        See `Body.read`.
         """
         self._read_on()
         if self._reading and not self._arrived:

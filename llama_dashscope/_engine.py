@@ -16,10 +16,10 @@ from ._arguments import Payload
 from ._assemble import Assembler
 from ._config import ApiKey, Network, Timeout
 from ._errors import APIConnectionError, DashScopeError, ResponseError, timed_out
-from ._feed import NEVER, Body, Feed
+from ._feed import NEVER, Feed
 from ._loops import EventLoop, at_end, is_over, running_loop, spawn
 from ._models import Chunk, Response
-from ._pool import Exchange, Outgoing, Pool, closed_error
+from ._pool import Body, Exchange, Outgoing, Pool, closed_error
 from ._retry import Budget, Retry
 from ._wire import Head, read_failure, read_response
 

@@ -1,7 +1,7 @@
 """The reading half of a stream: bytes of an answer in, chunks out, one step at a time."""
 
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 from ._arguments import Payload
 from ._assemble import Assembler
@@ -14,10 +14,11 @@ from ._errors import (
     timed_out,
 )
 from ._models import Chunk, Response
+from ._pool import Body
 from ._sse import BOM, Decoder, Event, EventTooLargeError
 from ._wire import Head, read_event, read_response
 
-__all__ = ["NEVER", "Body", "Feed"]
+__all__ = ["NEVER", "Feed"]
 
 AFTER_FINISH: Final = 0.25
 """Seconds to wait for the end of a body whose answer is whole, so that its connection lives on."""
@@ -27,18 +28,6 @@ NO_EVENTS: Final = frozenset({b"{", b"[", b"<"})
 
 NEVER: Final = float("inf")
 """The deadline of a call without one."""
-
-
-class Body(Protocol):
-    """Where the bytes of an answer come from."""
-
-    async def read(self, limit: float | None) -> bytes:
-        """Return the next bytes, or none at their end; see `Reply.read`."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        ...
 
 
 class Feed:

@@ -15,7 +15,7 @@ import attrs
 from ._config import Timeout
 from ._errors import ClientClosedError
 
-__all__ = ["Carrier", "Exchange", "Outgoing", "Pool", "Reply", "Slots", "closed_error"]
+__all__ = ["Body", "Carrier", "Exchange", "Outgoing", "Pool", "Reply", "Slots", "closed_error"]
 
 CLOSING: float = 1.0
 """Seconds that closing a connection may take before it is left to the system."""
@@ -31,21 +31,11 @@ class Outgoing:
     timeout: Timeout
 
 
-class Reply(Protocol):
-    """An answer whose body is still to come."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Response headers, those that are read at least, found in lower case."""
-        ...
+class Body(Protocol):
+    """The bytes of an answer, as they come."""
 
     async def read(self, limit: float | None) -> bytes:
-        """Return the next bytes of the body, or none at its end.
+        """Return the next bytes, or none at their end.
 
         Args:
             limit: longest silence in seconds; None for no limit.
@@ -58,6 +48,20 @@ class Reply(Protocol):
 
     async def aclose(self) -> None:
         """Let go of the connection: to be used again after the body's end, else closed."""
+        ...
+
+
+class Reply(Body, Protocol):
+    """An answer whose body is still to come."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Response headers, those that are read at least, found in lower case."""
         ...
 
 
@@ -174,7 +178,7 @@ class Exchange:
         self.headers = reply.headers
 
     async def read(self, limit: float | None) -> bytes:
-        """Return the next bytes of the body, or none at its end; see `Reply.read`."""
+        """Return the next bytes of the body, or none at its end; see `Body.read`."""
         try:
             data = await self._reply.read(limit)
         except Exception as error:

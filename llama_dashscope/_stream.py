@@ -7,9 +7,10 @@ from typing import Protocol, TypeVar, final
 
 from ._engine import Call, Engine
 from ._errors import DashScopeError, IncompleteResponseError
-from ._feed import Body, Feed
+from ._feed import Feed
 from ._loops import Home, spawn
 from ._models import Chunk, Response
+from ._pool import Body
 
 __all__ = ["AsyncStream", "Bridge", "Stream"]
 

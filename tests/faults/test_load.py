@@ -38,33 +38,37 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[str]:
         service.stdin.close()
 
 
+async def ask_at_once(client: Client, times: int) -> list[str]:
+    """Make so many calls at once, and return what was answered."""
+    answers: list[str] = []
+
+    async def ask() -> None:
+        answers.append((await client.acall(MODEL, "hi")).text)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(times):
+            group.start_soon(ask)
+    return answers
+
+
 @pytest.mark.parametrize(("transport", "backend"), ROADS)
 def test_a_crowd(server: LocalDashScope, transport: str, backend: str) -> None:
     """Callers beyond the pool's size wait their turn; that wait is no silence of the service."""
     server.reply(Reply("abc", first_token_delay=0.05))
     timeout = Timeout(connect=2, read=2, idle=2)
-    answers: list[str] = []
 
-    async def ask(client: Client) -> None:
-        answers.append((await client.acall(MODEL, "hi")).text)
+    async def main() -> list[str]:
+        async with Client(
+            "sk-local",
+            base_url=server.base_url,
+            transport=transport,
+            timeout=timeout,
+            limits=Limits(max_connections=5),
+            retry=0,
+        ) as client:
+            return await ask_at_once(client, 100)
 
-    async def main() -> None:
-        async with (
-            Client(
-                "sk-local",
-                base_url=server.base_url,
-                transport=transport,
-                timeout=timeout,
-                limits=Limits(max_connections=5),
-                retry=0,
-            ) as client,
-            anyio.create_task_group() as group,
-        ):
-            for _ in range(100):
-                group.start_soon(ask, client)
-
-    anyio.run(main, backend=backend)
-    assert answers == ["abc"] * 100
+    assert anyio.run(main, backend=backend) == ["abc"] * 100
     assert server.connections_accepted == 5
 
 
@@ -74,23 +78,14 @@ def test_a_crowd(server: LocalDashScope, transport: str, backend: str) -> None:
 @pytest.mark.parametrize(("transport", "backend"), ROADS)
 def test_2500_at_once(elsewhere: str, transport: str, backend: str) -> None:
     """2,500 calls at once over the default pool succeed with a limit of 2 s at 0.2 s each."""
-    answers: list[str] = []
 
-    async def ask(client: Client) -> None:
-        answers.append((await client.acall(MODEL, "hi")).text)
+    async def main() -> list[str]:
+        async with Client(
+            "sk-local", base_url=elsewhere, transport=transport, timeout=2, retry=0
+        ) as client:
+            return await ask_at_once(client, 2_500)
 
-    async def main() -> None:
-        async with (
-            Client(
-                "sk-local", base_url=elsewhere, transport=transport, timeout=2, retry=0
-            ) as client,
-            anyio.create_task_group() as group,
-        ):
-            for _ in range(2_500):
-                group.start_soon(ask, client)
-
-    anyio.run(main, backend=backend)
-    assert answers == ["abc"] * 2_500
+    assert anyio.run(main, backend=backend) == ["abc"] * 2_500
 
 
 async def read_slowly(client: Client) -> tuple[int, int]:
