@@ -100,6 +100,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def begin_to_read(connection: Connection, limit: float | None = None) -> asyncio.Task[bytes]:
+    """Begin a read that has to wait."""
+    reading = asyncio.create_task(connection.read(ALL, timeout=limit))
+    await settle()
+    return reading
+
+
 class TestReading:
     """What a read gives, and when."""
 
@@ -108,8 +115,7 @@ class TestReading:
         async with pair() as ends:
             await ends.near.write(b"hello", timeout=LONG)
             assert await ends.reader.read(ALL) == b"hello"
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=LONG))
-            await settle()
+            reading = await begin_to_read(ends.near, LONG)
             await ends.send(b"world")
 
             assert await reading == b"world"
@@ -142,8 +148,7 @@ class TestReading:
     async def test_a_reader_hears_of_the_end(self) -> None:
         """The end of the peer ends a read that waits."""
         async with pair() as ends:
-            reading = asyncio.create_task(ends.near.read(ALL))
-            await settle()
+            reading = await begin_to_read(ends.near)
             ends.writer.close()
 
             assert await reading == b""
@@ -161,8 +166,7 @@ class TestReading:
     async def test_closing_tells_a_reader(self) -> None:
         """Who waits on a connection that is closed under it gets an error, not an end."""
         async with pair() as ends:
-            reading = asyncio.create_task(ends.near.read(ALL))
-            await settle()
+            reading = await begin_to_read(ends.near)
             await ends.near.aclose()
 
             with pytest.raises(httpcore.ReadError, match="closed"):
@@ -184,8 +188,7 @@ class TestReading:
     async def test_a_cancelled_read_loses_nothing(self) -> None:
         """What arrives after a cancelled read is there for the next."""
         async with pair() as ends:
-            reading = asyncio.create_task(ends.near.read(ALL))
-            await settle()
+            reading = await begin_to_read(ends.near)
             reading.cancel()
             await settle()
             await ends.send(b"later")
@@ -235,8 +238,7 @@ class TestChunks:
             await ends.send(self.HEAD + b"1")
             assert await ends.near.read(ALL) == self.HEAD
             await ends.send(b"0")
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=LONG))
-            await settle()
+            reading = await begin_to_read(ends.near, LONG)
             assert not reading.done()
             await ends.send(b"\r\n0123")
 
@@ -265,7 +267,7 @@ class Clock:
         await settle()
 
 
-@pytest.mark.parametrize("anyio_backend", [USUAL], ids=["asyncio"])  # uvloop's clock can't be put
+@pytest.mark.parametrize("anyio_backend", [USUAL], ids=["asyncio"])  # uvloop's clock stays
 class TestTime:
     """Each read has its own time, though one alarm serves them all."""
 
@@ -279,13 +281,11 @@ class TestTime:
         """The alarm of an earlier read doesn't cut a later one short."""
         async with pair() as ends:
             clock = Clock(monkeypatch)
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=60))
-            await settle()
+            reading = await begin_to_read(ends.near, 60)
             await clock.pass_by(50)
             await ends.send(b"b")
             await reading
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=60))
-            await settle()
+            reading = await begin_to_read(ends.near, 60)
             await clock.pass_by(50)
             assert not reading.done()
 
@@ -297,12 +297,10 @@ class TestTime:
         """An alarm that would come too late is set anew."""
         async with pair() as ends:
             clock = Clock(monkeypatch)
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=300))
-            await settle()
+            reading = await begin_to_read(ends.near, 300)
             await ends.send(b"a")
             await reading
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=5))
-            await settle()
+            reading = await begin_to_read(ends.near, 5)
             await clock.pass_by(6)
 
             with pytest.raises(httpcore.ReadTimeout):
@@ -312,12 +310,10 @@ class TestTime:
         """A read without a limit isn't ended by the one of the read before."""
         async with pair() as ends:
             clock = Clock(monkeypatch)
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=60))
-            await settle()
+            reading = await begin_to_read(ends.near, 60)
             await ends.send(b"a")
             await reading
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=None))
-            await settle()
+            reading = await begin_to_read(ends.near)
             await clock.pass_by(100)
             assert not reading.done()
             await ends.send(b"b")
@@ -328,13 +324,11 @@ class TestTime:
         """Time that passes between two reads is nobody's."""
         async with pair() as ends:
             clock = Clock(monkeypatch)
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=60))
-            await settle()
+            reading = await begin_to_read(ends.near, 60)
             await ends.send(b"a")
             await reading
             await clock.pass_by(100)
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=60))
-            await settle()
+            reading = await begin_to_read(ends.near, 60)
             await ends.send(b"b")
 
             assert await reading == b"b"
@@ -344,8 +338,7 @@ class TestTime:
         async with pair() as ends:
             clock = Clock(monkeypatch)
             for _ in range(100):
-                reading = asyncio.create_task(ends.near.read(ALL, timeout=60))
-                await settle()
+                reading = await begin_to_read(ends.near, 60)
                 await ends.send(b"a")
                 await reading
 
@@ -355,8 +348,7 @@ class TestTime:
         """What arrives while the loop is too busy to look is not too late."""
         async with pair() as ends:
             clock = Clock(monkeypatch)
-            reading = asyncio.create_task(ends.near.read(ALL, timeout=60))
-            await settle()
+            reading = await begin_to_read(ends.near, 60)
             ends.writer.write(b"in time")
             time.sleep(0.01)  # noqa: ASYNC251  # as a busy application does
             await clock.pass_by(100)
