@@ -32,7 +32,7 @@ class Mode:
 MODES = {
     "burst": Mode(500, 0.0),
     "paced": Mode(400, 0.003),  # the dearest client can just keep up: frames don't pile up
-    "first": Mode(2, 0.002),
+    "first": Mode(2, 0.0),
     "held": Mode(2, inf),
 }
 
