@@ -34,6 +34,8 @@ HERE = [each for each in PYTHONS if shutil.which(f"python{each}")]
 BETWEEN = HERE[1:-1]
 BASE, LOWEST = BETWEEN[-1:], HERE[:-1][:1]
 
+WORKERS = 2 * (os.cpu_count() or 1)  # most of these tests wait for most of their time
+
 
 def group(name: str) -> list[str]:
     """Return the requirements of a dependency group of pyproject.toml."""
@@ -101,7 +103,7 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "erase", env=env)
     session.run(
         *("coverage", "run", f"{session.bin}/pytest"),  # from the start: pytest loads our plugin
-        *("--numprocesses=auto", "--dist=worksteal", "--ignore=tests/typing"),
+        *(f"--numprocesses={WORKERS}", "--dist=worksteal", "--ignore=tests/typing"),
         *passed_over,
         *session.posargs,
         env=env,
