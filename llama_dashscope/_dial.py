@@ -37,7 +37,7 @@ async def dial(host: str, port: int, connect: Callable[[str], Awaitable[C]]) -> 
 
     Raises:
         OSError: there is no such host, or none of its addresses can be reached; of several
-            failures, that of the first address.
+            failures the first.
     """
     addresses = await _addresses(host, port)
     if len(addresses) == 1:

@@ -1,6 +1,6 @@
 """Makes one of the many chunks of a body in HTTP's chunked coding, where they arrive at once.
 
-The service sends each frame as a chunk of its own, and h11, with httpcore around it, spends more on
+Who streams sends each frame as a chunk of its own, and h11, with httpcore around it, spends more on
 a chunk than is spent on all that the frame has to say. A chunk as such means nothing (RFC 9112,
 7.1), so those that came together are one when h11 sees them. What has not the plainest form goes
 to h11 as it came, and so does all that follows it: h11 alone judges what is valid.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import anyio
 import pytest
 from faults.legs import MODEL
 
-from llama_dashscope import Client, Timeout
+from llama_dashscope import APITimeoutError, Client, Timeout
 from llama_dashscope.testing import LocalDashScope, Reply, Stall
 
 pytest.importorskip("aiohttp", reason="the aiohttp extra is not installed here")
@@ -72,6 +73,24 @@ def test_news_at_the_last_moment() -> None:
         return [first, await reply.read(60), await reply.read(60)]
 
     assert asyncio.run(main()) == [b"in time", b"later", b""]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop knows no Windows")
+def test_uvloop(server: LocalDashScope) -> None:
+    """On uvloop calls, streams and limits in time work as they do on asyncio's own loop."""
+    server.reply(["abc", Reply(pieces=["d", "e"]), Reply("late", first_token_delay=5)])
+
+    async def main() -> list[str]:
+        async with Client("sk-local", base_url=server.base_url, transport="aiohttp") as client:
+            texts = [(await client.acall(MODEL, "hi")).text]
+            async with client.astream(MODEL, "hi") as stream:
+                texts += [chunk.delta async for chunk in stream]
+            with pytest.raises(APITimeoutError):
+                await client.acall(MODEL, "hi", timeout=0.05)
+        return texts
+
+    texts = anyio.run(main, backend="asyncio", backend_options={"use_uvloop": True})
+    assert "".join(texts) == "abcde"
 
 
 def test_one_alarm_for_many_frames(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ async def test_an_address(network: Network, address: str) -> None:
 
 
 async def test_order(network: Network) -> None:
-    """Families take turns, no address is tried twice, and the first one's failure is told."""
+    """Families take turns, no address is tried twice, and the first failure is told."""
     with pytest.raises(ConnectionRefusedError, match=SIX_A):
         await dial("example.com", 443, network.connect)
 
