@@ -67,7 +67,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "llama_dashscope", "--ignoreexternal")
-    session.run("pytest", "tests/typing")
+    session.run("pytest", "tests/static_typing")
 
 
 @nox.session
@@ -96,14 +96,14 @@ def tests(session: nox.Session) -> None:
     # Some 2,500 faults times transports times event loops: the oldest and the newest see them all.
     passed_over = [
         "--ignore=tests/faults",
-        "--deselect=tests/test_fastapi/test_chat.py::test_its_own_tests_pass",
+        "--deselect=tests/fastapi/test_chat.py::test_its_own_tests_pass",
     ]
     if session.python not in BETWEEN:
         passed_over = []
     session.run("coverage", "erase", env=env)
     session.run(
         *("coverage", "run", f"{session.bin}/pytest"),  # from the start: pytest loads our plugin
-        *(f"--numprocesses={WORKERS}", "--dist=worksteal", "--ignore=tests/typing"),
+        *(f"--numprocesses={WORKERS}", "--dist=worksteal", "--ignore=tests/static_typing"),
         *passed_over,
         *session.posargs,
         env=env,
@@ -130,7 +130,7 @@ def upstream_real(session: nox.Session) -> None:
     """Put a real llama.cpp behind the local DashScope; compiling it takes minutes."""
     engine = ["gguf", "numpy", "llama-cpp-python[server]"]
     session.install("--upgrade", ".", *engine, *group("tests"))
-    session.run("pytest", "tests/upstream_real/real_llama_cpp.py")
+    session.run("pytest", "tests/local_server/real_upstream/real_llama_cpp.py")
 
 
 @nox.session(default=False)

@@ -1,9 +1,9 @@
 """The async-first client for Llama text models on Alibaba Cloud's DashScope (Model Studio)."""
 
-from ._arguments import MessageLike, Options, StreamOptions
 from ._catalog import MODELS, Model
-from ._client import Client
-from ._config import Limits, Timeout
+from ._client.client import Client
+from ._client.retry import Retry
+from ._client.streams import AsyncStream, Stream
 from ._errors import (
     APIConnectionError,
     APIStatusError,
@@ -25,12 +25,12 @@ from ._errors import (
     ResponseError,
     ServiceUnavailableError,
 )
-from ._generation import AioGeneration, Generation, InputRequired, ModelRequired
 from ._models import Choice, Chunk, Function, Message, Output, Response, ToolCall, Usage
-from ._retry import Retry
-from ._shared import api_key, api_key_file_path, base_http_api_url
-from ._stream import AsyncStream, Stream
+from ._protocol.request import MessageLike, Options, StreamOptions
+from ._settings import Limits, Timeout
 from ._version import __version__
+from .compat._process_client import api_key, api_key_file_path, base_http_api_url
+from .compat.generation import AioGeneration, Generation, InputRequired, ModelRequired
 
 __all__ = [
     "MODELS",

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.legs import LEGS, Leg
+from client_matrix import LEGS, Leg
 from hypothesis import settings
 
 from llama_dashscope.testing import LocalDashScope
 
-GUARD = Path(__file__).parent / "guard"
+GUARD = Path(__file__).parent / "_support" / "guard"
 OURS = ("DASHSCOPE_", "LLAMA_DASHSCOPE_")
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
@@ -24,7 +24,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def load_guard() -> None:
-    """Put the hook of guard/sitecustomize.py into this process."""
+    """Put the hook of _support/guard/sitecustomize.py into this process."""
     spec = importlib.util.spec_from_file_location("guard", GUARD / "sitecustomize.py")
     assert spec is not None
     assert spec.loader is not None

@@ -12,8 +12,8 @@ import attrs
 import pytest
 
 from llama_dashscope import Choice, Chunk, Function, Message, Output, Response, ToolCall, Usage
-from llama_dashscope._convert import structure
 from llama_dashscope._models import Record, Transcript
+from llama_dashscope._protocol.converter import structure
 
 SAMPLES = Path(__file__).parent / "samples"
 CALL = ToolCall(Function("f", "{}", extra={"strict": True}), 0, "call_1", extra={"x": [1]})

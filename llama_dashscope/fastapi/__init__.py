@@ -20,7 +20,7 @@ except ImportError as _missing:
     ) from _missing
 
 from ._application import ClientDep, get_client, lifespan
-from ._problems import PROBLEMS, Problem, add_exception_handlers
+from ._errors import PROBLEMS, Problem, add_exception_handlers
 from ._responses import EventStream, JSONLines, TextStream
 
 __all__ = [

@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from llama_dashscope import AsyncStream, Chunk, DashScopeError, Response
 
 from ._disconnect import DEPARTURE, Departure, block_tasks, until_left
-from ._problems import Problem, log
+from ._errors import Problem, log
 
 __all__ = ["EventStream", "JSONLines", "TextStream"]
 

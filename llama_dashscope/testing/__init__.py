@@ -6,8 +6,9 @@ with LocalDashScope() as server:
     ...  # any client, with server.base_url and server.api_key
 """
 
-from ._exchange import Exchange
-from ._faults import (
+from ._local_dashscope import LocalDashScope
+from ._service.exchange import Exchange
+from ._service.faults import (
     DEFAULT_MIX,
     BlackHole,
     CloseIdle,
@@ -29,10 +30,9 @@ from ._faults import (
     Stall,
     Unavailable,
 )
-from ._reply import Raw, Reply, ToolCall
-from ._request import ReceivedRequest
-from ._server import LocalDashScope
-from ._upstream import Upstream
+from ._service.received_request import ReceivedRequest
+from ._service.scripted_replies import Raw, Reply, ToolCall
+from ._upstream.upstream import Upstream
 
 __all__ = [
     "DEFAULT_MIX",

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from ._faults import Fault
-from ._script import Source
-from ._server import LocalDashScope
+from ._local_dashscope import LocalDashScope
+from ._service.faults import Fault
+from ._service.script import Source
 
 _FIXTURE = "dashscope"
 _MARKER = (

@@ -34,10 +34,10 @@ WORDS = [
 def load() -> Callable[[bytes], None]:
     """Import the decoders, late enough to be instrumented, and return what is to be fuzzed."""
     from llama_dashscope import DashScopeError, IncompleteResponseError
-    from llama_dashscope._assemble import Assembler
-    from llama_dashscope._config import ApiKey
-    from llama_dashscope._sse import Decoder, Event, EventTooLargeError
-    from llama_dashscope._wire import Head, read_event, read_failure, read_response
+    from llama_dashscope._protocol.accumulator import Assembler
+    from llama_dashscope._protocol.response import Head, read_event, read_failure, read_response
+    from llama_dashscope._protocol.sse import Decoder, Event, EventTooLargeError
+    from llama_dashscope._settings import ApiKey
 
     def decode(pieces: list[bytes], size: int) -> tuple[list[Event], bool]:
         decoder, events = Decoder(size), list[Event]()

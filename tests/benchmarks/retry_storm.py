@@ -18,7 +18,7 @@ from pathlib import Path
 from attrs import frozen
 
 from llama_dashscope import Retry, ServiceUnavailableError
-from llama_dashscope._retry import Budget
+from llama_dashscope._client.retry import Budget
 
 CLIENTS = 1_000
 DOWN, UP, END = 60, 360, 480  # seconds

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from time import process_time
 from typing import NamedTuple
 
-from llama_dashscope._assemble import Assembler
-from llama_dashscope._config import ApiKey
-from llama_dashscope._sse import Decoder
-from llama_dashscope._wire import Head, read_event, read_response
+from llama_dashscope._protocol.accumulator import Assembler
+from llama_dashscope._protocol.response import Head, read_event, read_response
+from llama_dashscope._protocol.sse import Decoder
+from llama_dashscope._settings import ApiKey
 
 BAR = 10.0
 HEAD = Head(200, {}, ApiKey("sk-0"), "dashscope.aliyuncs.com")

@@ -12,7 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from llama_dashscope.cli import main
+from llama_dashscope.cli.main import main
 from llama_dashscope.testing import LocalDashScope
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llama_dashscope.cli import main
+from llama_dashscope.cli.main import main
 from llama_dashscope.testing import (
     BlackHole,
     CutStream,

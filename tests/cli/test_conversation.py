@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llama_dashscope.cli import main
+from llama_dashscope.cli.main import main
 from llama_dashscope.testing import CutStream, ErrorStatus, LocalDashScope, Reply
 
 from .conftest import Screen

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llama_dashscope import MODELS, __version__, cli
+import llama_dashscope
+from llama_dashscope import MODELS, __version__
 from llama_dashscope.cli import main
 
 
@@ -105,9 +106,10 @@ def test_python_m_is_the_same_program(
     """`python -m llama_dashscope` reads the process's arguments and exits with the code."""
     monkeypatch.setattr(sys, "argv", ["anything", "chat"])
 
+    # By its file: pytest rewrites modules of a plugin's package, which runpy can't read then.
+    program = Path(llama_dashscope.__file__).with_name("__main__.py")
     with pytest.raises(SystemExit) as end:
-        # By its file: pytest rewrites modules of a plugin's package, which runpy can't read then.
-        runpy.run_path(str(Path(cli.__file__).with_name("__main__.py")), run_name="__main__")
+        runpy.run_path(str(program), run_name="__main__")
 
     assert end.value.code == 2
     assert "there is no question" in capsys.readouterr().err

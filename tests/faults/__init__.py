@@ -1,1 +1,1 @@
-"""What goes wrong, provoked on real sockets; `legs` says on which ways."""
+"""What goes wrong, provoked on real sockets; `client_matrix` says on which ways."""

@@ -48,7 +48,7 @@ from llama_dashscope.testing import (
 )
 
 if TYPE_CHECKING:
-    from faults.legs import Leg
+    from client_matrix import Leg
 
 ABC = Reply(pieces=["a", "b", "c"])
 AT_ONCE = Retry(times=2, base=0)

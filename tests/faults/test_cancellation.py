@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 import pytest
+from client_matrix import MODEL, ROADS
 
-from faults.legs import MODEL, ROADS
 from llama_dashscope import Client, Limits
 from llama_dashscope.testing import (
     BlackHole,

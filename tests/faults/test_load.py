@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
+from client_matrix import MODEL, ROADS
 
-from faults.legs import MODEL, ROADS
 from llama_dashscope import Client, Limits, Timeout
 from llama_dashscope.testing import LocalDashScope, Reply
 

@@ -38,7 +38,7 @@ from llama_dashscope.testing import (
 )
 
 if TYPE_CHECKING:
-    from faults.legs import Leg, Outcome
+    from client_matrix import Leg, Outcome
 
 SHORT = 0.08
 ABC = Reply(pieces=["a", "b", "c"])

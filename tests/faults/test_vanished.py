@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from client_matrix import HAS_AIOHTTP
 
-from faults.legs import HAS_AIOHTTP
-
-PROGRAM = Path(__file__).with_name("vanish.py")
-GUARD = str(Path(__file__).parents[1] / "guard")  # lets nobody leave loopback: the cable is not it
+PROGRAM = Path(__file__).parents[1] / "_support" / "vanish.py"
+# It lets nobody leave loopback, and the cable is not loopback.
+GUARD = str(Path(__file__).parents[1] / "_support" / "guard")
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
 
 

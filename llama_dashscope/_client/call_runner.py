@@ -1,0 +1,260 @@
+"""One call from beginning to end: connections by event loop, tries and time limits."""
+
+import logging
+import os
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from time import monotonic
+from typing import Final, TypeVar
+
+import anyio
+import attrs
+
+from llama_dashscope._errors import APIConnectionError, DashScopeError, ResponseError, timed_out
+from llama_dashscope._models import Chunk, Response
+from llama_dashscope._network.event_loop import EventLoop, at_end, is_over, running_loop, spawn
+from llama_dashscope._network.pool import Body, Exchange, Outgoing, Pool, closed_error
+from llama_dashscope._network.read_ahead import Ahead
+from llama_dashscope._protocol.accumulator import Assembler
+from llama_dashscope._protocol.request import Payload
+from llama_dashscope._protocol.response import Head, read_failure, read_response
+from llama_dashscope._settings import ApiKey, Network, Timeout
+
+from .retry import Budget, Retry
+from .stream_reader import NEVER, Feed
+
+__all__ = ["Call", "Engine"]
+
+T = TypeVar("T")
+
+logger: Final = logging.getLogger("llama_dashscope")
+
+
+@attrs.frozen
+class Call:
+    """One call, ready to be sent as often as it takes."""
+
+    outgoing: Outgoing
+    payload: Payload
+    key: ApiKey
+    assembler: type[Assembler] = Assembler
+    """What makes chunks of a stream's frames."""
+
+
+@attrs.define
+class _Course:
+    """How a call is going."""
+
+    deadline: float
+    tries: int = 0
+    failure: DashScopeError | None = None
+    head: Head | None = None
+    """The head of the last answer."""
+
+
+class Engine:
+    """What a client keeps: a pool for each event loop that it is used in, and its retry budget."""
+
+    def __init__(self, network: Network, retry: Retry) -> None:
+        """Begin without a connection; nothing is opened before the first call."""
+        self._network = network
+        self._retry = retry
+        self._budget = Budget(retry.budget)
+        self._pools: dict[EventLoop, tuple[Pool, AsyncGenerator[None, None]]] = {}
+        self._pid = os.getpid()
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the engine was closed."""
+        return self._closed
+
+    async def whole(self, call: Call) -> Response:
+        """Make a call and return its whole answer."""
+        return await self._run(call, self._attempt_whole)
+
+    async def open(self, call: Call, *, ahead: bool) -> tuple[Feed, Body, list[Chunk]]:
+        """Make a call and return its stream, with chunks up to the first that says something.
+
+        Args:
+            call: the call.
+            ahead: whether to read on while nobody waits.
+        """
+        return await self._run(call, partial(self._attempt_stream, ahead=ahead))
+
+    async def _run(self, call: Call, attempt: Callable[[Call, _Course], Awaitable[T]]) -> T:
+        """Make a call within its `total` limit."""
+        total = call.outgoing.timeout.total
+        if total is None:
+            return await self._try(call, attempt, _Course(NEVER))
+        course = _Course(monotonic() + total)
+        with anyio.move_on_after(total):
+            return await self._try(call, attempt, course)
+        error = timed_out("total", total, self._network.host)
+        error.attempts = course.tries
+        raise error from course.failure
+
+    async def _try(
+        self, call: Call, attempt: Callable[[Call, _Course], Awaitable[T]], course: _Course
+    ) -> T:
+        """Make a call, again where that may help."""
+        while True:
+            course.tries += 1
+            started = monotonic()
+            try:
+                result = await attempt(call, course)
+            except DashScopeError as error:
+                error.attempts = course.tries
+                course.failure = error
+                _log(self._network.host, course, started, error)
+                pause = self._pause(error, course)
+                if pause is None:
+                    raise
+            except BaseException as error:
+                _log(self._network.host, course, started, error)
+                raise
+            else:
+                _log(self._network.host, course, started)
+                self._budget.earn()
+                return result
+            await anyio.sleep(pause)
+
+    def _pause(self, error: DashScopeError, course: _Course) -> float | None:
+        """Say how long to wait before the next try; None where there is to be none."""
+        pause = self._retry.pause(error, course.tries, random.random())  # noqa: S311  # no secret
+        if pause is None or monotonic() + pause >= course.deadline or not self._budget.spend():
+            return None
+        return pause
+
+    async def _attempt_whole(self, call: Call, course: _Course) -> Response:
+        exchange = await self._send(call)
+        try:
+            head = await self._head(call, course, exchange)
+            body = bytearray()
+            while data := await exchange.read(call.outgoing.timeout.idle):
+                body += data
+        finally:
+            await exchange.aclose()
+        return read_response(head, bytes(body))
+
+    async def _attempt_stream(
+        self, call: Call, course: _Course, *, ahead: bool
+    ) -> tuple[Feed, Body, list[Chunk]]:
+        exchange = await self._send(call)
+        try:
+            head = await self._head(call, course, exchange)
+            body = Ahead(exchange, call.outgoing.timeout.idle) if ahead else exchange
+            feed = Feed(
+                head,
+                body,
+                call.payload,
+                timeout=call.outgoing.timeout,
+                limits=self._network.limits,
+                deadline=course.deadline,
+                tries=course.tries,
+                assembler=call.assembler,
+            )
+            return feed, body, await _first_chunks(feed)
+        except BaseException:
+            await exchange.aclose()
+            raise
+
+    async def _send(self, call: Call) -> Exchange:
+        pool = await self._pool()
+        return await pool.send(call.outgoing)
+
+    async def _head(self, call: Call, course: _Course, exchange: Exchange) -> Head:
+        """Look at the head of an answer; one that refuses the call is read and raised."""
+        head = Head(exchange.status, exchange.headers, call.key, self._network.host)
+        course.head = head
+        if head.failed:
+            raise await self._refusal(head, exchange, call.outgoing.timeout)
+        return head
+
+    async def _refusal(self, head: Head, exchange: Exchange, timeout: Timeout) -> DashScopeError:
+        """Read the body of an error answer as far as it goes; the status says enough without."""
+        body = bytearray()
+        try:
+            while len(body) <= self._network.limits.max_error_size:
+                data = await exchange.read(timeout.idle)
+                if not data:
+                    break
+                body += data
+        except (APIConnectionError, ResponseError):
+            logger.debug("an error answer of %s broke off", self._network.host)
+        return read_failure(head, bytes(body[: self._network.limits.max_error_size]))
+
+    async def _pool(self) -> Pool:
+        """Return the pool of the running event loop, made when it is first needed."""
+        if self._closed:
+            raise closed_error()
+        if self._pid != os.getpid():
+            self._start_anew()
+        loop = running_loop()
+        known = self._pools.get(loop)
+        if known is not None and not known[0].closed:
+            return known[0]
+        for other in [other for other in list(self._pools) if is_over(other)]:
+            self._pools.pop(other, None)
+        from llama_dashscope._network.httpx_transport import open_carrier  # noqa: PLC0415  # httpx takes its time to import
+
+        pool = Pool(open_carrier(self._network), self._network.limits.max_connections)
+        self._pools[loop] = pool, await at_end(pool.aclose)
+        return pool
+
+    def _start_anew(self) -> None:
+        """Leave the parent's connections to the parent: this process is a fork."""
+        # Kept alive: finalising them would touch sockets and loops that both processes share.
+        _parents.append(self._pools)
+        self._pools = {}
+        self._pid = os.getpid()
+
+    def close_unused(self) -> bool:
+        """Close an engine that has no pool; tell whether that is done."""
+        self._closed = True
+        return not self._pools
+
+    async def aclose(self) -> None:
+        """Close all connections in all event loops; calls under way end with an error."""
+        self._closed = True
+        pools, self._pools = self._pools, {}
+        if self._pid != os.getpid():
+            _parents.append(pools)
+            return
+        here = running_loop()
+        for loop, (_, end) in pools.items():
+            if loop is here:
+                await end.aclose()
+            elif not is_over(loop):
+                spawn(loop, end.aclose)
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            for loop, (_, end) in self._pools.items():
+                spawn(loop, end.aclose)
+
+
+_parents: Final[list[object]] = []
+
+
+async def _first_chunks(feed: Feed) -> list[Chunk]:
+    """Read up to the first chunk that says something: until then the call may be made again."""
+    chunks: list[Chunk] = []
+    while more := await feed.more():
+        chunks += more
+        if any(chunk.delta or chunk.finish_reason or chunk.tool_calls for chunk in more):
+            break
+    return chunks
+
+
+def _log(host: str, course: _Course, started: float, error: BaseException | None = None) -> None:
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
+    outcome = type(error).__name__  # of a foreign exception nobody knows what it may show
+    if isinstance(error, DashScopeError):
+        outcome = f"{outcome} {error}"
+    elif error is None and course.head is not None:
+        outcome = f"answered (status {course.head.status}, request_id {course.head.request_id})"
+    spent = (monotonic() - started) * 1000
+    logger.debug("%s attempt %d: %s, %.0f ms", host, course.tries, outcome, spent)

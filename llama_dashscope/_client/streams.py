@@ -1,0 +1,276 @@
+"""Streams as users hold them: `AsyncStream`, and `Stream`, its twin for sync code."""
+
+import warnings
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Protocol, TypeVar, final
+
+from llama_dashscope._errors import DashScopeError, IncompleteResponseError
+from llama_dashscope._models import Chunk, Response
+from llama_dashscope._network.event_loop import Home, spawn
+from llama_dashscope._network.pool import Body
+
+from .call_runner import Call, Engine
+from .stream_reader import Feed
+
+__all__ = ["AsyncStream", "Bridge", "Stream"]
+
+T = TypeVar("T")
+
+
+class Bridge(Protocol):
+    """A way from sync code to coroutines."""
+
+    def __call__(self, function: Callable[[], Awaitable[T]], /) -> T:
+        """Run an async function and return what it returns."""
+        ...
+
+
+@final
+class AsyncStream:
+    """An answer that arrives in chunks; made by `Client.astream`.
+
+    Use it with `async with`, which opens and closes it, and `async for`. Entering it sends the call
+    and waits for the first chunk that says something; until then a failure that passes by itself is
+    met by trying again. Leaving it early closes its connection.
+    """
+
+    def __init__(self, engine: Engine, call: Call) -> None:
+        """Take what is needed to make the call; nothing is sent yet."""
+        self._engine = engine
+        self._call: Call | None = call
+        self._feed: Feed | None = None
+        self._body: Body | None = None
+        self._home: Home | None = None
+        self.ready: list[Chunk] = []
+        """Chunks that have arrived and were not read yet, the next one last."""
+        self.ahead = False
+        """Whether to read on while nobody waits; the sync twin does."""
+        self._reading = False
+        self._ended = False
+        self._closed = False
+
+    async def __aenter__(self) -> "AsyncStream":
+        """Send the call and wait for the first chunk.
+
+        Raises:
+            DashScopeError: the call failed.
+        """
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream."""
+        await self.aclose()
+
+    def __aiter__(self) -> "AsyncStream":
+        """Return the stream itself: it can be read once."""
+        return self
+
+    async def __anext__(self) -> Chunk:
+        """Return the next chunk.
+
+        Raises:
+            DashScopeError: the stream broke; `partial_text` has what had arrived.
+            StopAsyncIteration: the answer is whole.
+        """
+        if not self.ready:
+            await self.fill()
+            if not self.ready:
+                raise StopAsyncIteration
+        return self.ready.pop()
+
+    async def aread(self) -> Response:
+        """Read what is left and return the whole answer.
+
+        Raises:
+            DashScopeError: the stream broke; `partial_text` has what had arrived.
+        """
+        async for _ in self:
+            pass
+        return self.response
+
+    async def aclose(self) -> None:
+        """Close the stream and free its connection; safe to call more than once."""
+        self._closed = True
+        body = self._let_go()
+        if body is None or self._feed is None:
+            return
+        try:
+            await self._feed.drain()
+        finally:
+            await body.aclose()
+
+    def close_unused(self) -> bool:
+        """Close a stream that holds no connection; tell whether that is done."""
+        self._closed = True
+        return self._body is None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream was closed, by its end or before."""
+        return self._closed
+
+    @property
+    def response(self) -> Response:
+        """The whole answer, once the stream has ended.
+
+        Raises:
+            DashScopeError: the stream has not been read to its end.
+        """
+        if not self._ended or self._feed is None:
+            msg = "stream.response is there once the stream has been read to its end; see aread()"
+            raise DashScopeError(msg)
+        return self._feed.response
+
+    @property
+    def text(self) -> str:
+        """The text that has arrived so far, whether it was read or not."""
+        return "" if self._feed is None else self._feed.text
+
+    async def _open(self) -> None:
+        call = self._call
+        if call is None or self._closed:
+            return
+        self._home = Home()
+        feed, body, chunks = await self._engine.open(call, ahead=self.ahead)
+        self._call = None  # a thousand open streams need not hold a thousand requests
+        if self.closed:  # by another task meanwhile, or by Ctrl-C in sync code
+            await body.aclose()
+            raise self._closed_early()
+        self._feed, self._body = feed, body
+        self.ready.extend(reversed(chunks))
+
+    async def fill(self) -> None:
+        """Wait for more chunks; leaves none at the end of the answer."""
+        await self._open()
+        if self._ended or self.ready:
+            return
+        if self._feed is None or self._body is None or self._home is None:
+            raise (self._feed and self._feed.failure) or self._closed_early()
+        if not self._home.is_here():
+            msg = "a stream is read in the event loop that it was opened in"
+            raise DashScopeError(msg)
+        if self._reading:
+            msg = "a stream is read by one task at a time"
+            raise DashScopeError(msg)
+        self._reading = True
+        try:
+            self.ready.extend(reversed(await self._feed.more()))
+        except BaseException as error:
+            body = self._let_go()
+            if body is not None:
+                await body.aclose()
+            elif isinstance(error, Exception):  # another task has closed the stream meanwhile
+                raise self._closed_early() from error
+            raise
+        finally:
+            self._reading = False
+        if not self.ready:
+            self._ended = True
+            await self.aclose()
+
+    def _let_go(self) -> Body | None:
+        body, self._body = self._body, None
+        return body
+
+    def _closed_early(self) -> DashScopeError:
+        error = IncompleteResponseError("the stream was closed before its end")
+        error.partial_text = self.text
+        return error
+
+    def __del__(self) -> None:
+        body = self._body
+        if body is not None and self._home is not None:
+            warnings.warn(
+                "a stream was left open: use 'async with client.astream(...)' or close it",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            spawn(self._home.loop, body.aclose)
+
+
+@final
+class Stream:
+    """An answer that arrives in chunks, for sync code; made by `Client.stream`.
+
+    Use it with `with` and `for`. It is `AsyncStream` behind a bridge: it crosses to the event
+    loop's thread once for all the chunks that have arrived.
+    """
+
+    def __init__(self, stream: AsyncStream, run: Bridge) -> None:
+        """Take the stream and the bridge to its event loop."""
+        self._stream = stream
+        self._run = run
+        self._ready = stream.ready
+        stream.ahead = True
+
+    def __enter__(self) -> "Stream":
+        """Send the call and wait for the first chunk.
+
+        Raises:
+            DashScopeError: the call failed.
+        """
+        try:
+            self._run(self._stream.__aenter__)
+        except BaseException:  # Ctrl-C may come just when the stream has opened
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream."""
+        self.close()
+
+    def __iter__(self) -> "Stream":
+        """Return the stream itself: it can be read once."""
+        return self
+
+    def __next__(self) -> Chunk:
+        """Return the next chunk.
+
+        Raises:
+            DashScopeError: the stream broke; `partial_text` has what had arrived.
+            StopIteration: the answer is whole.
+        """
+        if not self._ready:
+            self._run(self._stream.fill)
+            if not self._ready:
+                raise StopIteration
+        return self._ready.pop()
+
+    def read(self) -> Response:
+        """Read what is left and return the whole answer.
+
+        Raises:
+            DashScopeError: the stream broke; `partial_text` has what had arrived.
+        """
+        for _ in self:
+            pass
+        return self.response
+
+    def close(self) -> None:
+        """Close the stream and free its connection; safe to call more than once."""
+        if not self._stream.close_unused():
+            self._run(self._stream.aclose)
+
+    @property
+    def response(self) -> Response:
+        """The whole answer, once the stream has ended; see `AsyncStream.response`."""
+        return self._stream.response
+
+    @property
+    def text(self) -> str:
+        """The text that has arrived so far, whether it was read or not."""
+        return self._stream.text

@@ -1,0 +1,1 @@
+"""Sockets on asyncio for httpcore: a network backend of our own."""

@@ -1,0 +1,273 @@
+"""Sockets for httpx on asyncio, whose reads cost little.
+
+httpcore reads by way of anyio, which for each read opens a cancel scope, sets a timer, and tells
+the system to listen and afterwards not to: a third of what a frame costs that arrives alone. Here
+a read waits for a future, one timer serves all reads, and a connection always listens, unless
+nobody takes what has come.
+"""
+
+import asyncio
+import selectors
+import ssl
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, TypeAlias, cast
+
+import anyio
+import httpcore
+
+from llama_dashscope._network.read_timer import Watch
+
+from .chunk_merger import Rechunker
+from .happy_eyeballs import dial
+
+__all__ = ["Sockets"]
+
+SocketOption: TypeAlias = (
+    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+)
+
+ENOUGH: Final = 1 << 16
+"""Bytes that are held for a reader; with more than that the server has to wait."""
+
+Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""Asks for one socket at once; Windows has no poll."""
+
+INFO: Final = {
+    "client_addr": "sockname",
+    "server_addr": "peername",
+    "socket": "socket",
+    "ssl_object": "ssl_object",
+}
+"""What httpcore asks a connection for, in asyncio's terms."""
+
+
+class Sockets(httpcore.AsyncNetworkBackend):
+    """Opens connections in the running event loop, which is asyncio's."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> "Connection":
+        """Open a connection.
+
+        Args:
+            host: name or address.
+            port: number of the port.
+            timeout: seconds that it may take; None for no limit.
+            local_address: address to connect from.
+            socket_options: options to set, as `socket.setsockopt` takes them.
+
+        Raises:
+            httpcore.ConnectTimeout: it took longer.
+            httpcore.ConnectError: there is no such host, or it can't be reached.
+        """
+        loop = asyncio.get_running_loop()
+
+        async def connect(address: str) -> Connection:
+            local = (local_address, 0) if local_address else None
+            opening = loop.create_connection(
+                partial(Connection, loop), address, port, local_addr=local
+            )
+            transport, connection = await opening
+            try:
+                for option in socket_options or ():
+                    transport.get_extra_info("socket").setsockopt(*option)
+            except OSError:
+                connection.abort()
+                raise
+            return connection
+
+        with _connecting(), anyio.fail_after(timeout):
+            return await dial(host, port, connect)
+
+
+@contextmanager
+def _connecting() -> Generator[None]:
+    """Raise what goes wrong within as httpcore does."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise httpcore.ConnectTimeout from error
+    except OSError as error:
+        raise httpcore.ConnectError(str(error)) from error
+
+
+class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
+    """One connection: asyncio tells it what happens, httpcore reads and writes."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: list[bytes] = []
+        self._size = 0
+        self._over = False
+        self._failure: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._rechunker = Rechunker()
+        self._watch = Watch(loop)
+
+    # What asyncio tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived.append(data)
+        self._size += len(data)
+        if self._size > ENOUGH:
+            self._transport.pause_reading()
+        self._wake_reader()
+
+    def eof_received(self) -> None:
+        self._over = True
+        self._wake_reader()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over = True
+        self._failure = self._failure or exc
+        self._wake_reader()
+        _wake(self._writer)
+
+    def pause_writing(self) -> None:
+        self._writer = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        _wake(self._writer)
+
+    # What httpcore asks for.
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Return all that has arrived, or the next bytes, or none once the peer has ended.
+
+        An answer in many chunks comes in fewer.
+
+        Args:
+            max_bytes: what goes beyond is left for the next read.
+            timeout: seconds to wait; None for no limit.
+
+        Raises:
+            httpcore.ReadTimeout: nothing arrived in time.
+            httpcore.ReadError: the connection broke, or was closed meanwhile.
+        """
+        while True:
+            if not self._arrived and not self._over:
+                await self._news(timeout)
+            if not self._arrived:
+                return self._end()
+            if data := self._rechunker.feed(self._take(max_bytes)):
+                return data
+
+    def _end(self) -> bytes:
+        """Say why nothing has arrived."""
+        if not self._over:
+            raise httpcore.ReadTimeout
+        if self._failure is not None:
+            raise httpcore.ReadError(str(self._failure)) from self._failure
+        return b""
+
+    def _take(self, max_bytes: int) -> bytes:
+        data = b"".join(self._arrived)
+        data, rest = data[:max_bytes], data[max_bytes:]
+        self._arrived = [rest] if rest else []
+        if self._size > ENOUGH >= len(rest) and not self._over:
+            self._transport.resume_reading()
+        self._size = len(rest)
+        return data
+
+    async def _news(self, timeout: float | None) -> None:
+        """Wait until something arrives, the connection ends or the time is over."""
+        self._reader = self._loop.create_future()
+        self._watch.begin(timeout, self._wake_reader)
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+            self._watch.end()
+
+    def _wake_reader(self) -> None:
+        _wake(self._reader)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send bytes; that the connection broke shows when its answer is read.
+
+        Raises:
+            httpcore.WriteTimeout: the peer took nothing for so many seconds.
+        """
+        self._rechunker = Rechunker()  # what comes next is another answer
+        if not self._over:
+            self._transport.write(buffer)
+        if self._writer is None:
+            return
+        try:
+            with anyio.fail_after(timeout):
+                await self._writer
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout from error
+        finally:
+            self._writer = None
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> "Connection":
+        """Go on encrypted.
+
+        Args:
+            ssl_context: what to trust.
+            server_hostname: whose certificate it must be.
+            timeout: seconds that it may take; None for as long as asyncio allows.
+
+        Raises:
+            httpcore.ConnectTimeout: it took longer.
+            httpcore.ConnectError: the connection broke, or the certificate is not to be trusted.
+        """
+        with _connecting(), anyio.fail_after(timeout):
+            encrypted = await self._loop.start_tls(
+                self._transport, self, ssl_context, server_hostname=server_hostname
+            )
+        # There is none if the connection ended in that moment; reading will say so.
+        self._transport = encrypted or self._transport
+        return self
+
+    async def aclose(self) -> None:
+        """Close the connection; who reads is told."""
+        self._failure = self._failure or ConnectionError("the connection was closed")
+        self._over = True
+        self._wake_reader()
+        self._watch.close()
+        self.abort()
+        await asyncio.sleep(0)  # asyncio closes the socket in its next turn
+
+    def abort(self) -> None:
+        """Close the connection without a word to anyone."""
+        self._transport.abort()
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # httpcore's interface
+        """Return what httpcore wants to know, or None."""
+        if info == "is_readable":
+            return bool(self._arrived) or self._over or self._has_more()
+        return self._transport.get_extra_info(INFO.get(info, info))
+
+    def _has_more(self) -> bool:
+        """Tell whether there is something that asyncio had no time to tell us yet."""
+        opened = self._transport.get_extra_info("socket")
+        if opened.fileno() < 0:
+            return True  # closed: with TLS between, the news of it takes another turn
+        with Selector() as selector:
+            selector.register(opened, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

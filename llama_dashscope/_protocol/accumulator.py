@@ -1,0 +1,283 @@
+"""Frames of a stream in, chunks out, and in the end the whole answer."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from llama_dashscope._models import (
+    Choice,
+    Chunk,
+    Message,
+    Output,
+    Response,
+    ToolCall,
+    Transcript,
+    Usage,
+)
+
+from .deltas import Deltas
+from .stream_payload import Frame, Piece, Usual, read_frame, read_usual
+
+__all__ = ["Assembler"]
+
+GROWING: Final = "reasoning_content"
+"""The one field of a message besides its text that a stream writes piece by piece."""
+
+
+class Assembler:
+    """Puts a stream together.
+
+    Args:
+        incremental: whether pieces were asked for (`incremental_output`).
+        choices: how many answers were asked for (`n`).
+        request_id: the one of the HTTP headers, for frames that have none.
+    """
+
+    def __init__(self, *, incremental: bool, choices: int = 1, request_id: str = "") -> None:
+        """Begin before the first frame."""
+        self._incremental = incremental
+        self._expected = choices
+        self._answers: dict[int, _Answer] = {}
+        self._as_choices = False
+        self._sole: _Answer | None = None
+        self._of_frame: dict[str, Any] = {}
+        self._of_output: dict[str, Any] = {}
+        self.request_id: str = request_id
+        self.usage: Usage | None = None
+        self.finished: bool = False
+        """Whether every answer asked for has its finish_reason."""
+
+    def add(self, payload: dict[str, Any]) -> list[Chunk]:
+        """Take a frame and return the chunks that are ready.
+
+        Raises:
+            ValueError: the payload is no frame, or contradicts the frames before it.
+        """
+        if self._sole is not None and (usual := read_usual(payload)) is not None:
+            return [self._go_on(self._sole, usual)]
+        return self.merge(read_frame(payload))
+
+    def _go_on(self, answer: "_Answer", usual: Usual) -> Chunk:
+        """Take a frame of the usual form while there is one answer, on which all is clear."""
+        self.request_id, self.usage = usual.request_id or self.request_id, usual.usage
+        chunk = answer.go_on(usual, self.request_id)
+        if usual.finish_reason is not None:
+            self.finished = self._are_finished()
+        return chunk
+
+    def merge(self, frame: Frame) -> list[Chunk]:
+        """Take a frame that was taken apart; see `add`."""
+        self.request_id = frame.request_id or self.request_id
+        self.usage = frame.usage or self.usage
+        self._as_choices = self._as_choices or frame.as_choices
+        if frame.of_frame or frame.of_output:
+            self._of_frame.update(frame.of_frame)
+            self._of_output.update(frame.of_output)
+        if not frame.pieces:
+            extra = {**frame.of_frame, **frame.of_output}
+            return [Chunk("", self.text, None, frame.usage, self.request_id, extra=extra)]
+        chunks: list[Chunk] = []
+        for piece in frame.pieces:
+            answer = self._answers.get(piece.answer)
+            if answer is None:
+                answer = self._answers[piece.answer] = _Answer(incremental=self._incremental)
+            chunks += answer.take(frame, piece, self.request_id)
+            if piece.finish_reason is not None:
+                self.finished = self._are_finished()
+        first = self._answers.get(0)
+        self._sole = first if self._as_choices and first and first.clear else None
+        return chunks
+
+    def _are_finished(self) -> bool:
+        done = sum(answer.finish_reason is not None for answer in self._answers.values())
+        return done >= max(self._expected, len(self._answers))
+
+    @property
+    def text(self) -> str:
+        """The text of the first answer so far."""
+        first = min(self._answers, default=None)
+        return "" if first is None else self._answers[first].text
+
+    def response(self) -> Response:
+        """Return everything that has arrived as one response."""
+        choices = tuple(
+            self._answers[index].whole(index if len(self._answers) > 1 else None)
+            for index in sorted(self._answers)
+        )
+        if self._as_choices:
+            output = Output(choices=choices, extra=dict(self._of_output))
+        else:
+            reason = choices[0].finish_reason if choices else None
+            output = Output(self.text, reason, extra=dict(self._of_output))
+        return Response(
+            request_id=self.request_id,
+            output=output,
+            usage=self.usage,
+            extra=dict(self._of_frame),
+        )
+
+
+class _Answer:
+    """One answer on its way to being whole."""
+
+    __slots__ = (
+        "_beside",
+        "_deltas",
+        "_incremental",
+        "_pieces",
+        "_role",
+        "_waiting",
+        "finish_reason",
+    )
+
+    def __init__(self, *, incremental: bool) -> None:
+        self._incremental = incremental
+        self._deltas = Deltas(incremental=incremental)
+        self._pieces: list[str] = []
+        self._waiting: list[tuple[Frame, Piece, str]] = []
+        self._beside: _Beside | None = None
+        self._role = ""
+        self.finish_reason: str | None = None
+
+    def take(self, frame: Frame, piece: Piece, request_id: str) -> list[Chunk]:
+        """Take this answer's part of a frame and return the chunks that are ready."""
+        last = piece.finish_reason is not None
+        deltas = self._deltas.take(piece.text, last=last)
+        if piece.tool_calls or piece.of_choice or piece.of_message:
+            self._beside = self._beside or _Beside(incremental=self._incremental)
+            self._beside.take(piece, last=last)
+        if last:
+            self.finish_reason = piece.finish_reason
+        self._role = self._role or piece.role
+        if len(deltas) == 1 and not self._waiting:
+            return [self._chunk(deltas[0], frame, piece, request_id)]
+        self._waiting.append((frame, piece, request_id))
+        chunks = [self._chunk(delta, *self._waiting[at]) for at, delta in enumerate(deltas)]
+        del self._waiting[: len(deltas)]
+        return chunks
+
+    @property
+    def clear(self) -> bool:
+        """Whether each frame gives its chunk at once."""
+        return self._deltas.settled and not self._waiting
+
+    def go_on(self, usual: Usual, request_id: str) -> Chunk:
+        """Take a frame of the usual form, where all is clear, and return its chunk."""
+        text, reason, usage, _ = usual
+        delta = self._deltas.take_settled(text)
+        pieces = self._pieces
+        if delta:
+            pieces.append(delta)
+        if reason is not None:
+            self.finish_reason = reason
+        return Chunk(delta, Transcript(pieces, len(pieces)), reason, usage, request_id)
+
+    def _chunk(self, delta: str, frame: Frame, piece: Piece, request_id: str) -> Chunk:
+        pieces = self._pieces
+        if delta:
+            pieces.append(delta)
+        return Chunk(
+            delta,
+            Transcript(pieces, len(pieces)),
+            piece.finish_reason,
+            frame.usage,
+            request_id,
+            piece.answer,
+            piece.tool_calls or None,
+            extra=_flat(frame.of_frame, frame.of_output, piece.of_choice, piece.of_message),
+        )
+
+    @property
+    def text(self) -> str:
+        """All text that has arrived, deltas that are held back included."""
+        return "".join([*self._pieces, *self._deltas.held()])
+
+    def whole(self, index: int | None) -> Choice:
+        """Return the answer as a choice."""
+        beside = self._beside or _Beside(incremental=self._incremental)
+        extra = beside.of_message()
+        named = [extra.pop(name, None) for name in ("tool_call_id", "name")]
+        calls = beside.calls()
+        message = Message(self._role or "assistant", self.text, calls, *named, extra=extra)
+        return Choice(self.finish_reason, message, index, extra=dict(beside.of_choice))
+
+
+class _Beside:
+    """What an answer has besides its text; most have nothing."""
+
+    def __init__(self, *, incremental: bool) -> None:
+        self._incremental = incremental
+        self._calls: dict[int, _Call] = {}
+        self._thought = _Growing(incremental=incremental)
+        self._of_message: dict[str, Any] = {}
+        self.of_choice: dict[str, Any] = {}
+
+    def take(self, piece: Piece, *, last: bool) -> None:
+        """Take what a piece brings besides text."""
+        for place, call in enumerate(piece.tool_calls):
+            index = place if call.index is None else call.index
+            if index not in self._calls:
+                self._calls[index] = _Call(index, incremental=self._incremental)
+            self._calls[index].take(call, last=last)
+        if isinstance(thought := piece.of_message.get(GROWING), str):
+            self._thought.take(thought, last=last)
+        self.of_choice.update(piece.of_choice)
+        self._of_message.update(piece.of_message)
+
+    def calls(self) -> tuple[ToolCall, ...] | None:
+        """Return the tool calls, in their order."""
+        return tuple(self._calls[key].whole() for key in sorted(self._calls)) or None
+
+    def of_message(self) -> dict[str, Any]:
+        """Return the fields of the message that have no name here, whole."""
+        extra = dict(self._of_message)
+        if thought := self._thought.whole():
+            extra[GROWING] = thought
+        return extra
+
+
+def _flat(*levels: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for level in levels if level for key, value in level.items()}
+
+
+class _Growing:
+    """A text that comes in frames and is wanted only at the end."""
+
+    def __init__(self, *, incremental: bool) -> None:
+        self._deltas = Deltas(incremental=incremental)
+        self._pieces: list[str] = []
+
+    def take(self, text: str, *, last: bool) -> None:
+        self._pieces += self._deltas.take(text, last=last)
+
+    def whole(self) -> str:
+        return "".join([*self._pieces, *self._deltas.held()])
+
+
+class _Call:
+    """One tool call, merged from its pieces: names come once, arguments grow."""
+
+    def __init__(self, index: int, *, incremental: bool) -> None:
+        self._call = ToolCall(index=index)
+        self._arguments = _Growing(incremental=incremental)
+
+    def take(self, piece: ToolCall, *, last: bool) -> None:
+        self._arguments.take(piece.function.arguments, last=last)
+        known = self._call
+        function = attrs.evolve(
+            known.function,
+            name=known.function.name or piece.function.name,
+            extra={**known.function.extra, **piece.function.extra},
+        )
+        self._call = attrs.evolve(
+            known,
+            function=function,
+            id=known.id or piece.id,
+            type=piece.type or known.type,
+            extra={**known.extra, **piece.extra},
+        )
+
+    def whole(self) -> ToolCall:
+        function = attrs.evolve(self._call.function, arguments=self._arguments.whole())
+        return attrs.evolve(self._call, function=function)

@@ -1,0 +1,337 @@
+"""What a call may say, and what is refused before anything is sent.
+
+Types are checked here and ranges are not: which range holds for which Llama model is documented
+nowhere, so the service has the last word on them.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypedDict, TypeGuard, cast
+
+import attrs
+
+from llama_dashscope._errors import InvalidRequestError
+from llama_dashscope._models import Message, Record
+from llama_dashscope._settings import Timeout
+
+if sys.version_info >= (3, 11):
+    from typing import Self, Unpack
+else:
+    from typing_extensions import Self, Unpack  # comes with anyio on these versions
+
+__all__ = [
+    "MessageLike",
+    "Options",
+    "Payload",
+    "Self",
+    "StreamOptions",
+    "Unpack",
+    "build_payload",
+    "encode",
+    "listed",
+]
+
+MessageLike = Message | Mapping[str, Any]
+"""A message of a conversation: a `Message`, or a dict with `role` and `content`."""
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of a call; None anywhere is the same as leaving it out.
+
+    Only `result_format` is documented for Llama; the other parameters are the ones that the same
+    endpoint documents for other models, and a model that lacks one says so in its answer.
+    """
+
+    messages: Iterable[MessageLike] | None
+    """The conversation, oldest first; instead of `prompt`."""
+    result_format: str | None
+    """`message` or `text`; by default `message` for messages and `text` for a prompt."""
+    temperature: float | None
+    """How freely the model chooses its words."""
+    top_p: float | None
+    """Share of probability that words are chosen from."""
+    top_k: int | None
+    """How many of the likeliest words are chosen from."""
+    max_tokens: int | None
+    """Longest answer in tokens."""
+    seed: int | None
+    """Makes answers repeatable, as far as the service can."""
+    repetition_penalty: float | None
+    """Above 1 the model repeats itself less."""
+    presence_penalty: float | None
+    """Above 0 the model says again less of what it has said."""
+    stop: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None
+    """Text or tokens that end the answer."""
+    n: int | None
+    """How many answers to give."""
+    tools: Sequence[Mapping[str, Any]] | None
+    """Tools that the model may call."""
+    tool_choice: str | Mapping[str, Any] | None
+    """Whether and which tool to call."""
+    response_format: Mapping[str, Any] | None
+    """Form of the answer, such as `{"type": "json_object"}`."""
+    parameters: Mapping[str, Any] | None
+    """Whatever has no name here yet; goes into the request's `parameters` as it is."""
+    api_key: str | None
+    """Key for this call instead of the client's."""
+    workspace: str | None
+    """Workspace for this call instead of the client's."""
+    timeout: Timeout | float | None
+    """Time limits for this call instead of the client's; see `Timeout`."""
+    headers: Mapping[str, str] | None
+    """HTTP headers for this call, on top of the client's."""
+
+
+class StreamOptions(Options, total=False):
+    """The keyword arguments of a stream."""
+
+    incremental_output: bool
+    """Whether frames hold only what is new (the default) or repeat the whole text; chunks are the
+    same either way."""
+
+
+@attrs.frozen
+class Payload:
+    """A request body and what reading its answer needs to know of it."""
+
+    body: bytes
+    streaming: bool
+    incremental: bool
+    choices: int
+
+
+def build_payload(
+    model: str, prompt: str | None, options: StreamOptions, *, streaming: bool
+) -> Payload:
+    """Check the arguments of a call and write its request body.
+
+    `result_format` is always sent: the service's default is `text` and announced to change.
+    `incremental_output` is only sent with a stream, as the service refuses it elsewhere.
+
+    Raises:
+        InvalidRequestError: an argument can't be right; the message names it.
+        TypeError: a keyword that a call doesn't have.
+    """
+    known = _STREAM_NAMES if streaming else _CALL_NAMES
+    if not known.issuperset(options):
+        unknown = ", ".join(sorted(options.keys() - known))
+        verb = "a stream" if streaming else "a call"
+        msg = f"{verb} has no argument {unknown}; parameters={{...}} takes what has no name here"
+        raise TypeError(msg)
+    content = _input(prompt, options.get("messages"))
+    parameters = _parameters(options, "text" if "prompt" in content else "message")
+    incremental = not streaming or _settle_pieces(options, parameters)
+    payload = {"model": _model(model), "input": content, "parameters": parameters}
+    body = encode(payload)
+    choices = parameters.get("n")
+    return Payload(body, streaming, incremental, max(choices, 1) if _whole(choices) else 1)
+
+
+def _settle_pieces(options: StreamOptions, parameters: dict[str, Any]) -> bool:
+    """Settle whether a stream is to come in pieces, and ask for them in its parameters."""
+    name = "incremental_output"
+    given: object = options.get(name)
+    if given is None:
+        given = parameters.get(name)
+    elif name in parameters:
+        raise _twice(name)
+    if given is None:
+        given = True
+    if not isinstance(given, bool):
+        raise _wrong(name, "True or False", given)
+    if given:
+        parameters[name] = True
+    return given
+
+
+def _model(model: object) -> str:
+    if not isinstance(model, str) or not model.strip():
+        raise _wrong("model", "the name of a model, such as 'llama3.3-70b-instruct'", model)
+    return model
+
+
+def _input(prompt: object, messages: object) -> dict[str, Any]:
+    if messages is None:
+        if prompt is None:
+            msg = "prompt and messages are both missing: give one of them"
+            raise InvalidRequestError(msg)
+        if not isinstance(prompt, str):
+            raise _wrong("prompt", "a string", prompt)
+        if not prompt:
+            msg = "prompt is empty"
+            raise InvalidRequestError(msg)
+        return {"prompt": prompt}
+    if prompt is not None:
+        msg = "prompt and messages exclude each other: put the prompt into a message"
+        raise InvalidRequestError(msg)
+    conversation = [_message(f"messages[{at}]", item) for at, item in enumerate(listed(messages))]
+    if not conversation:
+        msg = "messages is empty: a conversation has at least one message"
+        raise InvalidRequestError(msg)
+    return {"messages": conversation}
+
+
+def listed(messages: object) -> Iterable[object]:
+    """Check that messages are a list of some kind, and not one message.
+
+    Raises:
+        InvalidRequestError: they are not.
+    """
+    single = isinstance(messages, str | bytes | Mapping | Message)
+    if single or not _iterable(messages):
+        raise _wrong("messages", "a list of messages", cast("Any", messages))
+    return messages
+
+
+def _message(where: str, message: object) -> Mapping[str, Any]:
+    if isinstance(message, Message):
+        message = message.to_dict()
+    if not _mapping(message):
+        raise _wrong(where, "a Message or a dict with 'role' and 'content'", message)
+    role = message.get("role")
+    if not isinstance(role, str) or not role:
+        raise _wrong(f"{where}['role']", "'system', 'user', 'assistant' or 'tool'", role)
+    content = message.get("content")
+    # Lists of parts are for models that take pictures; whether one takes them is its own to say.
+    if not isinstance(content, str | list) and not (content is None and message.get("tool_calls")):
+        raise _wrong(f"{where}['content']", "a string", content)
+    return dict(message)
+
+
+def _parameters(options: StreamOptions, default_format: str) -> dict[str, Any]:
+    given: object = options.get("parameters")
+    extra: object = {} if given is None else given
+    if not _mapping(extra) or any(not isinstance(name, str) for name in cast("Any", extra)):
+        raise _wrong("parameters", "a dict with names for keys", extra)
+    parameters: dict[str, Any] = {"result_format": default_format, **extra}
+    for name, (fits, expected) in _NAMED.items():
+        value = options.get(name)
+        if value is None:
+            continue
+        if not fits(value):
+            raise _wrong(name, expected, value)
+        if name in extra:
+            raise _twice(name)
+        parameters[name] = value
+    return parameters
+
+
+def _number(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(cast("float", value)) <= sys.float_info.max
+
+
+def _whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _iterable(value: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(value, Iterable)
+
+
+def _mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+def _tools(value: object) -> bool:
+    return _list(value) and all(_mapping(tool) for tool in value)
+
+
+_NAMED: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
+    "result_format": (lambda v: v in ("text", "message"), "'text' or 'message'"),
+    "temperature": (_number, "a finite number"),
+    "top_p": (_number, "a finite number"),
+    "top_k": (_whole, "a whole number"),
+    "max_tokens": (_whole, "a whole number"),
+    "seed": (_whole, "a whole number"),
+    "repetition_penalty": (_number, "a finite number"),
+    "presence_penalty": (_number, "a finite number"),
+    "stop": (lambda v: isinstance(v, str) or _list(v), "a string or a list"),
+    "n": (_whole, "a whole number"),
+    "tools": (_tools, "a list of dicts"),
+    "tool_choice": (lambda v: isinstance(v, str | Mapping), "a string or a dict"),
+    "response_format": (_mapping, "a dict"),
+}
+LONGEST_SHOWN: Final = 80
+"""Longest value that an error shows, in characters."""
+
+_CALL_NAMES: Final = frozenset(Options.__annotations__)
+_STREAM_NAMES: Final = frozenset(StreamOptions.__annotations__)
+
+
+def encode(payload: dict[str, Any]) -> bytes:
+    """Write a request body.
+
+    Raises:
+        InvalidRequestError: JSON or UTF-8 has no form for an argument; the message names it.
+    """
+    try:
+        return _json(payload).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        where, reason = next(_unsendable(payload), ("parameters", str(error)))
+        msg = f"{where} can't be sent: {reason}"
+        raise InvalidRequestError(msg) from None
+
+
+def _json(value: object) -> str:
+    return json.dumps(
+        value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+    )
+
+
+def _plain(value: object) -> object:
+    """Let models, mappings and sequences of any make pass for JSON's own."""
+    if isinstance(value, Record):
+        return value.to_dict()
+    if _mapping(value):
+        return dict(value)
+    if _list(value) and not isinstance(value, memoryview):
+        return list(value)
+    msg = f"{type(value).__name__} is nothing that JSON has"
+    raise TypeError(msg)
+
+
+def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find which argument it was that JSON or UTF-8 can't carry, and why."""
+    content = payload["input"]
+    parts = [("model", payload["model"]), ("prompt", content.get("prompt"))]
+    for at, message in enumerate(content.get("messages", ())):
+        parts += [(f"messages[{at}][{key!r}]", value) for key, value in message.items()]
+        parts.append((f"messages[{at}]", message))
+    named = payload["parameters"].items()
+    parts += [(name if name in _NAMED else f"parameters[{name!r}]", value) for name, value in named]
+    for where, value in parts:
+        if reason := _obstacle(value):
+            yield where, reason
+
+
+def _obstacle(value: object) -> str:
+    """Say why JSON in UTF-8 can't carry a value; empty where it can."""
+    try:
+        _json(value).encode()
+    except UnicodeEncodeError:
+        return "it has a lone surrogate, half of a character; UTF-8 has no place for it"
+    except (TypeError, ValueError, RecursionError) as error:
+        return str(error)
+    return ""
+
+
+def _twice(name: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{name} is given twice: by itself and in parameters")
+
+
+def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # too many digits, too deep
+        shown = ""
+    if not shown or len(shown) > LONGEST_SHOWN or not shown.isprintable():
+        shown = f"a value of type {type(value).__name__}"
+    elif value is not None:
+        shown = f"{shown} ({type(value).__name__})"
+    return InvalidRequestError(f"{name} must be {expected}, got {shown}")

@@ -1,0 +1,149 @@
+"""Reads one frame of a stream: the same payload as a response, taken apart without building it.
+
+A frame is read thousands of times where a response is read once, so this is done by hand; what it
+accepts is what `converter` accepts, and the tests hold the two together.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import cattrs
+
+from llama_dashscope._models import Response, ToolCall, Usage
+
+from .converter import (
+    UNFINISHED,
+    converter,
+    finish_reason,
+    read_list,
+    read_text,
+    read_usage,
+    structure,
+)
+
+__all__ = ["Frame", "Piece", "Usual", "read_frame", "read_usual"]
+
+FRAME: Final = frozenset(
+    {"output", "usage", "request_id", "requestId", "code", "message", "status_code"}
+)
+OUTPUT: Final = frozenset({"text", "finish_reason", "choices"})
+CHOICE: Final = frozenset({"finish_reason", "message", "index"})
+MESSAGE: Final = frozenset({"role", "content", "tool_calls"})
+
+USUAL_FIELDS: Final = 8
+"""How many fields a frame of the usual form has above its usage, at all depths."""
+
+NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class Piece(NamedTuple):
+    """What a frame adds to one answer."""
+
+    answer: int
+    text: str
+    finish_reason: str | None
+    role: str
+    tool_calls: tuple[ToolCall, ...]
+    of_choice: Mapping[str, Any]
+    of_message: Mapping[str, Any]
+
+
+class Frame(NamedTuple):
+    """One frame, with the unknown fields of every level beside the known ones."""
+
+    pieces: list[Piece]
+    usage: Usage | None
+    request_id: str
+    as_choices: bool
+    of_frame: Mapping[str, Any]
+    of_output: Mapping[str, Any]
+
+
+class Usual(NamedTuple):
+    """What a frame of the usual form says."""
+
+    text: str
+    finish_reason: str | None
+    usage: Usage
+    request_id: str
+
+
+def read_usual(payload: dict[str, Any]) -> Usual | None:
+    """Read a frame of the form that streams in the `message` format are recorded in.
+
+    Returns None for any other: `read_frame` reads them all.
+    """
+    try:
+        output, request_id = payload["output"], payload["request_id"]
+        [choice] = output["choices"]
+        message, reason = choice["message"], choice["finish_reason"]
+        text = message["content"]
+        usage = read_usage(payload["usage"])
+        as_recorded = message["role"] == "assistant" and (
+            len(payload) + len(output) + len(choice) + len(message) == USUAL_FIELDS
+        )
+    except (LookupError, TypeError, ValueError, cattrs.BaseValidationError):
+        return None
+    if as_recorded and type(text) is type(reason) is type(request_id) is str:
+        reason = None if reason in UNFINISHED else reason
+        return Usual(text, reason, usage, request_id)
+    return None
+
+
+def read_frame(payload: dict[str, Any]) -> Frame:
+    """Take a frame apart.
+
+    Raises:
+        ValueError: the payload is no frame; the message says where and why.
+    """
+    try:
+        return _read(payload)
+    except (cattrs.BaseValidationError, AttributeError, TypeError, ValueError):
+        structure(payload, Response)  # says better what is wrong
+        raise
+
+
+def _read(payload: dict[str, Any]) -> Frame:
+    output = payload.get("output")
+    if output is None:
+        output = NOTHING
+    choices = output.get("choices")
+    usage = payload.get("usage")
+    if choices is None:
+        text, reason = output.get("text"), output.get("finish_reason")
+        pieces = [Piece(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
+    else:
+        pieces = [*map(_piece, range(len(choices)), read_list(choices))]
+    return Frame(
+        pieces,
+        None if usage is None else read_usage(usage),
+        _text(payload.get("request_id")) or _text(payload.get("requestId")),
+        choices is not None,
+        NOTHING if FRAME.issuperset(payload) else _unknown(payload, FRAME),
+        NOTHING if OUTPUT.issuperset(output) else _unknown(output, OUTPUT),
+    )
+
+
+def _piece(place: int, choice: dict[str, Any]) -> Piece:
+    message = choice.get("message")
+    if message is None:
+        message = NOTHING
+    index = choice.get("index")
+    calls = message.get("tool_calls")
+    return Piece(
+        place if index is None else converter.structure(index, int),
+        _text(message.get("content")),
+        finish_reason(choice.get("finish_reason")),
+        _text(message.get("role")),
+        () if calls is None else converter.structure(read_list(calls), tuple[ToolCall, ...]),
+        NOTHING if CHOICE.issuperset(choice) else _unknown(choice, CHOICE),
+        NOTHING if MESSAGE.issuperset(message) else _unknown(message, MESSAGE),
+    )
+
+
+def _text(value: object) -> str:
+    return "" if value is None else read_text(value)
+
+
+def _unknown(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:
+    return {key: item for key, item in value.items() if key not in known}

@@ -1,0 +1,5 @@
+"""The command line: `llama-dashscope`."""
+
+from .main import main
+
+__all__ = ["main"]

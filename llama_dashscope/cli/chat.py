@@ -1,0 +1,236 @@
+"""`llama-dashscope chat`: one question and its answer, or a conversation at a terminal."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Final
+
+from llama_dashscope._client.client import Client
+from llama_dashscope._errors import ConfigurationError, DashScopeError, InvalidRequestError
+from llama_dashscope._models import Response
+from llama_dashscope._protocol.request import MessageLike, Options
+from llama_dashscope._settings import find_api_key
+
+from .terminal import PROGRAM, complain, is_terminal, never_choke, say, write
+
+__all__ = ["LEAVE", "chat"]
+
+LEAVE: Final = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+
+LOCAL_PACE: Final = 40.0
+"""Tokens a second of the local server at a terminal, so that it reads like a model at work."""
+
+
+def chat(args: argparse.Namespace) -> int:
+    """Ask what the command line says and return the exit code.
+
+    Raises:
+        ConfigurationError: there is no key, or an option can't be right.
+        InvalidRequestError: as above, or there is nothing to ask.
+        DashScopeError: the call failed; what had arrived of the answer is on stdout.
+    """
+    talks = args.prompt is None and is_terminal(sys.stdin)
+    question = "" if talks else _question(args.prompt)
+    with _reach(args) as client:
+        conversation = _Conversation(client, args)
+        if talks:
+            _converse(conversation, args)
+        else:
+            conversation.ask(question)
+    return 0
+
+
+def _question(prompt: str | None) -> str:
+    """Join what was given and what was piped.
+
+    Raises:
+        InvalidRequestError: there is nothing to ask.
+    """
+    parts = (prompt or "", "" if is_terminal(sys.stdin) else _piped())
+    question = "\n\n".join(part for part in parts if part.strip())
+    if not question:
+        raise InvalidRequestError(f"there is no question; ask one by {PROGRAM} chat 'QUESTION'")
+    return question
+
+
+def _piped() -> str:
+    """Read stdin to its end, as UTF-8 or else as the locale has it.
+
+    Raises:
+        InvalidRequestError: it is no text.
+    """
+    if sys.stdin is None:  # closed by whoever started this
+        return ""
+    data = sys.stdin.buffer.read()
+    for encoding in ("utf-8-sig", sys.stdin.encoding):
+        with suppress(UnicodeDecodeError):
+            return data.decode(encoding).rstrip()
+    raise InvalidRequestError("what was piped is no text in UTF-8; convert it, perhaps by iconv")
+
+
+@contextmanager
+def _reach(args: argparse.Namespace) -> Generator[Client]:
+    """Open a client, and for --local the server that it asks.
+
+    Raises:
+        ConfigurationError: there is no key, or an option can't be right.
+    """
+    with ExitStack() as stack:
+        key, base_url = None, args.base_url
+        if args.local:
+            from llama_dashscope.testing import LocalDashScope  # noqa: PLC0415  # for those who ask for it
+
+            pace = LOCAL_PACE if is_terminal(sys.stdout) else None
+            server = stack.enter_context(LocalDashScope(tokens_per_second=pace))
+            key, base_url = server.api_key, server.base_url
+        elif find_api_key(None, os.environ) is None:
+            raise ConfigurationError(
+                "no key was found; set DASHSCOPE_API_KEY, or put the key into the file"
+                " ~/.dashscope/api_key, or try --local, which needs none"
+            )
+        yield stack.enter_context(_client(key, base_url, args))
+
+
+def _client(key: str | None, base_url: str | None, args: argparse.Namespace) -> Client:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        client = Client(
+            key,
+            base_url=base_url,
+            workspace=args.workspace,
+            timeout=args.timeout,
+            trust_env=not args.local,  # a proxy has no way to this machine
+        )
+    for warning in caught:
+        say(f"warning: {warning.message}")
+    return client
+
+
+class _Conversation:
+    """What was said so far, and how to go on and show it."""
+
+    def __init__(self, client: Client, args: argparse.Namespace) -> None:
+        self._client = client
+        self._model: str = args.model
+        self._options = Options(temperature=args.temperature, max_tokens=args.max_tokens)
+        self._as_json: bool = args.json
+        self._streams = not (args.no_stream or args.json)
+        self._messages: list[MessageLike] = []
+        if args.system:
+            self._messages.append({"role": "system", "content": args.system})
+        self._said = ""
+        self._in_line = False
+
+    def ask(self, question: str) -> None:
+        """Put a question and show the answer.
+
+        What arrives of an answer stays in the conversation, also when it was stopped or broke off,
+        so that it can be continued; a question without any answer is forgotten.
+
+        Raises:
+            DashScopeError: the call failed; what had arrived is on stdout.
+        """
+        messages: list[MessageLike] = [*self._messages, {"role": "user", "content": question}]
+        self._said = ""
+        try:
+            self._answer(messages)
+        except DashScopeError as error:
+            if not self._as_json:
+                self._show(error.partial_text[len(self._said) :])
+            raise
+        except KeyboardInterrupt:
+            if not self._in_line and is_terminal(sys.stderr):
+                write("\n", sys.stderr)  # below the terminal's ^C
+            raise
+        finally:
+            if self._said:
+                self._messages = [*messages, {"role": "assistant", "content": self._said}]
+            self._end_line()
+
+    def _answer(self, messages: list[MessageLike]) -> None:
+        options: Options = {**self._options, "messages": messages}
+        if self._streams:
+            with self._client.stream(self._model, **options) as stream:
+                for chunk in stream:
+                    self._show(chunk.delta)
+            response = stream.response
+        else:
+            response = self._client.call(self._model, **options)
+            self._show_whole(response)
+        if response.finish_reason == "length" and not self._as_json:
+            self._end_line()
+            say("note: the answer was cut at its longest length; see --max-tokens")
+
+    def _show_whole(self, response: Response) -> None:
+        if self._as_json:
+            self._said = response.text
+            write(_json(response) + "\n", sys.stdout)
+        else:
+            self._show(response.text)
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._said += text
+            self._in_line = not text.endswith("\n")
+            write(text, sys.stdout)
+
+    def _end_line(self) -> None:
+        if self._in_line:
+            self._in_line = False
+            write("\n", sys.stdout)
+
+
+def _converse(conversation: _Conversation, args: argparse.Namespace) -> None:
+    """Take questions from the terminal until its user leaves."""
+    with suppress(ImportError):  # not everywhere; where it is, it gives input() line editing
+        importlib.import_module("readline")
+    never_choke(sys.stdin)
+    who = f"{args.model}, canned answers from this machine" if args.local else args.model
+    write(f"{who}.\nCtrl-C stops an answer, {LEAVE} leaves.\n", sys.stderr)
+    while (question := _next_question()) is not None:
+        if question:
+            _reply(conversation, question)
+
+
+def _reply(conversation: _Conversation, question: str) -> None:
+    """Answer one question; what goes wrong with it does not end the conversation.
+
+    Raises:
+        ConfigurationError: an option is wrong, and stays so for every question.
+        InvalidRequestError: as above.
+    """
+    try:
+        conversation.ask(question)
+    except KeyboardInterrupt:
+        return
+    except (ConfigurationError, InvalidRequestError):
+        raise
+    except DashScopeError as error:
+        complain(error)
+
+
+def _next_question() -> str | None:
+    """Read a question; empty where there is none this time, None where there will be no more."""
+    try:
+        return input("> ").strip()
+    except KeyboardInterrupt:
+        write("\n", sys.stdout)
+        return ""
+    except EOFError:
+        write("\n", sys.stdout)
+        return None
+
+
+def _json(response: Response) -> str:
+    """Return a response as JSON that stdout can carry without loss."""
+    text = str(response)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(response.to_dict())
+    return text

@@ -1,0 +1,218 @@
+"""The command `llama-dashscope`: ask a model from a shell, list the models, serve a stand-in."""
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NoReturn, TypedDict
+
+import attrs
+
+from llama_dashscope._catalog import MODELS, Model
+from llama_dashscope._errors import ConfigurationError, DashScopeError, InvalidRequestError
+from llama_dashscope._version import __version__
+
+from .chat import LEAVE, chat
+from .terminal import PROGRAM, complain, discard_output, never_choke, write
+
+__all__ = ["main"]
+
+OK: Final = 0
+FAILED: Final = 1
+MISUSED: Final = 2
+INTERRUPTED: Final = 130
+"""What shells show for a program that Ctrl-C ended: 128 and the number of the signal."""
+
+EXIT_CODES: Final = """\
+exit codes:
+  0    all went well
+  1    the service, the connection, or reading or writing failed
+  2    wrong usage: an argument, no question, no key
+  130  Ctrl-C stopped the answer
+"""
+
+ABOUT_CHAT: Final = f"""\
+Ask a question and see the answer as it is written.
+
+Piped text is the question, or follows PROMPT after an empty line. Without
+either, at a terminal, this is a conversation: Ctrl-C stops an answer,
+{LEAVE} leaves.
+
+The key comes from DASHSCOPE_API_KEY, from the file that
+DASHSCOPE_API_KEY_FILE_PATH names, or from ~/.dashscope/api_key.
+"""
+
+ABOUT_MODELS: Final = """\
+Context and input are in tokens; `prompt?` means that nobody says whether the
+model takes a prompt besides messages. The service announced in April 2025 that
+these models go offline: only the service can say which still answer. chat
+sends any name that you give it, listed here or not.
+"""
+
+DEFAULT_MODEL: Final = "llama3.3-70b-instruct"
+DEFAULT_SYSTEM: Final = "You are a helpful assistant."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; `llama-dashscope --help` lists the codes.
+
+    Args:
+        argv: the arguments; by default those of this process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        never_choke(stream)
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except BrokenPipeError:  # the reader has had enough, as `head` does
+        discard_output()
+        return OK
+    except OSError as error:
+        complain(error)
+        discard_output()
+        return FAILED
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Run the command; what goes wrong becomes one line on stderr and an exit code."""
+    try:
+        args = _parse(argv)
+        return int(args.run(args))
+    except SystemExit as end:  # argparse has said what there is to say
+        write("", sys.stdout)
+        return int(end.code or OK)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ConfigurationError, InvalidRequestError) as error:
+        complain(error)
+        return MISUSED
+    except DashScopeError as error:
+        complain(error)
+        return FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with a line that says what is wrong and where to read on."""
+        self.exit(MISUSED, f"{self.prog}: error: {message}; see '{self.prog} --help'\n")
+
+
+class _Looks(TypedDict):
+    formatter_class: type[argparse.HelpFormatter]
+    allow_abbrev: bool
+
+
+_LOOKS: Final = _Looks(
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,  # or a new option could give an old abbreviation another meaning
+)
+_Command = Callable[..., argparse.ArgumentParser]
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    args, rest = _parser(serving="serve" in argv).parse_known_args(argv)
+    if rest:
+        quotes = "" if rest[0].startswith("-") else " (a question of several words needs quotes)"
+        args.parser.error(f"unrecognized arguments: {' '.join(rest)}{quotes}")
+    return args
+
+
+def _parser(*, serving: bool) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Ask the Llama models of DashScope (Model Studio).",
+        epilog=EXIT_CODES,
+        **_LOOKS,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(metavar="{chat,models,serve}", required=True)
+    command = partial(commands.add_parser, **_LOOKS)
+    _add_chat(command)
+    _add_models(command)
+    _add_serve(command, in_full=serving)
+    return parser
+
+
+def _add_chat(command: _Command) -> None:
+    parser = command(
+        "chat",
+        help="ask a question, or hold a conversation",
+        description=ABOUT_CHAT,
+        epilog=EXIT_CODES,
+    )
+    parser.set_defaults(run=chat, parser=parser)
+    add, default = parser.add_argument, "(default: %(default)s)"
+    add("prompt", nargs="?", metavar="PROMPT", help="the question, in quotes")
+    add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"which model to ask {default}")
+    told = f"what the model is told first, '' for nothing {default}"
+    add("--system", metavar="TEXT", default=DEFAULT_SYSTEM, help=told)
+    add("--temperature", metavar="NUMBER", type=float, help="how freely it chooses its words")
+    add("--max-tokens", metavar="COUNT", type=int, help="longest answer, in tokens")
+    add("--no-stream", action="store_true", help="print the answer once it is whole")
+    add("--json", action="store_true", help="print the whole response as a line of JSON")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="the service's address, /api/v1 included (default: DASHSCOPE_HTTP_BASE_URL, or China)",
+    )
+    where.add_argument(
+        "--local",
+        action="store_true",
+        help="ask a stand-in on this machine: needs no key, gives canned answers",
+    )
+    add("--workspace", metavar="ID", help="the workspace to ask in; keys of sub-accounts need one")
+    limits = "longest silence to put up with (default: 300 before an answer, 120 in one)"
+    add("--timeout", metavar="SECONDS", type=float, help=limits)
+
+
+def _add_models(command: _Command) -> None:
+    parser = command(
+        "models",
+        help="list the Llama models and what is known of them",
+        description=f"List the Llama models and what is documented of them.\n\n{ABOUT_MODELS}",
+    )
+    parser.set_defaults(run=_models, parser=parser)
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+
+
+def _add_serve(command: _Command, *, in_full: bool) -> None:
+    """Add `serve`; in full only where it is asked for, since the server takes a while to import."""
+    parser = command("serve", help="run a DashScope on this machine, for tests and demos")
+    if in_full:
+        from llama_dashscope.cli import serve  # noqa: PLC0415  # see above
+
+        parser.description, parser.epilog = serve.ABOUT, EXIT_CODES
+        parser.set_defaults(run=serve.run, parser=parser)
+        serve.add_arguments(parser)
+
+
+def _models(args: argparse.Namespace) -> int:
+    models = list(MODELS.values())
+    if args.json:
+        text = json.dumps([attrs.asdict(model) for model in models], indent=2)
+    else:
+        text = _table(models)
+    write(text + "\n", sys.stdout)
+    return OK
+
+
+def _table(models: Sequence[Model]) -> str:
+    """Lay out the models in columns, their notes below: they are long, and some are shared."""
+    notes = list(dict.fromkeys(note for model in models for note in model.notes))
+    rows = [("MODEL", "CONTEXT", "INPUT", "TAKES", "NOTES")]
+    for model in models:
+        takes = {True: "messages, prompt", False: "messages", None: "messages, prompt?"}
+        marks = " ".join(f"[{notes.index(note) + 1}]" for note in model.notes)
+        sizes = f"{model.context_length:,}", f"{model.max_input:,}"
+        rows.append((model.name, *sizes, takes[model.takes_prompt], marks))
+    a, b, c, d, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [f"{r[0]:<{a}}  {r[1]:>{b}}  {r[2]:>{c}}  {r[3]:<{d}}  {r[4]}".rstrip() for r in rows]
+    footnotes = [
+        textwrap.fill(f"[{number}] {note}", 80, subsequent_indent="    ")
+        for number, note in enumerate(notes, start=1)
+    ]
+    return "\n".join([*lines, "", *footnotes, "", ABOUT_MODELS.rstrip()])

@@ -1,0 +1,150 @@
+"""`llama-dashscope serve`: the local DashScope from a shell."""
+
+import argparse
+import gc
+import json
+import os
+import signal
+import textwrap
+import threading
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from llama_dashscope.testing._http_server import status_page
+from llama_dashscope.testing._local_dashscope import LocalDashScope
+from llama_dashscope.testing._service.exchange import Exchange
+from llama_dashscope.testing._service.fault_parser import KINDS, parse_faults
+from llama_dashscope.testing._upstream.upstream import Upstream
+
+DEFAULT_PORT = 8844
+
+ABOUT = f"""\
+Run a DashScope on this machine: the service's HTTP on loopback, its answers and
+its errors, without a key and without costs. A browser sees at its address what
+is going on.
+
+FAULTS is what goes wrong, separated by commas:
+  rate-limited*2                     the first two calls
+  cut-stream(after=3, how=rst)       every call
+  5%                                 one call in twenty, in a random way
+  5% rate-limited, drop(how=fin)     one in twenty, in one of these ways
+The faults:
+{textwrap.fill(", ".join(sorted(KINDS)), 78, initial_indent="  ", subsequent_indent="  ")}
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the arguments that `run` reads."""
+    parser.set_defaults(parser=parser)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
+    add("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0 for any free one")
+    add("--api-key", default="sk-local", metavar="KEY", help="the key it takes: %(default)s")
+    add("--any-model", action="store_true", help="answer for any name, not only for Llama's")
+    add("--reply", metavar="TEXT", help="answer every call with this")
+    add("--upstream", metavar="URL", help="let a server that speaks OpenAI's chat API answer")
+    add("--upstream-model", metavar="NAME", help="the model's name there; default: as asked for")
+    add("--upstream-key-env", metavar="VAR", help="the environment variable with the key for it")
+    add("--tokens-per-second", type=_positive, metavar="N", help="default: as fast as it can")
+    add("--first-token-delay", type=float, default=0.0, metavar="SECONDS", help="default: 0")
+    add("--faults", type=_faults, default="", metavar="FAULTS", help="what goes wrong, see above")
+    add("--seed", type=int, metavar="N", help="make the same random decisions every time")
+    add("--log", type=Path, metavar="FILE", help="add a line of JSON for every request")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM, and return the exit code.
+
+    Raises:
+        OSError: the port is taken, or the log can't be written.
+    """
+    with ExitStack() as stack:
+        log = stack.enter_context(args.log.open("a", encoding="utf-8")) if args.log else None
+        server = _server(args, _teller(log))
+        stop = stack.enter_context(_signals())
+        stack.enter_context(server)
+        gc.freeze()  # this process is ours: a look at all that was imported costs a frame's time
+        _say(_welcome(server))
+        while not stop.is_set():
+            stop.wait(1.0)  # Windows doesn't hear Ctrl-C in a wait without end
+    return 0
+
+
+def _server(args: argparse.Namespace, on_end: Callable[[Exchange], None]) -> LocalDashScope:
+    server = LocalDashScope(
+        host=args.host,
+        port=args.port,
+        api_key=args.api_key,
+        models=None if args.any_model or args.upstream else (),
+        tokens_per_second=args.tokens_per_second,
+        first_token_delay=args.first_token_delay,
+        keep=1000,
+        on_end=on_end,
+    )
+    if args.upstream:
+        server.reply(_upstream(args))
+    if args.reply is not None:
+        server.reply(args.reply)
+    for order in parse_faults(args.faults, args.seed):
+        server.fault(order.fault, times=order.times)
+    return server
+
+
+def _upstream(args: argparse.Namespace) -> Upstream:
+    key = os.environ.get(args.upstream_key_env) if args.upstream_key_env else None
+    if args.upstream_key_env and not key:
+        args.parser.error(f"{args.upstream_key_env} is not set: --upstream-key-env names it")
+    return Upstream(args.upstream, model=args.upstream_model, api_key=key)
+
+
+def _teller(log: TextIO | None) -> Callable[[Exchange], None]:
+    """Tell of each request: a line for the eye, and for the log all of it but the key."""
+
+    def tell(exchange: Exchange) -> None:
+        _say(str(exchange))
+        if log:
+            line = {**status_page.describe(exchange), "body": exchange.request.json}
+            log.write(json.dumps(line, ensure_ascii=False) + "\n")
+            log.flush()
+
+    return tell
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - what a command is for
+
+
+def _welcome(server: LocalDashScope) -> str:
+    exports = (f"  export {name}={value}" for name, value in server.environ.items())
+    where = f"DashScope on this machine; {server.origin} shows in a browser what it does."
+    return "\n".join([where, *exports, "Ctrl-C ends it."])
+
+
+@contextmanager
+def _signals() -> Generator[threading.Event, None, None]:
+    """Hear Ctrl-C and SIGTERM while it lasts."""
+    stop = threading.Event()
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, lambda _number, _frame: stop.set()) for each in wanted]
+    try:
+        yield stop
+    finally:
+        for each, handler in zip(wanted, before, strict=True):
+            signal.signal(each, handler)
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _faults(text: str) -> str:
+    try:
+        parse_faults(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

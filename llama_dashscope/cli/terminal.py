@@ -1,0 +1,97 @@
+"""How the command talks: to terminals and pipes, in words that say what to do."""
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Final, TextIO
+
+from llama_dashscope._errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ContentFilterError,
+    DashScopeError,
+    IncompleteResponseError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaExhaustedError,
+    RateLimitError,
+    ResponseError,
+    ServiceUnavailableError,
+)
+
+__all__ = [
+    "PROGRAM",
+    "complain",
+    "discard_output",
+    "is_terminal",
+    "never_choke",
+    "say",
+    "write",
+]
+
+PROGRAM: Final = "llama-dashscope"
+
+ADVICE: Final[dict[type, str]] = {
+    APIConnectionError: "check the network, the proxy and --base-url",
+    APITimeoutError: "ask again, or allow more time by --timeout",
+    ContentFilterError: "put it in other words",
+    IncompleteResponseError: "ask again",
+    InternalServerError: "ask again in a while",
+    NotFoundError: f"`{PROGRAM} models` lists the models that are known",
+    PermissionDeniedError: "apply for the model in Model Studio, or try another --workspace",
+    QuotaExhaustedError: "see quota and bills in Model Studio",
+    RateLimitError: "wait a little and ask again",
+    ResponseError: "is --base-url the address of DashScope, /api/v1 included?",
+    ServiceUnavailableError: "ask again in a while",
+}
+"""What to do about an error that brings no hint of its own; a class speaks for those under it."""
+
+# A model's words are no commands to a terminal: control characters don't get through, or an
+# answer could hide text, rename windows or write to the clipboard.
+CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}") | {
+    ord("\t"): "\t",
+    ord("\n"): "\n",
+    ord("\r"): "",
+}
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a person is at the other end; a closed stream has none."""
+    return stream is not None and stream.isatty()
+
+
+def never_choke(stream: TextIO | None) -> None:
+    """Let a character that a stream's encoding doesn't have become a question mark."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+
+
+def write(text: str, stream: TextIO | None) -> None:
+    """Write at once what may be the words of others; to nowhere if the stream is closed."""
+    if stream is not None:
+        stream.write(text.translate(CONTROLS) if stream.isatty() else text)
+        stream.flush()
+
+
+def say(words: str) -> None:
+    """Put one line on stderr."""
+    write(f"{PROGRAM}: {' '.join(words.split())}\n", sys.stderr)
+
+
+def discard_output() -> None:
+    """Point stdout and stderr at nothing, or the interpreter's last flush fails as well."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or no file at all
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def complain(error: Exception) -> None:
+    """Put an error on stderr, with what to do about it."""
+    advice = ""
+    if isinstance(error, DashScopeError) and not error.hint:
+        advice = next((ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE), "")
+    say(f"error: {error}{'; ' if advice else ''}{advice}")

@@ -1,0 +1,99 @@
+"""The client that `Generation` calls through, and the settings of the package that it obeys."""
+
+import os
+import sys
+from typing import Final
+
+import attrs
+
+from llama_dashscope._client.call_runner import Call
+from llama_dashscope._client.client import Client
+from llama_dashscope._client.streams import AsyncStream
+from llama_dashscope._models import Response
+from llama_dashscope._protocol.accumulator import Assembler
+from llama_dashscope._protocol.request import Options, Payload
+from llama_dashscope._settings import find_api_key, find_base_url, no_key
+
+__all__ = [
+    "SharedClient",
+    "api_key",
+    "api_key_file_path",
+    "base_http_api_url",
+    "find_key",
+    "shared_client",
+]
+
+# These three are read from the package, where programs set them, and not from here.
+api_key: str | None = None
+"""Key for `Generation`; None leaves it to the environment."""
+api_key_file_path: str | None = None
+"""File with the key for `Generation`; None leaves it to the environment."""
+base_http_api_url: str | None = None
+"""Address for `Generation`, up to and including `/api/v1`; None leaves it to the environment."""
+
+
+NO_KEY: Final = "every-call-brings-its-own"
+"""Stands where a client has a key, so that no call can go out with the key of another."""
+
+
+class SharedClient(Client):
+    """A client that also takes request bodies that its own arguments couldn't say."""
+
+    def prepare(self, payload: Payload, options: Options, assembler: type[Assembler]) -> Call:
+        """Make a call that is ready to be sent.
+
+        Raises:
+            InvalidRequestError: an option was refused.
+        """
+        return attrs.evolve(self._ready(payload, options), assembler=assembler)
+
+    async def answer(self, call: Call) -> Response:
+        """Make a call and return its whole answer."""
+        return await self._engine.whole(call)
+
+    def read(self, call: Call) -> AsyncStream:
+        """Return the stream of a call; nothing is sent before it is entered."""
+        return AsyncStream(self._engine, call)
+
+
+def find_key(given: str | None) -> str:
+    """Return the key for a call: the one given, the package's setting, or as `Client` finds it.
+
+    Raises:
+        ConfigurationError: there is no key, or what is there is none, or its file can't be read.
+    """
+    environ = dict(os.environ)
+    if path := _setting("api_key_file_path"):
+        environ["DASHSCOPE_API_KEY_FILE_PATH"] = path
+    found = find_api_key(given or _setting("api_key"), environ)
+    if found is None:
+        raise no_key()
+    return found.reveal()
+
+
+def shared_client(address: str | None) -> SharedClient:
+    """Return this process's client for an address, made when it is first needed.
+
+    It is not closed by anyone: its connections end with the event loops that they belong to, in a
+    sync program with the interpreter, and a forked child begins without any.
+
+    Args:
+        address: the address that a call names, before the package's setting and the environment.
+
+    Raises:
+        ConfigurationError: it is no http or https address.
+    """
+    base_url = find_base_url(address or _setting("base_http_api_url"), os.environ)
+    client = _clients.get(base_url)
+    if client is None:
+        # Of two threads that get here at once one makes a client in vain, which costs nothing.
+        client = _clients.setdefault(base_url, SharedClient(NO_KEY, base_url=base_url))
+    return client
+
+
+def _setting(name: str) -> str | None:
+    found: str | None = getattr(sys.modules["llama_dashscope"], name)
+    return found
+
+
+_clients: Final[dict[str, SharedClient]] = {}

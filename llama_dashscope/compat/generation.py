@@ -1,0 +1,407 @@
+"""`Generation`, as the official SDK's users know it: its arguments in, responses out.
+
+Nothing here sends or reads: arguments become a request body for the shared client, and what the
+service refuses becomes a response. How the official SDK behaves was seen by running its release
+2.0.2; tests/generation/differential runs the two side by side.
+"""
+
+import json
+import os
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, Literal, cast, overload
+
+import attrs
+
+from llama_dashscope._client.call_runner import Call
+from llama_dashscope._client.client import bridge
+from llama_dashscope._client.streams import Stream
+from llama_dashscope._errors import APIStatusError, InvalidRequestError
+from llama_dashscope._models import Response
+from llama_dashscope._protocol.request import MessageLike, Options, Payload, encode, listed
+from llama_dashscope._version import __version__
+
+from ._process_client import SharedClient, find_key, shared_client
+from ._responses import Growing, Pieces, Step, answered, refused
+
+__all__ = ["AioGeneration", "Generation", "InputRequired", "ModelRequired"]
+
+NAMED: Final = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "seed",
+    "stop",
+    "repetition_penalty",
+    "presence_penalty",
+    "result_format",
+    "incremental_output",
+    "enable_search",
+    "tools",
+    "tool_choice",
+    "enable_thinking",
+    "thinking_budget",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "search_options",
+    "parallel_tool_calls",
+    "response_format",
+    "output_format",
+)
+"""The official SDK's parameters in their order; None leaves one out. Others are sent as given."""
+
+MACHINERY: Final = frozenset(
+    {
+        "api_protocol",
+        "async_request",
+        "enable_encryption",
+        "extra_url_parameters",
+        "flattened_output",
+        "form",
+        "http_method",
+        "is_binary_input",
+        "is_service",
+        "pre_task_id",
+        "query",
+        "resources",
+        "sdk_module",
+        "session",
+        "task_id",
+        "ws_stream_mode",
+    }
+)
+"""Keywords that steer the official SDK's own transport."""
+
+
+class InputRequired(InvalidRequestError):  # noqa: N818  # the official SDK's name
+    """There is neither a prompt nor a message."""
+
+
+class ModelRequired(InvalidRequestError):  # noqa: N818  # the official SDK's name
+    """There is no name of a model."""
+
+
+class Generation:
+    """The official SDK's class of this name, on this package's engine.
+
+    All callers in a process share one client and its connections, made with the first call.
+    """
+
+    @overload
+    @classmethod
+    def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        *,
+        stream: Literal[True],
+        **parameters: object,
+    ) -> Generator[Response, None, None]: ...
+    @overload
+    @classmethod
+    def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        stream: Literal[False] | None = None,
+        *values: object,
+        **parameters: object,
+    ) -> Response: ...
+    @overload
+    @classmethod
+    def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        stream: bool | None = None,  # noqa: FBT001  # the official SDK's order
+        *values: object,
+        **parameters: object,
+    ) -> Response | Generator[Response, None, None]: ...
+    @classmethod
+    def call(cls, *arguments: Any, **keywords: Any) -> Response | Generator[Response, None, None]:
+        """Ask a model; what the service refuses comes back as a response and does not raise.
+
+        Args:
+            *arguments: in the official SDK's order: model, prompt, history, api_key, messages,
+                plugins, workspace, stream, and then the parameters from temperature on.
+            **keywords: the same by name. `model` is sent as given. `messages` is the conversation;
+                a `prompt` besides becomes its last message. `history` is the old form of a
+                conversation and goes with `prompt` alone. `api_key` and `workspace` are for this
+                call, `plugins` goes into the header X-DashScope-Plugin. `request_timeout` is the
+                longest silence in seconds, `headers` are added to the call's, `base_address` is
+                an address for this call. Every other keyword is a parameter of the request.
+
+        Returns:
+            A `Response`; with `stream=True` a generator of them, one for each frame, whose text
+            grows, or comes in pieces with `incremental_output=True`. A refusal has `status_code`,
+            `code`, `message` and `request_id`, and None for its output.
+
+        Raises:
+            InputRequired: there is neither prompt nor messages.
+            ModelRequired: there is no model.
+            InvalidRequestError: an argument was refused; nothing was sent.
+            ConfigurationError: there is no key.
+            APIConnectionError: there was no answer, not in time, or its end is missing.
+            ResponseError: what came back is not the protocol.
+            IncompleteResponseError: the answer stopped before its end; `partial_text` has the rest.
+        """
+        asked = _ask(*arguments, **keywords)
+        if asked.call.payload.streaming:
+            return _responses(asked)
+        return bridge()(partial(_response, asked))
+
+    @overload
+    @classmethod
+    async def acall(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        *,
+        stream: Literal[True],
+        **parameters: object,
+    ) -> AsyncGenerator[Response, None]: ...
+    @overload
+    @classmethod
+    async def acall(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        stream: Literal[False] | None = None,
+        *values: object,
+        **parameters: object,
+    ) -> Response: ...
+    @overload
+    @classmethod
+    async def acall(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        stream: bool | None = None,  # noqa: FBT001  # the official SDK's order
+        *values: object,
+        **parameters: object,
+    ) -> Response | AsyncGenerator[Response, None]: ...
+    @classmethod
+    async def acall(
+        cls, *arguments: Any, **keywords: Any
+    ) -> Response | AsyncGenerator[Response, None]:
+        """Ask a model, in async code; with `stream=True` returns an async generator. See `call`."""
+        return await _areply(_ask(*arguments, **keywords))
+
+
+class AioGeneration:
+    """The official SDK's async class of this name."""
+
+    @overload
+    @classmethod
+    async def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        *,
+        stream: Literal[True],
+        **parameters: object,
+    ) -> AsyncGenerator[Response, None]: ...
+    @overload
+    @classmethod
+    async def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        stream: Literal[False] | None = None,
+        *values: object,
+        **parameters: object,
+    ) -> Response: ...
+    @overload
+    @classmethod
+    async def call(
+        cls,
+        model: str,
+        prompt: object = None,
+        history: object = None,
+        api_key: str | None = None,
+        messages: Iterable[MessageLike] | None = None,
+        plugins: str | Mapping[str, Any] | None = None,
+        workspace: str | None = None,
+        stream: bool | None = None,  # noqa: FBT001  # the official SDK's order
+        *values: object,
+        **parameters: object,
+    ) -> Response | AsyncGenerator[Response, None]: ...
+    @classmethod
+    async def call(
+        cls, *arguments: Any, **keywords: Any
+    ) -> Response | AsyncGenerator[Response, None]:
+        """Ask a model; with `stream=True` returns an async generator. See `Generation.call`."""
+        return await _areply(_ask(*arguments, **keywords))
+
+
+@attrs.frozen
+class _Asked:
+    """A call and the client that makes it."""
+
+    client: SharedClient
+    call: Call
+
+
+async def _response(asked: _Asked) -> Response:
+    try:
+        return answered(await asked.client.answer(asked.call))
+    except APIStatusError as error:
+        return refused(error)
+
+
+async def _areply(asked: _Asked) -> Response | AsyncGenerator[Response, None]:
+    return _aresponses(asked) if asked.call.payload.streaming else await _response(asked)
+
+
+async def _aresponses(asked: _Asked) -> AsyncGenerator[Response, None]:
+    try:
+        async with asked.client.read(asked.call) as stream:
+            async for chunk in stream:
+                yield cast("Step", chunk).response
+    except APIStatusError as error:
+        yield refused(error)
+
+
+def _responses(asked: _Asked) -> Generator[Response, None, None]:
+    try:
+        with Stream(asked.client.read(asked.call), bridge()) as stream:
+            for chunk in stream:
+                yield cast("Step", chunk).response
+    except APIStatusError as error:
+        yield refused(error)
+
+
+def _ask(  # noqa: PLR0917  # the official SDK's order
+    model: str,
+    prompt: object = None,
+    history: object = None,
+    api_key: str | None = None,
+    messages: Iterable[MessageLike] | None = None,
+    plugins: str | Mapping[str, Any] | None = None,
+    workspace: str | None = None,
+    stream: bool | None = None,  # noqa: FBT001  # see above
+    *values: object,
+    **named: object,
+) -> _Asked:
+    """Read the arguments of a call and prepare it."""
+    if not prompt and not messages:
+        msg = "prompt or messages is required!"
+        raise InputRequired(msg)
+    if not model:
+        msg = "Model is required!"
+        raise ModelRequired(msg)
+    parameters = _parameters(values, named)
+    address = parameters.pop("base_address", None)
+    options: Options = {
+        "api_key": find_key(api_key),
+        "workspace": workspace,
+        "timeout": parameters.pop("request_timeout", None),
+        "headers": _headers(parameters, plugins, streaming=bool(stream)),
+    }
+    growing = not parameters.get("incremental_output")
+    payload = _payload(model, _input(prompt, history, messages), parameters, streaming=bool(stream))
+    client = shared_client(address)
+    return _Asked(client, client.prepare(payload, options, Growing if growing else Pieces))
+
+
+def _parameters(values: tuple[object, ...], named: dict[str, object]) -> dict[str, Any]:
+    """Put the parameters that came by position to those that came by name."""
+    given: dict[str, object] = dict(zip(NAMED, values, strict=False))
+    if len(values) > len(NAMED) or given.keys() & named.keys():
+        msg = "call() got too many positional arguments, or one of them by name as well"
+        raise TypeError(msg)
+    given.update(named)
+    if refused_names := sorted(MACHINERY & given.keys()):
+        names = ", ".join(refused_names)
+        msg = f"{names}: the official SDK's transport has this, and it isn't beneath this package"
+        raise InvalidRequestError(msg)
+    return {name: value for name, value in given.items() if value is not None or name not in NAMED}
+
+
+def _headers(
+    parameters: dict[str, Any], plugins: str | Mapping[str, Any] | None, *, streaming: bool
+) -> dict[str, str]:
+    """Take the headers of a call out of its keywords."""
+    headers: dict[str, str] = {}
+    if streaming:
+        headers["x-accel-buffering"] = "no"
+    if os.environ.get("DASHSCOPE_DISABLE_DATA_INSPECTION", "").lower() == "false":
+        headers["x-dashscope-datainspection"] = "enable"
+    if agent := parameters.pop("user_agent", None):
+        headers["user-agent"] = f"llama-dashscope/{__version__}; {agent}"
+    headers.update(parameters.pop("headers", None) or {})
+    if plugins is not None:
+        own = plugins if isinstance(plugins, str) else json.dumps(plugins)
+        headers["X-DashScope-Plugin"] = own
+    return headers
+
+
+def _input(
+    prompt: object, history: object, messages: Iterable[MessageLike] | None
+) -> dict[str, Any]:
+    """Choose among the three forms of an input."""
+    asked = {"prompt": prompt} if prompt else {}
+    if history is not None:
+        return {"history": history, **asked}
+    if messages is None:
+        return asked
+    last = [{"role": "user", "content": prompt}] if prompt else []
+    return {"messages": [*listed(messages), *last]}
+
+
+def _payload(
+    model: str, content: dict[str, Any], parameters: dict[str, Any], *, streaming: bool
+) -> Payload:
+    """Write the request body.
+
+    In a stream both True and False of `incremental_output` ask for pieces, as with the official
+    SDK, which puts them together itself for False; without it the service repeats the whole text.
+    """
+    incremental = streaming and "incremental_output" in parameters
+    if incremental:
+        parameters["incremental_output"] = True
+    body = encode({"model": model, "input": content, "parameters": parameters})
+    count = parameters.get("n")
+    return Payload(body, streaming, incremental, count if isinstance(count, int) else 1)

@@ -1,0 +1,144 @@
+"""What all connections of a server share: the service that answers, the log, the counters."""
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from llama_dashscope.testing._http_server import status_page
+from llama_dashscope.testing._service.exchange import Exchange
+from llama_dashscope.testing._service.received_request import ReceivedRequest
+from llama_dashscope.testing._service.response_plan import Answer
+from llama_dashscope.testing._service.service import Service
+
+from .admission import Turns
+from .connection import Connection
+from .http1 import Incoming
+
+
+class Hub:
+    """Written by the loop's thread, read by any; `changed` tells of every change."""
+
+    def __init__(
+        self,
+        service: Service,
+        max_body: int,
+        keep: int,
+        on_end: Callable[[Exchange], None] | None,
+    ) -> None:
+        self.max_body = max_body
+        self.changed = threading.Condition()
+        self.turns = Turns()
+        self.base_url = ""
+        self.accepted = self.requests = self.running = self.faults_met = 0
+        self._numbers = itertools.count(1)
+        self._service, self._on_end = service, on_end
+        self._connections: set[Connection] = set()
+        self._exchanges: deque[Exchange] = deque(maxlen=keep)
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    def exchanges(self) -> list[Exchange]:
+        """Copy the log."""
+        with self.changed:
+            return list(self._exchanges)
+
+    def forget(self) -> None:
+        """Empty the log and count from 0 again."""
+        with self.changed:
+            self.accepted = self.requests = self.faults_met = 0
+            self._exchanges.clear()
+
+    async def drop_busy(self) -> None:
+        """Drop the connections that are being answered on."""
+        for connection in tuple(self._connections):
+            if connection.busy:
+                connection.abort()
+
+    def drop_all(self) -> None:
+        """Drop every connection; call it on the loop."""
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    def opened(self, connection: Connection) -> int:
+        """Note a new connection and give it its number."""
+        with self.changed:
+            self.accepted += 1
+            self._connections.add(connection)
+            self.changed.notify_all()
+            return next(self._numbers)
+
+    def closed(self, connection: Connection) -> None:
+        """Note that it is gone."""
+        with self.changed:
+            self._connections.discard(connection)
+            self.changed.notify_all()
+
+    def in_turn(self, function: Callable[[], None]) -> None:
+        """Call a function, now or when those that came before have had their turn."""
+        self.turns.take(function)
+
+    def received(self, connection: int, incoming: Incoming, started: float) -> Exchange:
+        """Note a request; those for the status page have the number 0 and are not counted."""
+        if status_page.serves(incoming.method, incoming.target):
+            return Exchange(_request(0, connection, incoming), started=started)
+        with self.changed:
+            self.requests += 1
+            self.running += 1
+            request = _request(self.requests, connection, incoming)
+            exchange = Exchange(request, started=started)
+            self._exchanges.append(exchange)
+            self.changed.notify_all()
+            return exchange
+
+    def ended(self, exchange: Exchange) -> None:
+        """Note that an exchange is over."""
+        if exchange.request.number == 0:
+            return
+        with self.changed:
+            self.running -= 1
+            self.faults_met += exchange.fault is not None
+            self.changed.notify_all()
+        if self._on_end:
+            self._tell(self._on_end, exchange)
+
+    @staticmethod
+    def _tell(on_end: Callable[[Exchange], None], exchange: Exchange) -> None:
+        try:
+            on_end(exchange)
+        except Exception as error:  # noqa: BLE001 - the user's own function; the server goes on
+            exchange.error = error
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        """Show the page, or let the service decide what becomes of a request."""
+        if exchange.request.number == 0:
+            return status_page.answer(exchange.request, self._status)
+        return await self._service.answer(exchange)
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "base_url": self.base_url,
+            "requests": self.requests,
+            "running": self.running,
+            "faults_met": self.faults_met,
+            "open_connections": self.open,
+            "connections_accepted": self.accepted,
+            "faults": self._service.script.waiting(),
+            "exchanges": status_page.newest(self.exchanges()),
+        }
+
+
+def _request(number: int, connection: int, incoming: Incoming) -> ReceivedRequest:
+    return ReceivedRequest(
+        number,
+        connection,
+        incoming.method,
+        incoming.target,
+        incoming.headers,
+        incoming.body,
+        incoming.version,
+    )

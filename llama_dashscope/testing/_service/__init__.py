@@ -1,0 +1,1 @@
+"""What the local DashScope says: rules, replies, faults and how they are rendered."""

@@ -1,0 +1,50 @@
+"""The log of one request: what came, what was answered, how it ended."""
+
+import time
+from typing import Literal, TypeAlias
+
+from attrs import define, field
+
+from .faults import Fault
+from .received_request import ReceivedRequest
+
+Outcome: TypeAlias = Literal["running", "answered", "cut", "client left"]
+"""`"cut"` is an answer that a fault, or the end of the server, broke off."""
+
+
+@define(eq=False)
+class Exchange:
+    """A request and what became of it; it changes while the answer is on its way."""
+
+    request: ReceivedRequest
+    status: int | None = None
+    """The HTTP status sent, None before that or if nothing is ever answered."""
+    fault: Fault | None = None
+    """The fault it met."""
+    pieces_sent: int = 0
+    """How many frames of a stream went out; a body that is no stream counts as one."""
+    outcome: Outcome = "running"
+    error: Exception | None = None
+    """What a scripted function raised."""
+    received: float = field(factory=time.time)
+    """When it came, in seconds since 1970."""
+    started: float = field(factory=time.monotonic)
+    """The same on a clock that nobody sets, as `ended` is."""
+    ended: float | None = None
+
+    def end(self, outcome: Outcome) -> None:
+        """Note how it ended, the first time."""
+        if self.ended is None:
+            self.outcome, self.ended = outcome, time.monotonic()
+
+    def __str__(self) -> str:
+        """One line for a log."""
+        request, spent = self.request, (self.ended or time.monotonic()) - self.started
+        what = request.model or f"{request.method} {request.path}"
+        how = f"{'stream' if request.streaming else 'call'} {self.outcome}"
+        fault = f" by {self.fault}" if self.fault else ""
+        raised = f", raised {self.error!r}" if self.error else ""
+        return (
+            f"#{request.number} {what}: {how}{fault}, status {self.status or 'none'}, "
+            f"{self.pieces_sent} pieces, {spent * 1000:.0f} ms{raised}"
+        )

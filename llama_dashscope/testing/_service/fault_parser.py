@@ -1,0 +1,101 @@
+"""Faults written as one line of text, for the command line.
+
+rate-limited*2                       the first two calls
+cut-stream(after=3, how=rst)         every call
+rate-limited*2, stall(after=1)*1     one after the other
+5%                                   a random mix, one call in twenty
+5% rate-limited, drop(how=fin)       a random mix of these two
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from attrs import fields, frozen
+
+from .faults import DEFAULT_MIX, Fault, Mix
+
+_ITEM = re.compile(r"\s*(?P<name>[\w-]+)\s*(?:\((?P<told>[^()]*)\))?\s*(?:\*\s*(?P<times>\d+))?\s*")
+_RATE = re.compile(r"\s*(?P<percent>\d+(?:\.\d+)?)\s*%")
+
+
+@frozen
+class Order:
+    """One fault to arm, and for how many calls; None for all."""
+
+    fault: Fault | Mix
+    times: int | None = None
+
+
+def kebab(kind: type) -> str:
+    """Write the name of a fault as the command line does."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+
+
+def _kinds(kind: type[Fault] = Fault) -> list[type[Fault]]:
+    return [each for sub in kind.__subclasses__() for each in (sub, *_kinds(sub))]
+
+
+KINDS: Mapping[str, type[Fault]] = {
+    kebab(kind): kind for kind in _kinds() if kind.__module__ == Fault.__module__
+}
+"""Every fault of this package by the name that the command line gives it."""
+
+
+def parse_faults(spec: str, seed: int | None = None) -> list[Order]:
+    """Read what faults are to happen.
+
+    Args:
+        spec: the text, as above.
+        seed: decides what a random mix draws.
+
+    Raises:
+        ValueError: it can't be read; the message says what can.
+    """
+    rate = _RATE.match(spec)
+    orders = _items(spec[rate.end() :] if rate else spec)
+    if not rate:
+        return orders
+    percent = float(rate["percent"])
+    if percent > 100 or any(order.times is not None for order in orders):  # noqa: PLR2004 - percent
+        raise ValueError("a random mix is a share of up to 100%, and its faults have no number")
+    mix = [order.fault for order in orders if isinstance(order.fault, Fault)] or DEFAULT_MIX
+    return [Order(Mix(percent / 100, mix, seed))]
+
+
+def _items(text: str) -> list[Order]:
+    orders: list[Order] = []
+    at = 0
+    while text[at:].strip():
+        found = _ITEM.match(text, at)
+        if not found or text[found.end() : found.end() + 1] not in {"", ","}:
+            raise ValueError(f"can't read {text[at:].strip()!r}: a fault is name(argument=value)*3")
+        orders.append(_order(found["name"], found["told"] or "", found["times"]))
+        at = found.end() + 1
+    return orders
+
+
+def _order(name: str, told: str, times: str | None) -> Order:
+    kind = KINDS.get(name)
+    if kind is None:
+        raise ValueError(f"no fault is called {name!r}; there are {', '.join(sorted(KINDS))}")
+    types = {each.name: each.type for each in fields(kind)}
+    arguments: dict[str, Any] = {}
+    for argument in filter(str.strip, told.split(",")):
+        key, _, value = (each.strip() for each in argument.partition("="))
+        if key not in types:
+            raise ValueError(f"{name} has no {key!r}; it has {', '.join(types)}")
+        arguments[key] = _value(f"{name}: {key}", value, types[key])
+    return Order(kind(**arguments), int(times) if times else None)
+
+
+def _value(what: str, text: str, kind: Any) -> object:  # noqa: ANN401 - a type of any form
+    choices: Sequence[object] = get_args(kind) if get_origin(kind) is Literal else ()
+    if choices and text not in choices:
+        raise ValueError(f"{what} is one of {', '.join(map(str, choices))}, not {text!r}")
+    if kind not in {int, float}:
+        return text
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{what} is a number, not {text!r}") from None

@@ -1,0 +1,342 @@
+"""Faults: ways in which a service, or the network before it, fails. Each says what it does.
+
+A fault either takes the place of an answer (`replace`) or spoils a good one (`spoil`).
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from attrs import evolve, field, fields, frozen
+
+from llama_dashscope.testing._http_server import http1
+from llama_dashscope.testing._service import responses
+
+from .received_request import ReceivedRequest
+from .response_plan import FOREVER, Answer, Cut, End, Pause, Piece, Step, cut_at, silence
+from .rules import Problem
+
+_GATEWAY_PAGE = (
+    "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
+    "<center><h1>{status} {reason}</h1></center>\r\n<hr><center>gateway</center>\r\n"
+    "</body>\r\n</html>\r\n"
+)
+
+
+@frozen
+class Fault:
+    """The base of all faults."""
+
+    def replace(self, request: ReceivedRequest, request_id: str) -> Answer | None:
+        """Give an answer of its own, or None to let the reply through."""
+        del request, request_id
+        return None
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        """Change the answer that the reply makes."""
+        del request_id
+        return answer
+
+    def __str__(self) -> str:
+        """Name the fault, and what it was told beyond its defaults."""
+        told = [each for each in fields(type(self)) if getattr(self, each.name) != each.default]
+        values = (f"{each.name}={getattr(self, each.name)!r}" for each in told)
+        return f"{type(self).__name__}({', '.join(values)})"
+
+
+@frozen
+class ErrorStatus(Fault):
+    """The call is refused with this status, code and message.
+
+    `shape` is how the service says so: `"json"`, an HTTP status and a JSON body; `"frame"`, HTTP
+    200 and an error frame, as recorded for streams in 2024; `"status-frame"`, an HTTP status and a
+    body that is such a frame; `"ok-json"`, HTTP 200 and a JSON body with only code and message.
+    """
+
+    status: int = 500
+    code: str = "InternalError"
+    message: str = (
+        "An internal error has occured, please try again later or contact service support."
+    )
+    retry_after: float | str | None = None
+    """The `Retry-After` header, in seconds or as any text; none by default, as on the service."""
+    shape: Literal["json", "frame", "status-frame", "ok-json"] = "json"
+
+    def replace(self, request: ReceivedRequest, request_id: str) -> Answer:
+        problem = Problem(self.status, self.code, self.message)
+        payload = responses.error_payload(problem, request_id)
+        headers = _retry_after(self.retry_after)
+        if self.shape in {"json", "ok-json"}:
+            status = self.status if self.shape == "json" else 200
+            return responses.json_answer(request, payload, status=status, headers=headers)
+        outer = 200 if self.shape == "frame" else self.status
+        piece = Piece(responses.frame(1, payload, self.status, "error"))
+        return responses.stream_answer(request, (piece,), request_id, status=outer, headers=headers)
+
+
+@frozen
+class RateLimited(ErrorStatus):
+    """The call is refused with 429: too many requests just now."""
+
+    status: int = 429
+    code: str = "Throttling.RateQuota"
+    message: str = "Requests rate limit exceeded, please try again later."
+
+
+@frozen
+class QuotaSpent(ErrorStatus):
+    """The call is refused with 429 for good: the free quota, the only one Llama has, is gone."""
+
+    status: int = 429
+    code: str = "Throttling.AllocationQuota"
+    message: str = "Free allocated quota exceeded."
+
+
+@frozen
+class Unavailable(ErrorStatus):
+    """The call is refused with 503: the model has no room."""
+
+    status: int = 503
+    code: str = "ModelUnavailable"
+    message: str = "Model is unavailable, please try again later."
+
+
+@frozen
+class Moderated(ErrorStatus):
+    """The call is refused with 400: its input or output was found inappropriate."""
+
+    status: int = 400
+    code: str = "DataInspectionFailed"
+    message: str = "Input or output data may contain inappropriate content."
+
+
+@frozen
+class GatewayPage(Fault):
+    """The gateway answers in the service's stead, with an HTML page and no request id."""
+
+    status: int = 502
+    body: str | None = None
+    """The page; a plain one by default."""
+    retry_after: float | str | None = None
+
+    def replace(self, request: ReceivedRequest, request_id: str) -> Answer:
+        del request_id
+        page = _GATEWAY_PAGE.format(status=self.status, reason=http1.reason(self.status))
+        return responses.body_answer(
+            request,
+            (page if self.body is None else self.body).encode(),
+            status=self.status,
+            content_type="text/html",
+            headers=_retry_after(self.retry_after),
+        )
+
+
+@frozen
+class Drop(Fault):
+    """The connection is closed or reset instead of any answer."""
+
+    how: Literal["fin", "rst"] = "rst"
+
+    def replace(self, request: ReceivedRequest, request_id: str) -> Answer:
+        del request, request_id
+        return silence(self.how)
+
+
+@frozen
+class BlackHole(Fault):
+    """The request is swallowed: no byte of an answer ever comes, and the connection stays open."""
+
+    def replace(self, request: ReceivedRequest, request_id: str) -> Answer:
+        del request, request_id
+        return silence("hang")
+
+
+@frozen
+class SlowStart(Fault):
+    """The answer begins this many seconds late."""
+
+    seconds: float = 1.0
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        del request_id
+        return evolve(answer, delay=self.seconds)
+
+
+@frozen
+class CutStream(Fault):
+    """The answer ends after so many frames: cleanly, or by closing or resetting the connection.
+
+    Without a stream half of the body is sent first (nothing after 0), and "clean" is a FIN.
+    """
+
+    after: int = 1
+    how: Literal["clean", "fin", "rst"] = "fin"
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        del request_id
+        how: Cut = self.how if answer.streamed or self.how != "clean" else "fin"
+        return cut_at(answer, self.after, lambda _: (End(how),))
+
+
+@frozen
+class Stall(Fault):
+    """The answer goes silent after so many frames: for so many seconds, or for ever."""
+
+    after: int = 1
+    seconds: float = FOREVER
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        del request_id
+        return cut_at(answer, self.after, lambda piece: (Pause(self.seconds), piece))
+
+
+@frozen
+class Drip(Fault):
+    """Everything comes right, but only a few bytes at a time."""
+
+    size: int = 1
+    seconds: float = 0.001
+    """Between one write and the next."""
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        del request_id
+        return evolve(answer, drip=(self.size, self.seconds))
+
+
+@frozen
+class Heartbeats(Fault):
+    """After so many frames only comments come, for so many seconds or for ever."""
+
+    every: float = 0.05
+    after: int = 0
+    seconds: float = FOREVER
+    comment: str = ":heartbeat"
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        del request_id
+        return cut_at(answer, self.after, self._beat if answer.streamed else self._wait)
+
+    def _beat(self, piece: Piece) -> Iterator[Step]:
+        beat, spent = self.comment.encode() + b"\n\n", 0.0
+        while spent < self.seconds:
+            yield Piece(beat)
+            yield Pause(self.every)
+            spent += self.every
+        yield piece
+
+    def _wait(self, piece: Piece) -> Iterable[Step]:
+        return (Pause(self.seconds), piece)
+
+
+@frozen
+class ErrorFrame(Fault):
+    """A stream that began well ends in an error frame, after so many frames of content.
+
+    A call without a stream is refused with the same status.
+    """
+
+    after: int = 1
+    status: int = 500
+    code: str = "InternalError"
+    message: str = (
+        "An internal error has occured, please try again later or contact service support."
+    )
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        problem = Problem(self.status, self.code, self.message)
+        payload = responses.error_payload(problem, request_id)
+        piece = Piece(responses.frame(self.after + 1, payload, self.status, "error"))
+        return cut_at(answer, self.after, lambda _: (piece, End("clean")))
+
+    def replace(self, request: ReceivedRequest, request_id: str) -> Answer | None:
+        problem = Problem(self.status, self.code, self.message)
+        return None if request.streaming else responses.refusal(request, problem, request_id)
+
+
+@frozen
+class Garbled(Fault):
+    """The frame after so many good ones, or the body of a call, is no JSON; then it goes on."""
+
+    after: int = 0
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        del request_id
+        if answer.streamed:
+            return cut_at(
+                answer, self.after, lambda piece: (evolve(piece, data=_garble(piece.data)),)
+            )
+        return cut_at(answer, 0, lambda piece: (evolve(piece, data=b"<" + piece.data[1:]),))
+
+
+@frozen
+class CloseIdle(Fault):
+    """The answer is right and promises to keep the connection, which is then closed while idle."""
+
+    after: float = 0.0
+    """Seconds between the answer and the end."""
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        del request_id
+        return evolve(answer, idle_close=self.after)
+
+
+@frozen
+class StaleConnection(Fault):
+    """The answer is right, but the next request on the same connection meets a dead end.
+
+    `how` is what it meets: the connection is closed, reset, or swallows it for ever.
+    """
+
+    how: Literal["fin", "rst", "hang"] = "rst"
+
+    def spoil(self, answer: Answer, request_id: str) -> Answer:
+        del request_id
+        return evolve(answer, next_request=self.how)
+
+
+DEFAULT_MIX: tuple[Fault, ...] = (
+    RateLimited(retry_after=0),
+    ErrorStatus(),
+    Unavailable(),
+    GatewayPage(),
+    Drop("rst"),
+    Drop("fin"),
+    CutStream(after=2, how="fin"),
+    CutStream(after=2, how="clean"),
+    ErrorFrame(after=2),
+    StaleConnection("fin"),
+)
+"""What a random mix draws from by default: all of it passes quickly, nothing hangs."""
+
+
+@frozen
+class Mix:
+    """So many of the calls fail, each in a way drawn at random; the same seed draws the same."""
+
+    rate: float
+    """Between 0 and 1; `1 / 20` for one in twenty."""
+    faults: Sequence[Fault] = DEFAULT_MIX
+    seed: int | None = None
+    _random: random.Random = field(init=False, repr=False, eq=False)
+
+    def __str__(self) -> str:
+        """Name the share and what may happen."""
+        ways = "any way" if self.faults is DEFAULT_MIX else ", ".join(map(str, self.faults))
+        return f"{self.rate * 100:.3g}% of the calls: {ways}"
+
+    def __attrs_post_init__(self) -> None:
+        generator = random.Random(self.seed)  # noqa: S311 - a failure drill, no secret
+        object.__setattr__(self, "_random", generator)
+
+    def draw(self) -> Fault | None:
+        """Decide for one call."""
+        chosen = self._random.choice(self.faults)
+        return chosen if self._random.random() < self.rate else None
+
+
+def _retry_after(value: float | str | None) -> responses.Headers:
+    return () if value is None else (("retry-after", str(value)),)
+
+
+def _garble(data: bytes) -> bytes:
+    return data.replace(b"data:{", b"data:{{", 1)

@@ -1,0 +1,152 @@
+"""Payloads and frames as the service writes them, byte for byte.
+
+The shapes follow recorded answers: compact JSON, characters as they are, no space after `id:`,
+`event:` and `data:`, the status in a comment, a blank line after every frame.
+"""
+
+import gzip
+import json
+import time
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from typing import Any
+
+from llama_dashscope.testing._http_server import http1
+
+from .received_request import ReceivedRequest
+from .response_plan import Answer, Piece
+from .rules import Problem
+
+Headers = tuple[tuple[str, str], ...]
+Payload = dict[str, Any]
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_GZIP_FROM = 256  # below that many bytes gzip makes a body longer rather than shorter
+
+
+def to_json(payload: Payload) -> bytes:
+    """Write `payload` as the service does."""
+    return _encode(payload).encode("utf-8", "replace")
+
+
+def frame(number: int, payload: Payload, status: int = 200, event: str = "result") -> bytes:
+    """Write one frame of a stream."""
+    head = f"id:{number}\nevent:{event}\n:HTTP_STATUS/{status}\ndata:"
+    return b"%b%b\n\n" % (head.encode(), to_json(payload))
+
+
+def error_payload(problem: Problem, request_id: str) -> Payload:
+    """Say what went wrong."""
+    return {"code": problem.code, "message": problem.message, "request_id": request_id}
+
+
+def json_answer(
+    request: ReceivedRequest,
+    payload: Payload,
+    *,
+    status: int = 200,
+    at: float = 0.0,
+    headers: Headers = (),
+) -> Answer:
+    """Answer with one JSON body, `at` seconds after the request."""
+    body = to_json(payload)
+    return body_answer(
+        request, body, status=status, at=at, request_id=payload["request_id"], headers=headers
+    )
+
+
+def body_answer(
+    request: ReceivedRequest,
+    body: bytes,
+    *,
+    status: int,
+    request_id: str | None = None,
+    content_type: str = "application/json",
+    at: float = 0.0,
+    headers: Headers = (),
+) -> Answer:
+    """Answer with a body of known length; no request id means the service never saw the request."""
+    service = _service_headers(request_id, finished=True, ms=at * 1000) if request_id else ()
+    zipped = request.accepts_gzip and len(body) >= _GZIP_FROM
+    if zipped:
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers = (*headers, ("content-encoding", "gzip"))
+    length = (("content-type", content_type), ("content-length", str(len(body))))
+    head = http1.head(status, (*service, *length, *headers, *_closing(request)))
+    pieces = (Piece(b"" if request.method == "HEAD" else body, at),)
+    return Answer(status, head, pieces, keep=request.keeps_alive)
+
+
+def bare_answer(request: ReceivedRequest, status: int, headers: Headers = ()) -> Answer:
+    """Answer without a body, as a gateway does where nothing is behind the path."""
+    length = ("content-length", "0")
+    head = http1.head(status, (length, *headers, *_closing(request)))
+    return Answer(status, head, (), keep=request.keeps_alive)
+
+
+def stream_answer(
+    request: ReceivedRequest,
+    pieces: Iterable[Piece] | AsyncGenerator[Piece, None],
+    request_id: str,
+    *,
+    status: int = 200,
+    headers: Headers = (),
+) -> Answer:
+    """Answer with a stream of frames."""
+    chunked = request.http_version == "HTTP/1.1"
+    framing: Headers = (("transfer-encoding", "chunked"),) if chunked else ()
+    zipped: Headers = (("content-encoding", "gzip"),) if chunked and request.accepts_gzip else ()
+    service = _service_headers(request_id, finished=False, ms=0)
+    kind = ("content-type", "text/event-stream;charset=UTF-8")
+    return Answer(
+        status,
+        http1.head(status, (*service, kind, *framing, *zipped, *headers, *_closing(request))),
+        pieces,
+        framing="chunked" if chunked else "raw",
+        gzip=bool(zipped),
+        keep=request.keeps_alive,
+    )
+
+
+def refusal(
+    request: ReceivedRequest,
+    problem: Problem,
+    request_id: str,
+    *,
+    headers: Headers = (),
+) -> Answer:
+    """Refuse a request: by status and JSON, or a stream by HTTP 200 and a frame that says it."""
+    payload = error_payload(problem, request_id)
+    if request.streaming and not problem.at_the_gate:
+        return stream_answer(
+            request,
+            (Piece(frame(1, payload, problem.status, "error")),),
+            request_id,
+            headers=headers,
+        )
+    return json_answer(request, payload, status=problem.status, headers=headers)
+
+
+def frames(payloads: Iterable[Payload], times: Iterable[float]) -> Iterator[Piece]:
+    """Number the frames of a stream and give each its time."""
+    for number, (payload, at) in enumerate(zip(payloads, times, strict=False), 1):
+        yield Piece(frame(number, payload), at)
+
+
+def _service_headers(request_id: str, *, finished: bool, ms: float) -> Headers:
+    now, cost = int(time.time() * 1000), str(int(ms) + 1)
+    return (
+        ("x-request-id", request_id),
+        ("x-dashscope-call-gateway", "true"),
+        ("x-dashscope-timeout", "180"),
+        ("x-dashscope-finished", "true" if finished else "false"),
+        ("req-cost-time", cost),
+        ("req-arrive-time", str(now)),
+        ("resp-start-time", str(now + int(ms))),
+        ("x-envoy-upstream-service-time", cost),
+        ("server", "istio-envoy"),
+        ("set-cookie", f"acw_tc={request_id}; path=/; HttpOnly; Max-Age=1800"),
+    )
+
+
+def _closing(request: ReceivedRequest) -> Headers:
+    return () if request.keeps_alive else (("connection", "close"),)

@@ -1,0 +1,87 @@
+"""What the server does next: the order of replies and faults."""
+
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias, cast
+
+from attrs import define, field
+
+from .faults import Fault, Mix
+from .received_request import ReceivedRequest
+from .response_plan import Answer
+from .scripted_replies import Raw, Reply, ToolCall, default_reply
+
+Scripted: TypeAlias = str | Reply | ToolCall | Raw | Fault | Answer
+"""What can be answered to one request; a plain string is the text of a reply."""
+Source: TypeAlias = Scripted | Callable[[ReceivedRequest], Scripted | Awaitable[Scripted]]
+"""The same, or a function of the request that gives it; it may be async (asyncio)."""
+When: TypeAlias = Callable[[ReceivedRequest], bool]
+
+
+@define
+class _Armed:
+    fault: Fault
+    left: float
+    when: When | None
+
+    @property
+    def how_often(self) -> str:
+        return "" if self.left == float("inf") else f" × {self.left}"
+
+    def fits(self, request: ReceivedRequest) -> bool:
+        return self.left > 0 and (self.when is None or self.when(request))
+
+
+@define
+class Script:
+    """Replies and faults in waiting; it is read by the server's thread and written by others."""
+
+    _lock: threading.Lock = field(factory=threading.Lock)
+    _standing: Source = default_reply
+    _queue: deque[Source] = field(factory=deque[Source])
+    _armed: list[_Armed] = field(factory=list[_Armed])
+    _mix: Mix | None = None
+
+    def reply(self, source: Source | Sequence[Source]) -> None:
+        """Let every call from now on have this, or each successive call its own."""
+        with self._lock:
+            if isinstance(source, list | tuple):
+                self._queue.extend(cast("Sequence[Source]", source))
+            else:
+                self._standing = cast("Source", source)
+
+    def arm(self, fault: Fault | Mix, times: int | None, when: When | None) -> None:
+        """Let `fault` happen to so many calls, or to all."""
+        with self._lock:
+            if isinstance(fault, Mix):
+                self._mix = fault
+            else:
+                self._armed.append(_Armed(fault, float("inf") if times is None else times, when))
+
+    def clear(self) -> None:
+        """Forget everything: default replies, no faults."""
+        with self._lock:
+            self._standing, self._mix = default_reply, None
+            self._queue.clear()
+            self._armed.clear()
+
+    def waiting(self) -> list[str]:
+        """Name the faults that are still to happen."""
+        with self._lock:
+            armed = [f"{each.fault}{each.how_often}" for each in self._armed if each.left > 0]
+            return [*armed, str(self._mix)] if self._mix else armed
+
+    def next_fault(self, request: ReceivedRequest) -> Fault | None:
+        """Take the fault that happens to this call, if one does."""
+        with self._lock:
+            for armed in self._armed:
+                if armed.fits(request):
+                    armed.left -= 1
+                    return armed.fault
+            return self._mix.draw() if self._mix else None
+
+    def next_source(self) -> Source:
+        """Take what answers this call."""
+        with self._lock:
+            return self._queue.popleft() if self._queue else self._standing

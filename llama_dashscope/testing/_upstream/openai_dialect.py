@@ -1,0 +1,275 @@
+"""Two dialects of chat, DashScope's own and OpenAI's, translated both ways."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import define, field
+
+from llama_dashscope.testing._service import tokenizer
+from llama_dashscope.testing._service.received_request import ReceivedRequest, as_dict, as_list
+from llama_dashscope.testing._service.rendering import UNFINISHED
+from llama_dashscope.testing._service.responses import Payload
+from llama_dashscope.testing._service.rules import Problem
+
+_SAME = (
+    *("temperature", "top_p", "top_k", "max_tokens", "seed", "presence_penalty", "n"),
+    *("tools", "tool_choice", "parallel_tool_calls", "response_format", "logprobs", "top_logprobs"),
+)
+_FINISH = {"function_call": "tool_calls"}
+_CODES = {
+    400: "InvalidParameter",
+    401: "InvalidApiKey",
+    403: "AccessDenied",
+    404: "ModelNotFound",
+    408: "RequestTimeOut",
+    413: "BadRequest.TooLarge",
+    422: "InvalidParameter",
+    429: "Throttling.RateQuota",
+    503: "ModelUnavailable",
+}
+_FILTERED = Problem(400, "DataInspectionFailed", "Output data may contain inappropriate content.")
+
+
+def to_chat(request: ReceivedRequest, model: str | None) -> dict[str, Any]:
+    """Say in OpenAI's dialect what `request` asks for.
+
+    Args:
+        request: what a client of DashScope sent.
+        model: the name to ask for; None for the one that the client asked for.
+    """
+    given = {name: value for name, value in request.parameters.items() if value is not None}
+    chat: dict[str, Any] = {"model": model or request.model, "messages": _messages(request)}
+    chat |= {name: given[name] for name in _SAME if name in given}
+    if "repetition_penalty" in given:  # vLLM's name for it, and llama.cpp's
+        chat |= dict.fromkeys(("repetition_penalty", "repeat_penalty"), given["repetition_penalty"])
+    stop = given.get("stop")
+    if isinstance(stop, str) or as_list(stop):
+        of_ids = any(isinstance(each, int) for each in as_list(stop))
+        chat["stop_token_ids" if of_ids else "stop"] = stop
+    if request.streaming:
+        chat |= {"stream": True, "stream_options": {"include_usage": True}}
+    return chat
+
+
+def _messages(request: ReceivedRequest) -> list[dict[str, Any]]:
+    if request.messages:
+        return [_message(message) for message in request.messages]
+    turns = [as_dict(turn) for turn in as_list(request.input.get("history"))]
+    past = [
+        {"role": role, "content": str(turn.get(name, ""))}
+        for turn in turns
+        for role, name in (("user", "user"), ("assistant", "bot"))
+    ]
+    return [*past, {"role": "user", "content": request.prompt or ""}]
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    calls = [as_dict(call) for call in as_list(message.get("tool_calls"))]
+    told = {key: value for key, value in message.items() if key != "tool_calls"}
+    if calls:  # DashScope numbers them, OpenAI goes by their order
+        told["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
+    return told
+
+
+def from_chat(chat: Mapping[str, Any], request: ReceivedRequest, request_id: str) -> Payload:
+    """Say in DashScope's dialect what an upstream answered to a call.
+
+    Raises:
+        UpstreamError: it was withheld, or is no answer.
+    """
+    choices = [as_dict(choice) for choice in as_list(chat.get("choices"))]
+    if not choices:
+        raise UpstreamError(Problem(500, "InternalError", "The upstream gave no choices."))
+    told = [_Choice(request.result_format == "message") for _ in choices]
+    for choice, each in zip(choices, told, strict=True):
+        each.add(as_dict(choice.get("message")))
+        each.finish(choice.get("finish_reason") or "stop")
+    usage = _usage(as_dict(chat.get("usage")), request, sum(each.tokens for each in told))
+    if request.result_format == "text":
+        return {"output": told[0].whole(), "usage": usage, "request_id": request_id}
+    output = {"choices": [_numbered(each.whole(), i, len(told)) for i, each in enumerate(told)]}
+    return {"output": output, "usage": usage, "request_id": request_id}
+
+
+class UpstreamError(Exception):
+    """The upstream refused or failed; `problem` says it as DashScope does."""
+
+    def __init__(self, problem: Problem, retry_after: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem, self.retry_after = problem, retry_after
+
+
+def problem(status: int, body: object) -> Problem:
+    """Say in DashScope's dialect why an upstream refused."""
+    error = as_dict(body).get("error", body)
+    message = as_dict(error).get("message") or (error if isinstance(error, str) else "")
+    status = 400 if status == 422 else status  # noqa: PLR2004 - DashScope has no 422
+    code = _CODES.get(status, "InternalError" if status >= 500 else "InvalidParameter")  # noqa: PLR2004
+    return Problem(status, code, str(message) or f"The upstream answered with status {status}.")
+
+
+@define
+class _Choice:
+    """One choice of an answer, as it grows."""
+
+    as_message: bool
+    text: str = ""
+    reasoning: str = ""
+    calls: dict[int, dict[str, Any]] = field(factory=dict[int, dict[str, Any]])
+    tokens: int = 0
+    finish_reason: str | None = None
+
+    def add(self, delta: Mapping[str, Any]) -> Payload | None:
+        """Take in what is new, and give it back as DashScope's message; None if nothing is."""
+        text, thought = delta.get("content") or "", delta.get("reasoning_content") or ""
+        calls = [self._add_call(as_dict(call)) for call in as_list(delta.get("tool_calls"))]
+        if not (text or thought or calls):
+            return None
+        self.text, self.reasoning, self.tokens = (
+            self.text + text,
+            self.reasoning + thought,
+            self.tokens + 1,
+        )
+        return _said(text, thought, calls)
+
+    def _add_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        index = call.get("index")
+        index = index if isinstance(index, int) else len(self.calls)
+        new = as_dict(call.get("function"))
+        arguments = new.get("arguments") or ""
+        if index in self.calls:
+            self.calls[index]["function"]["arguments"] += arguments
+            part = {"arguments": arguments}
+            return {"function": part, "index": index, "id": "", "type": "function"}
+        function = {"name": new.get("name") or "", "arguments": arguments}
+        whole = {"function": function, "index": index, "id": call.get("id"), "type": "function"}
+        self.calls[index] = whole
+        return whole | {"function": dict(function)}
+
+    def finish(self, reason: str) -> None:
+        """Note how it finished.
+
+        Raises:
+            UpstreamError: the upstream's filter withheld the rest.
+        """
+        if reason == "content_filter":
+            raise UpstreamError(_FILTERED)
+        self.finish_reason = _FINISH.get(reason, reason)
+
+    def so_far(self) -> Payload:
+        """All of it as DashScope's message."""
+        return _said(self.text, self.reasoning, list(self.calls.values()))
+
+    def whole(self) -> Payload:
+        """All of it as the choice of an answer in one piece."""
+        if not self.as_message:
+            return {"finish_reason": self.finish_reason, "text": self.text}
+        message = self.so_far()
+        ordered = {"role": message.pop("role"), "content": message.pop("content"), **message}
+        return {"finish_reason": self.finish_reason, "message": ordered}
+
+
+@define
+class ChatFrames:
+    """Turns the chunks of a stream into payloads of DashScope's frames."""
+
+    request: ReceivedRequest
+    request_id: str
+    _choices: dict[int, _Choice] = field(factory=dict[int, _Choice])
+    _usage: dict[str, Any] = field(factory=dict[str, Any])
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has said how it finished."""
+        reasons = [choice.finish_reason for choice in self._choices.values()]
+        return bool(reasons) and None not in reasons
+
+    def feed(self, chunk: Mapping[str, Any]) -> list[Payload]:
+        """Take in a chunk, and give back the payloads that it makes.
+
+        Raises:
+            UpstreamError: the chunk is an error, or says that a filter withheld the rest.
+        """
+        if "error" in chunk:
+            raise UpstreamError(problem(_status(chunk["error"]), chunk))
+        self._usage |= as_dict(chunk.get("usage"))
+        told = [self._feed_choice(as_dict(choice)) for choice in as_list(chunk.get("choices"))]
+        return [payload for payload in told if payload]
+
+    def _feed_choice(self, choice: Mapping[str, Any]) -> Payload | None:
+        index = choice.get("index") or 0
+        state = self._choices.setdefault(index, _Choice(self.request.result_format == "message"))
+        new = state.add(as_dict(choice.get("delta")))
+        if reason := choice.get("finish_reason"):
+            state.finish(reason)
+        if new is None:
+            return None
+        return self._payload(
+            [(index, new if self.request.incremental else state.so_far(), UNFINISHED)]
+        )
+
+    def end(self) -> Payload:
+        """Make the payload of the last frame, which says how all finished.
+
+        Raises:
+            UpstreamError: the upstream never said so.
+        """
+        if not self.finished:
+            raise UpstreamError(Problem(500, "InternalError", "The upstream ended too early."))
+        nothing = _said("", "", [])
+        return self._payload(
+            (
+                index,
+                nothing if self.request.incremental else state.so_far(),
+                state.finish_reason or "",
+            )
+            for index, state in sorted(self._choices.items())
+        )
+
+    def _payload(self, told: Iterable[tuple[int, Payload, str]]) -> Payload:
+        told = list(told)
+        if self.request.result_format == "text":
+            _, message, reason = told[0]
+            output: Payload = {"finish_reason": reason, "text": message["content"]}
+        else:
+            many = max(self.request.parameters.get("n") or 1, len(self._choices))
+            output = {
+                "choices": [
+                    _numbered({"message": message, "finish_reason": reason}, index, many)
+                    for index, message, reason in told
+                ]
+            }
+        tokens = sum(each.tokens for each in self._choices.values())
+        usage = _usage(self._usage, self.request, tokens)
+        return {"output": output, "usage": usage, "request_id": self.request_id}
+
+
+def _said(text: str, reasoning: str, calls: list[dict[str, Any]]) -> Payload:
+    message: Payload = {"content": text, "role": "assistant"}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _numbered(choice: Payload, index: int, many: int) -> Payload:
+    return choice | {"index": index} if many > 1 else choice
+
+
+def _usage(told: Mapping[str, Any], request: ReceivedRequest, tokens: int) -> Payload:
+    """Give the upstream's count in DashScope's words; before it has counted, an estimate."""
+    sent, got = told.get("prompt_tokens"), told.get("completion_tokens")
+    if not isinstance(sent, int):
+        sent = tokenizer.count_input(request.prompt, request.messages)
+    if not isinstance(got, int):
+        got = tokens
+    usage: Payload = {"total_tokens": sent + got, "input_tokens": sent, "output_tokens": got}
+    if details := told.get("prompt_tokens_details"):
+        usage["prompt_tokens_details"] = details
+    return usage
+
+
+def _status(error: object) -> int:
+    code = as_dict(error).get("code")
+    return code if isinstance(code, int) and 400 <= code < 600 else 500  # noqa: PLR2004 - HTTP's

@@ -1,0 +1,1 @@
+"""The tests: the same folders as the package, with the same names."""

@@ -1,0 +1,504 @@
+"""The differences that are kept: what either side does, and why this one does it differently.
+
+Where nothing else is said, the official SDK's way loses something that its caller would want.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from attrs import frozen
+
+from llama_dashscope.testing import (
+    BlackHole,
+    CutStream,
+    ErrorFrame,
+    ErrorStatus,
+    Garbled,
+    GatewayPage,
+    RateLimited,
+    Raw,
+    ToolCall,
+)
+
+from .case import (
+    MODEL,
+    Prepare,
+    body,
+    faults,
+    frames,
+    messages,
+    nothing,
+    replies,
+)
+from .observe import Outcome, Sdk, Snippet
+
+
+@frozen
+class Difference:
+    """A snippet, what it comes to on either side, and the reason."""
+
+    snippet: Snippet
+    theirs: object
+    ours: object
+    reason: str
+    prepare: Prepare = nothing
+    requests: tuple[int, int] = (1, 1)
+    """How many requests the server got."""
+    look: Callable[[Outcome], object] = attrgetter("seen")
+    """Where the difference shows."""
+
+    @property
+    def name(self) -> str:
+        """The snippet's name."""
+        return self.snippet.__name__
+
+
+DIFFERENCES: list[Difference] = []
+
+
+def differs(  # noqa: PLR0917  what it lists reads best in this order
+    theirs: object,
+    ours: object,
+    reason: str,
+    prepare: Prepare = nothing,
+    requests: tuple[int, int] = (1, 1),
+    look: Callable[[Outcome], object] = attrgetter("seen"),
+) -> Callable[[Snippet], Snippet]:
+    """List a difference."""
+
+    def add(snippet: Snippet) -> Snippet:
+        DIFFERENCES.append(Difference(snippet, theirs, ours, reason, prepare, requests, look))
+        return snippet
+
+    return add
+
+
+def raises(name: str) -> dict[str, str]:
+    """Stand for an exception."""
+    return {"raised": name}
+
+
+def ask(sdk: Sdk, **more: object) -> Any:  # noqa: ANN401  a response of either package
+    """Make the plainest call."""
+    return sdk.Generation.call(MODEL, messages=messages(), **more)
+
+
+def texts(sdk: Sdk, **more: object) -> list[Any]:
+    """Read a stream: its text, or the code and status of a refusal."""
+    return [
+        each.output.text if each.output else [int(each.status_code), each.code]
+        for each in ask(sdk, stream=True, incremental_output=True, **more)
+    ]
+
+
+ONE = replies("one two three")
+FROZEN = "responses are frozen and the same objects everywhere; response.to_dict() is a real dict"
+
+# --- what only a real dict can do ----------------------------------------------------------------
+
+
+@differs(200, raises("TypeError"), f"{FROZEN}; so is json.dumps(response, default=dict)")
+def json_dumps(sdk: Sdk) -> object:
+    """`json.dumps` of a response, which takes nothing but dicts."""
+    return json.loads(json.dumps(ask(sdk)))["status_code"]
+
+
+@differs(True, False, FROZEN)
+def is_a_dict(sdk: Sdk) -> object:
+    """`isinstance(response, dict)`."""
+    return isinstance(ask(sdk), dict)
+
+
+@differs(1, raises("TypeError"), FROZEN)
+def item_assignment(sdk: Sdk) -> object:
+    """`response["mine"] = 1`."""
+    response = ask(sdk)
+    response["mine"] = 1
+    return response["mine"]
+
+
+@differs("x", raises("FrozenInstanceError"), FROZEN)
+def attribute_assignment(sdk: Sdk) -> object:
+    """`response.output.text = "x"`."""
+    response = ask(sdk)
+    response.output.text = "x"
+    return response.output.text
+
+
+@differs("one two three", raises("AttributeError"), FROZEN, ONE)
+def pop(sdk: Sdk) -> object:
+    """`response.output.pop("text")`."""
+    return ask(sdk).output.pop("text")
+
+
+@differs(True, False, FROZEN)
+def equals_a_dict(sdk: Sdk) -> object:
+    """A comparison with a dict."""
+    usage = ask(sdk).usage
+    return usage == dict(usage)
+
+
+@differs(True, False, "choices and tool_calls are tuples, as everything in a response is frozen")
+def choices_are_a_list(sdk: Sdk) -> object:
+    """`isinstance(choices, list)`."""
+    return isinstance(ask(sdk, result_format="message").output.choices, list)
+
+
+@differs("GenerationResponse", "Response", "the types are this package's own")
+def repr_names(sdk: Sdk) -> object:
+    """`repr` names the type."""
+    return repr(ask(sdk)).partition("(")[0]
+
+
+@differs(True, False, "HTTP headers stay with the transport; request_id names a call")
+def response_headers(sdk: Sdk) -> object:
+    """`response.headers`, which newer releases of the official SDK have."""
+    return hasattr(ask(sdk), "headers")
+
+
+# --- answers that leave something out ------------------------------------------------------------
+
+
+@differs(
+    raises("AttributeError"),
+    3,
+    "total_tokens is added up where the service leaves it out",
+    body({"output": {"text": "hi"}, "usage": {"input_tokens": 1, "output_tokens": 2}}),
+)
+def total_left_out(sdk: Sdk) -> object:
+    """`usage.total_tokens`, which the service may leave out for Llama 2."""
+    return ask(sdk).usage.total_tokens
+
+
+@differs(
+    None,
+    "",
+    "content is a string always, so that programs can add to it",
+    body({"output": {"choices": [{"message": {"role": "assistant", "content": None}}]}}),
+)
+def content_null(sdk: Sdk) -> object:
+    """A message whose content is null."""
+    return ask(sdk, result_format="message").output.choices[0].message.content
+
+
+@differs(
+    raises("TypeError"),
+    "assistant",
+    "a piece without a role is the assistant's",
+    body({"output": {"choices": [{"message": {"content": "hi"}}]}}),
+)
+def role_left_out(sdk: Sdk) -> object:
+    """A message without a role."""
+    return ask(sdk, result_format="message").output.choices[0].message.role
+
+
+@differs(
+    False,
+    True,
+    "a tool call has a name always, an empty one where the piece brings none",
+    replies(ToolCall("weather", {"city": "杭州"})),
+)
+def pieces_of_a_tool_call(sdk: Sdk) -> object:
+    """The second piece of a tool call has no name."""
+    stream = ask(sdk, stream=True, incremental_output=True, result_format="message")
+    second = list(stream)[1]
+    return "name" in second.output.choices[0].message.tool_calls[0]["function"]
+
+
+@differs(
+    '{"city": "杭州"}',
+    "",
+    "a response that was kept doesn't change any more when the next one comes",
+    replies(ToolCall("weather", {"city": "杭州"})),
+)
+def kept_responses(sdk: Sdk) -> object:
+    """What the first response of a stream says when the stream is over."""
+    stream = ask(sdk, stream=True, incremental_output=False, result_format="message")
+    first = next(iter(list(stream)))
+    return first.output.choices[0].message.tool_calls[0]["function"]["arguments"]
+
+
+@differs(
+    ["index", "finish_reason", "message"],
+    ["finish_reason", "message", "index"],
+    "keys have one order in all frames",
+    replies("one two"),
+)
+def order_of_keys(sdk: Sdk) -> object:
+    """The order of keys in the last frame of two answers that were put together."""
+    stream = ask(sdk, stream=True, incremental_output=False, result_format="message", n=2)
+    return list(list(stream)[-1].output.choices[0].keys())
+
+
+def likely(token: str) -> str:
+    """Write a frame with the likelihood of its token."""
+    choice = {
+        "message": {"role": "assistant", "content": token},
+        "finish_reason": "stop" if token == "b" else "null",
+        "logprobs": {"content": [{"token": token}]},
+    }
+    return json.dumps({"output": {"choices": [choice]}, "request_id": "r"})
+
+
+@differs(
+    ["a", "b"],
+    ["b"],
+    "text, thoughts and tool calls grow; other fields are those of the frame",
+    frames(likely("a"), likely("b")),
+)
+def logprobs_of_growing_text(sdk: Sdk) -> object:
+    """Likelihoods, which no Llama model is documented to have."""
+    stream = ask(sdk, stream=True, incremental_output=False, result_format="message")
+    last = list(stream)[-1]
+    return [each["token"] for each in last.output.choices[0].logprobs["content"]]
+
+
+# --- answers that break off ----------------------------------------------------------------------
+
+CUT = "an answer that stops before its finish_reason raises, with partial_text"
+
+
+@differs(
+    ["one", " two"],
+    raises("IncompleteResponseError"),
+    CUT,
+    faults(CutStream(2, "clean"), ONE),
+)
+def cut_stream(sdk: Sdk) -> object:
+    """A stream that ends early, cleanly."""
+    return texts(sdk)
+
+
+@differs(
+    raises("ChunkedEncodingError"),
+    raises("APIConnectionError"),
+    CUT,
+    faults(CutStream(2, "fin")),
+)
+def cut_connection(sdk: Sdk) -> object:
+    """A stream whose connection ends."""
+    return texts(sdk)
+
+
+@differs(
+    ["o", "null"],
+    raises("IncompleteResponseError"),
+    CUT,
+    body({"output": {"text": "o", "finish_reason": "null"}}),
+)
+def answer_unfinished(sdk: Sdk) -> object:
+    """A whole answer that says itself that it isn't."""
+    output = ask(sdk).output
+    return [output.text, output.finish_reason]
+
+
+@differs(
+    ["one", [400, "InternalError"]],
+    ["one", [500, "InternalError"]],
+    "an error inside a stream has the status that it names",
+    faults(ErrorFrame(1, 500, "InternalError", "broken"), ONE),
+)
+def error_in_a_stream(sdk: Sdk) -> object:
+    """An error after the first frame."""
+    return texts(sdk)
+
+
+@differs(
+    [[400, "Unknown"], " two", " three", ""],
+    raises("ResponseError"),
+    "a frame that can't be read is a piece of the answer lost, and that is no answer",
+    faults(Garbled(0), ONE),
+)
+def garbled_frame(sdk: Sdk) -> object:
+    """A frame that is no JSON."""
+    return texts(sdk)
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+@differs(
+    raises("TypeError"),
+    [400, "InvalidParameter"],
+    "an error is recognised by what it is, not by its HTTP status",
+    faults(ErrorStatus(400, "InvalidParameter", "no", shape="ok-json")),
+)
+def error_with_status_200(sdk: Sdk) -> object:
+    """An error body under HTTP status 200."""
+    response = ask(sdk)
+    return [response.status_code, response.code]
+
+
+@differs(
+    raises("JSONDecodeError"),
+    [400, "InvalidParameter"],
+    "an error is recognised by what it is, not by its content type",
+    faults(ErrorStatus(400, "InvalidParameter", "no", shape="frame")),
+)
+def error_as_frame(sdk: Sdk) -> object:
+    """An error in a frame, though no stream was asked for."""
+    response = ask(sdk)
+    return [response.status_code, response.code]
+
+
+@differs(
+    [400, "ModelNotFound"],
+    [404, "ModelNotFound"],
+    "an error has the status that it names",
+)
+def refused_stream(sdk: Sdk) -> object:
+    """A stream that the service refuses in its first frame."""
+    (response,) = sdk.Generation.call("llama9", messages=messages(), stream=True)
+    return [response.status_code, response.code]
+
+
+@differs(
+    [429, "Throttling.RateQuota"],
+    [429, "Throttling.RateQuota"],
+    "a failure that passes by itself is met by trying again, twice",
+    faults(RateLimited(retry_after=0)),
+    requests=(1, 3),
+)
+def rate_limit(sdk: Sdk) -> object:
+    """A rate limit that stays."""
+    response = ask(sdk)
+    return [response.status_code, response.code]
+
+
+@differs(
+    [502, "Unknown", True],
+    [502, "Unknown", False],
+    "the message has the beginning of a gateway's page; it is tried again, twice",
+    faults(GatewayPage(502, f"<html>\n{'x' * 1000}</html>", retry_after=0)),
+    requests=(1, 3),
+)
+def gateway_page(sdk: Sdk) -> object:
+    """A gateway's HTML."""
+    response = ask(sdk)
+    return [response.status_code, response.code, len(response.message) > 500]
+
+
+# --- exceptions ----------------------------------------------------------------------------------
+
+OWN = "exceptions are this package's own, whatever library carries the bytes"
+
+
+@differs(raises("ConnectionError"), raises("APIConnectionError"), OWN, requests=(0, 0))
+def nobody_there(sdk: Sdk) -> object:
+    """Nobody listens at the address."""
+    return ask(sdk, base_address="http://127.0.0.1:1/api/v1")
+
+
+@differs(raises("ReadTimeout"), raises("APITimeoutError"), OWN, faults(BlackHole()))
+def no_answer(sdk: Sdk) -> object:
+    """Nothing comes back in time."""
+    return ask(sdk, request_timeout=0.2)
+
+
+@differs(raises("JSONDecodeError"), raises("ResponseError"), OWN, replies(Raw((b"hello",))))
+def no_json(sdk: Sdk) -> object:
+    """An answer that is no JSON object."""
+    return ask(sdk)
+
+
+@differs(raises("AuthenticationError"), raises("ConfigurationError"), OWN, requests=(0, 0))
+def no_key(sdk: Sdk) -> object:
+    """No key anywhere."""
+    sdk.api_key = None
+    return ask(sdk).status_code
+
+
+@differs(raises("InvalidHeader"), raises("InvalidRequestError"), OWN, requests=(0, 0))
+def header_of_a_number(sdk: Sdk) -> object:
+    """A header that isn't text."""
+    return ask(sdk, headers={"X-Trace": 7})
+
+
+@differs(
+    200,
+    raises("InvalidRequestError"),
+    "JSON has no NaN; it is refused before it is sent, by the name of its parameter",
+    requests=(1, 0),
+)
+def not_a_number(sdk: Sdk) -> object:
+    """A parameter that is NaN."""
+    return ask(sdk, brand_new=float("nan")).status_code
+
+
+@differs(raises("UnicodeEncodeError"), raises("InvalidRequestError"), OWN, requests=(0, 0))
+def half_a_character(sdk: Sdk) -> object:
+    """A lone surrogate."""
+    return sdk.Generation.call(MODEL, messages=[{"role": "user", "content": "\ud83d"}])
+
+
+# --- what isn't here -----------------------------------------------------------------------------
+
+
+@differs(
+    200,
+    raises("InvalidRequestError"),
+    "connections are shared by all calls already, and a session of requests has no place in them",
+    requests=(1, 0),
+)
+def session(sdk: Sdk) -> object:
+    """A session of one's own, and other keywords for the official SDK's transport."""
+    import requests
+
+    with requests.Session() as own:
+        return ask(sdk, session=own).status_code
+
+
+@differs(True, False, "regions are addresses: base_http_api_url, or DASHSCOPE_HTTP_BASE_URL")
+def regions(sdk: Sdk) -> object:
+    """`set_region`."""
+    ask(sdk)
+    return hasattr(sdk, "set_region")
+
+
+@differs(True, False, "its names are those of Qwen models; MODELS lists the Llama models")
+def names_of_models(sdk: Sdk) -> object:
+    """`Generation.Models`."""
+    ask(sdk)
+    return hasattr(sdk.Generation, "Models")
+
+
+def parameters(outcome: Outcome) -> list[str]:
+    """Name the parameters of the one request."""
+    return sorted(outcome.sent[0]["body"]["parameters"])
+
+
+@differs(
+    [],
+    ["output_format"],
+    "the official SDK's sync class drops it by mistake; its async class sends it",
+    look=parameters,
+)
+def output_format(sdk: Sdk) -> object:
+    """A parameter that the official SDK takes and doesn't send."""
+    return ask(sdk, output_format="model_summary_report")
+
+
+@differs(
+    [],
+    ["enable_search"],
+    "rules for Qwen's models are Qwen's; what a program says is sent",
+    look=parameters,
+)
+def search_of_qwen(sdk: Sdk) -> object:
+    """False for a parameter that the official SDK leaves out then, for Qwen alone."""
+    return sdk.Generation.call("qwen-turbo", messages=messages(), enable_search=False)
+
+
+@differs(
+    raises("InputRequired"),
+    404,
+    "rules for Bailian's models are Bailian's; what a program says is sent",
+    requests=(0, 1),
+)
+def model_of_bailian(sdk: Sdk) -> object:
+    """A model that the official SDK wants another argument for."""
+    return sdk.Generation.call("bailian-v1", messages=messages()).status_code

@@ -1,0 +1,162 @@
+"""`llama-dashscope serve`: the same server from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import httpx
+import pytest
+
+from llama_dashscope.cli import serve as command
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+PATH = "/services/aigc/text-generation/generation"
+BODY = {"model": "llama3.3-70b-instruct", "input": {"prompt": "hi"}}
+PROGRAM = textwrap.dedent("""
+    import argparse, sys
+    from llama_dashscope.cli import serve
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    sys.exit(serve.run(parser.parse_args()))
+""")
+
+
+class Served(NamedTuple):
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    environ: dict[str, str]
+
+    def call(self, model: str = "llama3.3-70b-instruct") -> httpx.Response:
+        """Call it as its own words say."""
+        headers = {"authorization": f"Bearer {self.environ['DASHSCOPE_API_KEY']}"}
+        url = self.environ["DASHSCOPE_HTTP_BASE_URL"] + PATH
+        return httpx.post(url, json={**BODY, "model": model}, headers=headers)
+
+    def end(self, how: signal.Signals) -> tuple[int, str]:
+        """End it, and return its exit code and what else it said."""
+        self.process.send_signal(how)
+        said, _ = self.process.communicate(timeout=20)
+        return self.process.returncode, said
+
+
+@contextmanager
+def serve(*arguments: str) -> Generator[Served, None, None]:
+    """Run it on a free port, and read where it is."""
+    folders = [os.environ["PYTHONPATH"], *(str(Path(each).resolve()) for each in sys.path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    program = [sys.executable, "-c", PROGRAM, "--port", "0", *arguments]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(4)]
+        exports = (line.removeprefix("export ").split("=", 1) for line in lines[1:3])
+        try:
+            yield Served(process, dict(exports))
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_from_start_to_end(how: signal.Signals) -> None:
+    """It says where it is, answers, tells of each request, and ends well at a signal."""
+    with serve("--reply", "yes") as served:
+        response = served.call()
+        code, said = served.end(how)
+
+    assert response.json()["output"]["text"] == "yes"
+    assert said.startswith("#1 llama3.3-70b-instruct: call answered, status 200, 1 pieces, ")
+    assert code == 0
+
+
+def test_arguments(tmp_path: Path) -> None:
+    """Key, models, pace, faults and the log are as they were asked for."""
+    log = tmp_path / "requests.jsonl"
+    pace = ("--tokens-per-second", "1000", "--first-token-delay", "0.01")
+    faults = ("--faults", "rate-limited*1", "--seed", "1")
+    with serve("--api-key", "sk-mine", "--any-model", "--log", str(log), *pace, *faults) as served:
+        statuses = [served.call("qwen-plus").status_code for _ in range(2)]
+        served.end(signal.SIGINT)
+
+    assert statuses == [429, 200]
+    first, second = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    assert (first["fault"], first["status"]) == ("RateLimited()", 429)
+    assert second["body"] == {**BODY, "model": "qwen-plus"}
+    assert "sk-mine" not in log.read_text(encoding="utf-8")
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    """Read arguments as the command does."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    command.add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--faults", "tea"), "no fault is called 'tea'"),
+        (("--tokens-per-second", "0"), "0 is not above 0"),
+        (("--tokens-per-second", "nan"), "nan is not above 0"),
+        (("--tokens-per-second", "x"), "invalid"),
+    ],
+)
+def test_wrong_arguments(arguments: tuple[str, ...], message: str) -> None:
+    """The error says what is wrong."""
+    with pytest.raises(argparse.ArgumentError, match=message):
+        parsed(*arguments)
+
+
+def test_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
+    """`run` gives the process its signal handlers back."""
+    before = signal.getsignal(signal.SIGINT)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    def end() -> None:
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/status.json")
+            except httpx.ConnectError:
+                continue
+            break
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    code = command.run(parsed("--port", str(port), "--faults", "5%"))
+    thread.join()
+
+    assert code == 0
+    assert (
+        f"export DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:{port}/api/v1" in capsys.readouterr().out
+    )
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_port_that_is_taken() -> None:
+    """It is an OSError, which the command turns into a line."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        command.run(parsed("--port", str(taken.getsockname()[1])))
+
+
+def test_help_can_be_printed() -> None:
+    """Every help text survives argparse's formatting."""
+    parser = argparse.ArgumentParser(
+        description=command.ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.add_arguments(parser)
+
+    assert "rate-limited*2" in parser.format_help()

@@ -1,0 +1,90 @@
+"""Event loops as things that end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+import anyio.lowlevel
+import pytest
+from client_matrix import MODEL
+
+from llama_dashscope import Client
+from llama_dashscope._network.event_loop import EventLoop, at_end, is_over, running_loop, spawn
+from llama_dashscope.testing import LocalDashScope
+
+
+def test_trio_after_trio(server: LocalDashScope) -> None:
+    """One client serves several runs of trio's, and of asyncio's between them."""
+    client = Client(server.api_key, base_url=server.base_url, transport="httpx")
+    for backend in ["trio", "asyncio", "trio"]:
+        anyio.run(client.acall, MODEL, "hi", backend=backend)
+
+    server.wait_for(lambda server: server.open_connections == 0)
+    client.close()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_that_is_over(backend: str) -> None:
+    """A loop that has ended is known to be over, and starts nothing more."""
+    begun: list[int] = []
+
+    async def begin() -> None:
+        begun.append(1)
+
+    async def main() -> EventLoop:
+        loop = running_loop()
+        assert not is_over(loop)
+        spawn(loop, begin)
+        while not begun:
+            await anyio.lowlevel.checkpoint()
+        return loop
+
+    loop = anyio.run(main, backend=backend)
+    assert is_over(loop)
+    spawn(loop, begin)
+    assert begun == [1]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_last_act(backend: str) -> None:
+    """What is to be done at the end is done then, or earlier where that is wanted."""
+    done: list[str] = []
+
+    async def main() -> None:
+        async def late() -> None:
+            done.append("late")
+
+        async def early() -> None:
+            done.append("early")
+
+        await at_end(late)
+        await (await at_end(early)).aclose()
+        done.append("main")
+
+    anyio.run(main, backend=backend)
+    assert done == ["early", "main", "late"]
+
+
+def test_a_loop_that_was_cut_off() -> None:
+    """A loop that was closed without its last act is forgotten by the next one."""
+    done: list[str] = []
+
+    async def never() -> None:
+        done.append("never")
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(at_end(never))
+    loop.close()
+    asyncio.run(main_of(done))
+
+    assert done == ["then"]
+
+
+async def main_of(done: list[str]) -> None:
+    """Ask for a last act."""
+
+    async def then() -> None:
+        done.append("then")
+
+    await at_end(then)

@@ -1,0 +1,682 @@
+"""TLS, proxies, sockets and what is never sent, over httpx and aiohttp alike."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import socket
+import ssl
+import sys
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import httpx
+import pytest
+import respx
+import trustme
+from client_matrix import HAS_AIOHTTP, MODEL, ROADS
+from relays import Relay, relay
+
+from llama_dashscope import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    Client,
+    ConfigurationError,
+    Limits,
+    Response,
+    ResponseError,
+    Retry,
+    Timeout,
+)
+from llama_dashscope._network.httpx_transport import HttpxCarrier, keepalive_options, open_carrier
+from llama_dashscope._settings import Network
+from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection
+
+PATH = "/services/aigc/text-generation/generation"
+WHOLE = {"output": {"text": "abc", "finish_reason": "stop"}, "request_id": "r"}
+
+
+@pytest.fixture(params=ROADS, ids="-".join)
+def road(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Go by each transport on each event loop that has it."""
+    transport, backend = request.param
+    return transport, backend
+
+
+def ask(road: tuple[str, str], base_url: str, times: int = 1, **settings: Any) -> Response:  # noqa: ANN401 - whatever Client takes
+    """Ask so many times by a client made for it, and return the last answer."""
+    settings = {"transport": road[0], "retry": 0, **settings}
+
+    async def main() -> Response:
+        async with Client("sk-local", base_url=base_url, **settings) as client:
+            for _ in range(times - 1):
+                await client.acall(MODEL, "hi")
+            return await client.acall(MODEL, "hi")
+
+    return anyio.run(main, backend=road[1])
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Make a certificate authority that nobody trusts yet."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(server: LocalDashScope, authority: trustme.CA) -> Iterator[str]:
+    """Put TLS before the server, with a certificate of our own; gives its address."""
+    server.reply("abc")
+    with relay(Relay.tls, server.port, server_context(authority)) as front:
+        yield f"https://localhost:{front.port}/api/v1"
+
+
+# trustme's methods take pyOpenSSL's contexts too, whose type isn't known here.
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    """Return the server's half of TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+    return context
+
+
+@pytest.fixture
+def pem(authority: trustme.CA, tmp_path: Path) -> str:
+    """Write the authority's certificate to a file."""
+    path = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+class TestTLS:
+    """Certificates: whose word counts, and what happens where none does."""
+
+    def test_unknown_authority(self, road: tuple[str, str], tls: str) -> None:
+        """A certificate that nobody vouches for ends the call at once, and the message says why."""
+        with pytest.raises(
+            APIConnectionError, match=r"localhost.*CERTIFICATE_VERIFY_FAILED"
+        ) as caught:
+            ask(road, tls)
+
+        assert not caught.value.retryable
+
+    def test_ssl_cert_file(
+        self, road: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """SSL_CERT_FILE names those who may vouch."""
+        monkeypatch.setenv("SSL_CERT_FILE", pem)
+
+        assert ask(road, tls).text == "abc"
+
+    def test_ssl_cert_dir(
+        self, road: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So does SSL_CERT_DIR; a folder without them vouches for nobody."""
+        monkeypatch.setenv("SSL_CERT_DIR", str(Path(pem).parent))
+
+        with pytest.raises(APIConnectionError):
+            ask(road, tls)
+
+    def test_ssl_cert_file_that_is_none(
+        self, road: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A file that isn't there is an error of the setting, with its name."""
+        monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+
+        with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
+            ask(road, "https://localhost:9")
+
+    def test_trust_env(
+        self, road: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With trust_env=False the environment has no say."""
+        monkeypatch.setenv("SSL_CERT_FILE", pem)
+
+        with pytest.raises(APIConnectionError):
+            ask(road, tls, trust_env=False)
+
+    def test_context(self, road: tuple[str, str], tls: str, authority: trustme.CA) -> None:
+        """A context of the caller's own is used as it is."""
+        context = ssl.create_default_context()
+        authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
+
+        assert ask(road, tls, verify=context).text == "abc"
+
+    def test_no_verification(self, road: tuple[str, str], tls: str) -> None:
+        """With verify=False anybody is believed."""
+        assert ask(road, tls, verify=False).text == "abc"
+
+    def test_wrong_name(self, road: tuple[str, str], tls: str, authority: trustme.CA) -> None:
+        """A certificate for another name is none."""
+        context = ssl.create_default_context()
+        authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
+
+        with pytest.raises(APIConnectionError, match=r"127\.0\.0\.1"):
+            ask(road, tls.replace("localhost", "127.0.0.1"), verify=context)
+
+    def test_plain_server(self, road: tuple[str, str], server: LocalDashScope) -> None:
+        """A server that speaks no TLS is a connection error, not an error of ssl."""
+        with pytest.raises(APIConnectionError):
+            ask(road, server.base_url.replace("http:", "https:"), timeout=Timeout(connect=0.3))
+
+    # Python 3.10 leaves its TLS transport unclosed when bytes can't be decrypted.
+    @pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <function _SSLProtocolTransport"
+        ":pytest.PytestUnraisableExceptionWarning"
+    )
+    def test_tls_that_breaks(self, road: tuple[str, str], authority: trustme.CA) -> None:
+        """Bytes that can't be decrypted break the answer, as a reset would."""
+        with (
+            relay(Relay.babble, context=server_context(authority)) as babbler,
+            pytest.raises(APIConnectionError, match="broke"),
+        ):
+            ask(road, f"https://localhost:{babbler.port}", verify=False)
+
+    def test_kept_connection(self, road: tuple[str, str], tls: str, server: LocalDashScope) -> None:
+        """One handshake serves many calls."""
+        assert ask(road, tls, times=5, verify=False).text == "abc"
+        assert server.connections_accepted == 1
+
+
+class TestProxies:
+    """The environment's proxies and the argument's, of each kind."""
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+    def test_http(
+        self,
+        road: tuple[str, str],
+        server: LocalDashScope,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+    ) -> None:
+        """A plain address goes through the proxy that the environment names."""
+        server.reply("abc")
+        with relay(Relay.http) as proxy:
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+            text = ask(road, server.base_url).text
+
+        assert text == "abc"
+        assert proxy.asked == [f"POST {server.base_url}{PATH}"]
+
+    @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+    def test_connect(
+        self, road: tuple[str, str], tls: str, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """An address with TLS goes through a tunnel, in which the proxy can't read the key."""
+        with relay(Relay.http) as proxy:
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+            text = ask(road, tls, times=2, verify=False).text
+
+        assert text == "abc"
+        assert proxy.asked == [f"CONNECT {tls.removeprefix('https://').partition('/')[0]}"]
+        assert b"sk-local" not in proxy.seen
+
+    @pytest.mark.parametrize(
+        "environment",
+        [
+            {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"},
+            {"HTTP_PROXY": "http://127.0.0.1:9", "no_proxy": "*"},
+            {"ALL_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.com,127.0.0.1"},
+            {"HTTPS_PROXY": "http://127.0.0.1:9"},
+        ],
+        ids=str,
+    )
+    def test_not_this_one(
+        self,
+        road: tuple[str, str],
+        server: LocalDashScope,
+        monkeypatch: pytest.MonkeyPatch,
+        environment: dict[str, str],
+    ) -> None:
+        """NO_PROXY is honoured, and a proxy for https isn't asked about http."""
+        server.reply("abc")
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+        assert ask(road, server.base_url).text == "abc"
+
+    def test_trust_env(
+        self, road: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With trust_env=False the environment's proxies aren't asked."""
+        server.reply("abc")
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+        assert ask(road, server.base_url, trust_env=False).text == "abc"
+
+    def test_argument(
+        self, road: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The argument comes before the environment, its name and password are sent."""
+        server.reply("abc")
+        monkeypatch.setenv("NO_PROXY", "*")
+        with relay(Relay.http) as proxy:
+            text = ask(road, server.base_url, proxy=f"http://me:mine@127.0.0.1:{proxy.port}").text
+
+        assert text == "abc"
+        assert b"proxy-authorization: basic bwu6bwluzq==" in proxy.seen.lower()
+
+    def test_encrypted_proxy(
+        self,
+        road: tuple[str, str],
+        tls: str,
+        authority: trustme.CA,
+        pem: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The way to a proxy may be encrypted as well, where Python knows TLS within TLS."""
+        if road[0] == "aiohttp" and sys.version_info < (3, 11):
+            road = ("auto", road[1])  # which doesn't take it
+        monkeypatch.setenv("SSL_CERT_FILE", pem)
+        with (
+            relay(Relay.http) as proxy,
+            relay(Relay.tls, proxy.port, server_context(authority)) as front,
+        ):
+            text = ask(road, tls, proxy=f"https://localhost:{front.port}").text
+
+        assert text == "abc"
+        assert len(proxy.asked) == 1
+
+    @pytest.mark.skipif(sys.version_info >= (3, 11), reason="newer Pythons know TLS within TLS")
+    def test_encrypted_proxy_by_aiohttp(self, server: LocalDashScope) -> None:
+        """Who insists on aiohttp is told what it needs."""
+        with pytest.raises(ConfigurationError, match=r"Python 3\.11"):
+            ask(("aiohttp", "asyncio"), server.base_url, proxy="https://127.0.0.1:9")
+
+    def test_dead_proxy(self, road: tuple[str, str], server: LocalDashScope) -> None:
+        """A proxy that isn't there is a failed connection."""
+        with pytest.raises(APIConnectionError, match="connect"):
+            ask(road, server.base_url, proxy="http://127.0.0.1:9")
+
+    def test_refusing_proxy(self, road: tuple[str, str], tls: str) -> None:
+        """A proxy that refuses the tunnel says so."""
+        with (
+            relay(Relay.refuse) as proxy,
+            pytest.raises(APIConnectionError, match="the proxy refuses"),
+        ):
+            ask(road, tls, proxy=f"http://127.0.0.1:{proxy.port}")
+
+    def test_refusing_plain(self, road: tuple[str, str], server: LocalDashScope) -> None:
+        """Without a tunnel its refusal is an answer like any other."""
+        with relay(Relay.refuse) as proxy, pytest.raises(APIStatusError) as refused:
+            ask(road, server.base_url, proxy=f"http://127.0.0.1:{proxy.port}")
+
+        assert refused.value.status_code == 407
+
+    @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_socks(
+        self,
+        server: LocalDashScope,
+        monkeypatch: pytest.MonkeyPatch,
+        scheme: str,
+        backend: str,
+    ) -> None:
+        """SOCKS goes by httpx, which `auto` knows."""
+        server.reply("abc")
+        with relay(Relay.socks) as proxy:
+            monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{proxy.port}")
+            text = ask(("auto", backend), server.base_url).text
+
+        assert text == "abc"
+        assert proxy.asked == ["127.0.0.1"]
+
+    def test_socks_without_its_extra(
+        self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the extra is missing, the call says what to install, and not the import."""
+        monkeypatch.setitem(sys.modules, "socksio", None)
+        monkeypatch.delitem(sys.modules, "httpcore._async.socks_proxy", raising=False)
+
+        with pytest.raises(ConfigurationError, match=r"pip install 'httpx\[socks\]'"):
+            ask(("httpx", "asyncio"), server.base_url, proxy="socks5://127.0.0.1:9")
+
+    def test_socks_by_aiohttp(self, server: LocalDashScope) -> None:
+        """Who insists on aiohttp is told that it can't."""
+        with pytest.raises(ConfigurationError, match="SOCKS"):
+            ask(("aiohttp", "asyncio"), server.base_url, proxy="socks5://127.0.0.1:9")
+
+
+class TestChoice:
+    """Which transport carries a client's calls."""
+
+    def test_aiohttp_on_trio(self, server: LocalDashScope) -> None:
+        """Aiohttp knows no trio, and the error says what does."""
+        with pytest.raises(ConfigurationError, match="transport='httpx'"):
+            ask(("aiohttp", "trio"), server.base_url)
+
+    def test_aiohttp_missing(self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without the extra `auto` takes httpx, and who insists is told what to install."""
+        monkeypatch.setitem(sys.modules, "aiohttp", None)
+        server.reply("abc")
+
+        assert ask(("auto", "asyncio"), server.base_url).text == "abc"
+        with pytest.raises(ConfigurationError, match=r"pip install 'llama-dashscope\[aiohttp\]'"):
+            ask(("aiohttp", "asyncio"), server.base_url)
+
+    @pytest.mark.anyio
+    async def test_auto(self, anyio_backend: str) -> None:
+        """`auto` takes aiohttp on asyncio where it is installed, and httpx elsewhere."""
+        carrier = open_carrier(Network("http://x", None, True, True, Limits(), "auto"))
+
+        expected = anyio_backend == "trio" or not HAS_AIOHTTP
+        assert isinstance(carrier, HttpxCarrier) == expected
+        await carrier.aclose()
+
+
+class TestCustom:
+    """A transport of the caller's own: httpx's kind, for tests and special ways."""
+
+    @pytest.mark.anyio
+    async def test_mock_transport(self) -> None:
+        """Httpx's own mock transport works, and the request has what the service wants."""
+        seen: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            seen.append(request)
+            return httpx.Response(200, json=WHOLE)
+
+        client = Client("sk-1", workspace="ws_1", transport=httpx.MockTransport(answer))
+
+        assert (await client.acall(MODEL, "hi")).text == "abc"
+        assert seen[0].url == f"https://dashscope.aliyuncs.com/api/v1{PATH}"
+        assert seen[0].headers["authorization"] == "Bearer sk-1"
+        assert seen[0].headers["x-dashscope-workspace"] == "ws_1"
+        await client.aclose()
+
+    @pytest.mark.anyio
+    async def test_respx(self) -> None:
+        """So does respx."""
+        router = respx.MockRouter()
+        router.post(path__regex="generation$").respond(429, json={"code": "Throttling.RateQuota"})
+        client = Client("sk-1", retry=0, transport=httpx.MockTransport(router.async_handler))
+
+        with pytest.raises(APIStatusError):
+            await client.acall(MODEL, "hi")
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (httpx.ConnectTimeout("t"), APITimeoutError),
+            (httpx.ReadTimeout("t"), APITimeoutError),
+            (httpx.ConnectError("c"), APIConnectionError),
+            (httpx.RemoteProtocolError("p"), APIConnectionError),
+            (httpx.ProxyError("p"), APIConnectionError),
+        ],
+    )
+    @pytest.mark.anyio
+    async def test_its_errors(self, error: Exception, expected: type[Exception]) -> None:
+        """Its errors become ours."""
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            raise error
+
+        client = Client("sk-1", retry=0, transport=httpx.MockTransport(answer))
+
+        with pytest.raises(expected) as raised:
+            await client.acall(MODEL, "hi")
+        assert raised.value.__cause__ is error
+
+    @pytest.mark.anyio
+    async def test_foreign_errors(self) -> None:
+        """What is nobody's network error passes unchanged and is not tried again."""
+        sends = 0
+
+        class SoftTimeLimitError(Exception):
+            """As a worker's supervisor throws it in."""
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            nonlocal sends
+            sends += 1
+            raise SoftTimeLimitError
+
+        client = Client("sk-1", retry=Retry(base=0), transport=httpx.MockTransport(answer))
+
+        with pytest.raises(SoftTimeLimitError):
+            await client.acall(MODEL, "hi")
+        assert sends == 1
+
+    @pytest.mark.anyio
+    async def test_it_stays_open(self) -> None:
+        """It is the caller's to close: other clients may use it."""
+
+        class Transport(httpx.MockTransport):
+            closed = False
+
+            async def aclose(self) -> None:
+                self.closed = True
+
+        transport = Transport(lambda _: httpx.Response(200, json=WHOLE))
+        async with Client("sk-1", transport=transport) as client:
+            await client.acall(MODEL, "hi")
+
+        assert not transport.closed
+
+
+def test_redirects_stay_unfollowed(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A key isn't carried to where an answer points."""
+    with LocalDashScope() as other:
+        server.reply(Raw((), status=307, headers={"location": other.base_url + PATH}))
+        with pytest.raises(APIStatusError) as raised:
+            ask(road, server.base_url)
+
+        assert raised.value.status_code == 307
+        assert other.connections_accepted == 0
+
+
+def test_cookies_stay_unkept(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A cookie that the gateway sets is not sent back."""
+    body = b'{"output":{"text":"abc","finish_reason":"stop"}}'
+    server.reply(Raw((body,), headers={"set-cookie": "acw_tc=1; path=/"}))
+
+    ask(road, server.base_url, times=3)
+
+    assert all("cookie" not in request.headers for request in server.requests)
+
+
+def test_one_connection_for_calls_in_turn(road: tuple[str, str], server: LocalDashScope) -> None:
+    """Calls one after the other share a connection."""
+    ask(road, server.base_url, times=20)
+
+    assert server.connections_accepted == 1
+
+
+def test_idle_connections_expire(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A connection that was idle for longer than it is kept isn't used again, but closed."""
+
+    async def main() -> None:
+        limits = Limits(keepalive_expiry=0.05)
+        async with Client(
+            "sk-local", base_url=server.base_url, transport=road[0], limits=limits
+        ) as client:
+            await client.acall(MODEL, "hi")
+            await anyio.sleep(0.1)
+            await client.acall(MODEL, "hi")
+            await server.await_for(lambda server: server.open_connections == 1)
+
+    anyio.run(main, backend=road[1])
+    assert server.connections_accepted == 2
+
+
+@pytest.mark.parametrize("road", ROADS[:2], ids="-".join)  # aiohttp uses all of them in turn
+def test_spare_connections_expire(road: tuple[str, str], server: LocalDashScope) -> None:
+    """Connections of a busy hour are let go one by one, though others stay in use."""
+    server.reply(Reply("abc", first_token_delay=0.05))
+
+    async def main() -> None:
+        limits = Limits(keepalive_expiry=0.3)
+        async with Client(
+            "sk-local", base_url=server.base_url, transport=road[0], limits=limits
+        ) as client:
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(client.acall, MODEL, "hi")
+            with anyio.fail_after(20):
+                while server.open_connections > 1:
+                    await client.acall(MODEL, "hi")
+
+    anyio.run(main, backend=road[1])
+
+
+def test_connections_without_end(road: tuple[str, str], server: LocalDashScope) -> None:
+    """With keepalive_expiry=None a connection is kept until the server closes it."""
+    server.fault(StaleConnection("fin"))
+
+    text = ask(road, server.base_url, 3, limits=Limits(keepalive_expiry=None), retry=2).text
+
+    assert text
+    assert server.connections_accepted == 2
+
+
+def test_connection_close_is_obeyed(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A server that says so gets no second request on the same connection."""
+    body = b'{"output":{"text":"abc","finish_reason":"stop"}}'
+    server.reply(Raw((body,), headers={"connection": "close"}))
+
+    assert ask(road, server.base_url, times=3).text == "abc"
+    assert server.connections_accepted == 3
+
+
+def test_compressed_answers(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A gateway that compresses unasked is understood."""
+    packed = gzip.compress(b'{"output":{"text":"abc","finish_reason":"stop"}}')
+    pieces = tuple(packed[at : at + 1] for at in range(len(packed)))
+    server.reply(Raw(pieces, headers={"content-encoding": "gzip"}))
+
+    assert ask(road, server.base_url).text == "abc"
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_sockets_notice_a_peer_that_vanished(
+    road: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each socket probes a silent peer after seconds, so that 30 are enough to notice."""
+    if not hasattr(socket, "TCP_KEEPIDLE"):
+        pytest.skip("this system names its keepalive options otherwise")
+    found: list[dict[str, int]] = []
+    wanted = {"TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"}
+
+    def look(_: object) -> Reply:
+        for each in gc.get_objects():
+            if isinstance(each, socket.socket) and each.fileno() >= 0 and connected(each):
+                options = {
+                    name: each.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+                    for name in wanted
+                    if hasattr(socket, name)
+                }
+                found.append(
+                    {**options, "on": each.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)}
+                )
+        return Reply("abc")
+
+    def connected(each: socket.socket) -> bool:
+        with warnings.catch_warnings():
+            try:
+                return bool(each.getpeername()[1] == server.port)
+            except (OSError, IndexError):
+                return False
+
+    server.reply(look)
+    ask(road, server.base_url)
+
+    (options,) = found
+    silence = options["TCP_KEEPIDLE"] + options["TCP_KEEPINTVL"] * options["TCP_KEEPCNT"]
+    assert options["on"]
+    assert silence <= 30
+    assert 0 < options.get("TCP_USER_TIMEOUT", 1) <= 30_000
+
+
+def test_keepalive_where_the_system_has_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without some options gets the others."""
+    for name in ("TCP_KEEPIDLE", "TCP_USER_TIMEOUT"):
+        monkeypatch.delattr(socket, name, raising=False)
+
+    assert (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1) in keepalive_options()
+
+
+@pytest.mark.parametrize("url", ["http://dashscope.example/api/v1", "http://10.0.0.1"])
+def test_plain_http_warns(url: str) -> None:
+    """A key on its way to another machine in plain text is worth a warning."""
+    with pytest.warns(UserWarning, match="plain http") as caught:
+        Client("sk-1", base_url=url)
+
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "http://127.0.0.1", "https://x.example"])
+def test_no_warning(url: str) -> None:
+    """This machine is no other machine, and TLS is TLS."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Client("sk-1", base_url=url)
+
+
+def test_unknown_host(road: tuple[str, str]) -> None:
+    """A name that nobody knows is a failed connection with the resolver's words."""
+    with pytest.raises(APIConnectionError, match=r"nowhere\.invalid.*not known"):
+        ask(road, "https://nowhere.invalid/api/v1")
+
+
+def test_wrong_region_hint(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A refused key names the host: each region has its own."""
+    wrong = partial(Client, "sk-of-elsewhere", base_url=server.base_url, transport=road[0])
+
+    async def main() -> None:
+        async with wrong() as client:
+            await client.acall(MODEL, "hi")
+
+    with pytest.raises(AuthenticationError, match=f"{server.host}:{server.port}"):
+        anyio.run(main, backend=road[1])
+
+
+def test_an_error_body_beyond_the_limit(road: tuple[str, str], server: LocalDashScope) -> None:
+    """An error's body is read up to a limit, and its status says the rest."""
+    page = b"<html>" + b"x" * 100_000
+    server.reply(Raw((page,) * 20, status=502))
+
+    with pytest.raises(APIStatusError) as raised:
+        ask(road, server.base_url, limits=Limits(max_error_size=1000))
+
+    assert raised.value.status_code == 502
+    assert len(raised.value.message) < 1000
+
+
+@pytest.mark.parametrize("end", ["fin", "rst", "hang"])
+def test_an_error_body_that_breaks_off(
+    road: tuple[str, str], server: LocalDashScope, end: Literal["fin", "rst", "hang"]
+) -> None:
+    """However an error's body ends, its status is the error."""
+    server.reply(Raw((b'{"code":"Inter',), status=500, end=end))
+
+    with pytest.raises(APIStatusError) as raised:
+        ask(road, server.base_url, timeout=Timeout(idle=0.1))
+
+    assert raised.value.status_code == 500
+
+
+def test_a_frame_beyond_the_limit(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A frame larger than the limit is an error of its own, what came before it is kept."""
+    server.reply(Reply(pieces=["a", "b" * 5000, "c"]))
+
+    read: list[str] = []
+
+    async def main() -> None:
+        limits = Limits(max_frame_size=2000)
+        async with (
+            Client(
+                "sk-local", base_url=server.base_url, transport=road[0], limits=limits
+            ) as client,
+            client.astream(MODEL, "hi") as stream,
+        ):
+            async for chunk in stream:
+                read.append(chunk.delta)  # noqa: PERF401 - what comes before the error counts
+
+    with pytest.raises(ResponseError, match="max_frame_size") as raised:
+        anyio.run(main, backend=road[1])
+
+    assert read == ["a"]
+    assert raised.value.partial_text == "a"

@@ -1,0 +1,253 @@
+"""Payloads in, models out, and back again with nothing lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_dashscope import Choice, Chunk, Function, Message, Output, Response, ToolCall, Usage
+from llama_dashscope._models import Record
+from llama_dashscope._protocol.converter import converter, structure
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+MODELS: list[type[Record]] = [Response, Output, Choice, Message, ToolCall, Function, Usage, Chunk]
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+counts = st.integers(0, 1 << 40)
+reasons = st.sampled_from(["stop", "length", "tool_calls", "something_new"])
+
+
+def names_of(model: type[Record]) -> set[str]:
+    """Name the fields of a model as its JSON names them."""
+    kind = cast("type[attrs.AttrsInstance]", model)
+    return {field.alias or field.name for field in attrs.fields(kind)} - {"extra"}
+
+
+def unknown(model: type[Record]) -> st.SearchStrategy[dict[str, Any]]:
+    """Make fields that a model has no name for, "extra" among them."""
+    names = st.sampled_from(["extra", "logprobs", "_text", "items"]) | st.text()
+    fresh = names.filter(lambda name: name not in names_of(model))
+    return st.dictionaries(fresh, json_values, max_size=3)
+
+
+usages = st.builds(Usage, counts, counts, counts, extra=unknown(Usage))
+functions = st.builds(Function, st.text(), st.text(), extra=unknown(Function))
+tool_calls = st.builds(
+    ToolCall, functions, st.none() | counts, st.text(), st.text(), extra=unknown(ToolCall)
+)
+some_calls = st.none() | st.lists(tool_calls, max_size=2)
+messages = st.builds(
+    Message,
+    st.text(),
+    st.text(),
+    some_calls,
+    st.none() | st.text(),
+    st.none() | st.text(),
+    extra=unknown(Message),
+)
+choices = st.builds(
+    Choice, st.none() | reasons, messages, st.none() | counts, extra=unknown(Choice)
+)
+outputs = st.builds(
+    Output,
+    st.none() | st.text(),
+    st.none() | reasons,
+    st.none() | st.lists(choices, max_size=2).map(tuple),
+    extra=unknown(Output),
+)
+responses = st.builds(
+    Response,
+    st.integers(200, 299),
+    st.text(),
+    st.text(),
+    st.text(),
+    outputs,
+    st.none() | usages,
+    extra=unknown(Response),
+)
+chunks = st.builds(
+    Chunk,
+    st.text(),
+    st.text(),
+    st.none() | reasons,
+    st.none() | usages,
+    st.text(),
+    counts,
+    some_calls,
+    extra=unknown(Chunk),
+)
+records: st.SearchStrategy[Record] = st.one_of(
+    responses, outputs, choices, messages, tool_calls, functions, usages, chunks
+)
+
+
+@given(records)
+def test_a_model_survives_the_way_out_and_back(record: Record) -> None:
+    """Any model becomes the same JSON and the same model again, unknown fields included."""
+    payload = converter.unstructure(record)
+
+    again = structure(payload, type(record))
+
+    assert again == record
+    assert converter.unstructure(again) == payload
+    assert structure(json.loads(json.dumps(payload)), type(record)) == record
+    assert structure(json.loads(str(record)), type(record)) == record
+
+
+@pytest.mark.parametrize("model", MODELS)
+@given(payload=json_values)
+def test_random_json(model: type[Record], payload: object) -> None:
+    """JSON that is no model raises ValueError and nothing else."""
+    try:
+        record = structure(payload, model)
+    except ValueError:
+        return
+
+    assert isinstance(payload, dict)
+    assert structure(record.to_dict(), model) == record
+
+
+@pytest.mark.parametrize("model", MODELS)
+@given(data=st.data())
+def test_known_names_with_random_values(model: type[Record], data: st.DataObject) -> None:
+    """A field of any type is taken or refused; taken, a text keeps its value."""
+    names = st.sampled_from(sorted(names_of(model)))
+    payload = data.draw(st.dictionaries(names, json_values))
+    try:
+        record = structure(payload, model)
+    except ValueError:
+        return
+
+    given_texts = {key: value for key, value in payload.items() if isinstance(value, str)}
+    given_texts.pop("finish_reason", None)
+    assert {key: record[key] for key in given_texts} == given_texts
+    assert structure(record.to_dict(), model) == record
+
+
+@pytest.mark.parametrize(
+    ("model", "payload"),
+    [
+        (Response, {"output": {"text": "hi"}}),
+        (Output, {"text": "hi"}),
+        (Choice, {"message": {"role": "assistant", "content": "hi"}}),
+        (Message, {"role": "assistant", "content": "hi"}),
+        (ToolCall, {"function": {"name": "f", "arguments": "{}"}}),
+        (Function, {"name": "f", "arguments": "{}"}),
+        (Usage, {"input_tokens": 1, "output_tokens": 2}),
+        (Chunk, {"delta": "hi", "text": "hi"}),
+    ],
+)
+def test_null_is_the_same_as_missing(model: type[Record], payload: dict[str, Any]) -> None:
+    """The service fills what it doesn't have with nulls, or leaves it out."""
+    nulls = dict.fromkeys(names_of(model) - set(payload))
+
+    assert structure({**nulls, **payload}, model) == structure(payload, model)
+
+
+@pytest.mark.parametrize("reason", ["null", "", None])
+def test_ways_to_say_that_an_answer_goes_on(reason: str | None) -> None:
+    """Recorded streams send the string "null"; null and nothing mean the same."""
+    for model in (Choice, Output, Chunk):
+        assert structure({"finish_reason": reason}, model) == model()
+
+
+def test_an_unknown_null_is_kept() -> None:
+    """What has no name here may mean something to the caller even as null."""
+    assert structure({"logprobs": None}, Choice).to_dict()["logprobs"] is None
+
+
+def test_a_message_without_a_role_is_the_assistants() -> None:
+    """Pieces of a stream may leave the role out."""
+    assert structure({"content": "hi"}, Message) == Message("assistant", "hi")
+
+
+def test_usage_without_a_total() -> None:
+    """The documented fields of old models are two; the third is their sum."""
+    assert structure({"input_tokens": 2, "output_tokens": 3}, Usage).total_tokens == 5
+
+
+def test_a_whole_number_written_with_a_point() -> None:
+    """JSON has one kind of number; 7.0 is a count."""
+    usage = structure({"input_tokens": 7.0}, Usage)
+
+    assert (usage.input_tokens, type(usage.input_tokens)) == (7, int)
+
+
+REFUSED: list[tuple[object, str]] = [
+    ([], "expected an object, got list"),
+    ({"output": []}, r"expected an object, got list @ \$\.output"),
+    ({"output": "hi"}, r"expected an object, got str @ \$\.output"),
+    ({"output": {"text": 5}}, r"expected a string, got int @ \$\.output\.text"),
+    ({"output": {"choices": 5}}, r"\$\.output\.choices"),
+    ({"output": {"choices": {}}}, r"expected a list, got dict @ \$\.output\.choices"),
+    ({"output": {"choices": ""}}, r"expected a list, got str @ \$\.output\.choices"),
+    ({"output": {"choices": [None]}}, r"got NoneType @ \$\.output\.choices\[0\]"),
+    (
+        {"output": {"choices": [{"message": {"content": ["hi"]}}]}},
+        r"expected a string, got list @ \$\.output\.choices\[0\]\.message\.content",
+    ),
+    (
+        {"output": {"choices": [{"finish_reason": []}]}},
+        r"expected a string, got list @ \$\.output\.choices\[0\]\.finish_reason",
+    ),
+    ({"output": {"finish_reason": 0}}, r"expected a string, got int"),
+    ({"usage": {"input_tokens": "5"}}, r"expected a whole number, got str"),
+    ({"usage": {"input_tokens": True}}, r"expected a whole number, got bool"),
+    ({"usage": {"input_tokens": 1.5}}, r"expected a whole number, got float"),
+    ({"usage": {"input_tokens": float("nan")}}, r"expected a whole number, got float"),
+    ({"usage": {"input_tokens": float("inf")}}, r"expected a whole number, got float"),
+    ({"usage": []}, r"expected an object, got list @ \$\.usage"),
+    ({"request_id": 7}, r"expected a string, got int @ \$\.request_id"),
+]
+
+
+@pytest.mark.parametrize(("payload", "where"), REFUSED)
+def test_what_is_refused(payload: object, where: str) -> None:
+    """A wrong type would reach the caller as an answer; the error says where it stands."""
+    with pytest.raises(ValueError, match=where):
+        structure(payload, Response)
+
+
+def test_the_recorded_tool_call() -> None:
+    """Tool calls are read with everything that belongs to them."""
+    call = {
+        "function": {"name": "weather", "arguments": '{"city":"杭州"}'},
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+    }
+    message = {"role": "assistant", "content": "", "tool_calls": [call]}
+
+    made = structure({"output": {"choices": [{"message": message}]}}, Response)
+
+    assert made.tool_calls == (
+        ToolCall(Function("weather", '{"city":"杭州"}'), 0, "call_1", "function"),
+    )
+    assert made.to_dict()["output"]["choices"][0]["message"] == message
+
+
+@pytest.mark.parametrize("case", ["message-call", "text-call"])
+def test_recordings(case: str) -> None:
+    """Every field of a recorded answer is in the model's JSON, with its value."""
+    payload = json.loads((SAMPLES / case / "body.json").read_bytes())
+
+    made = structure(payload, Response).to_dict()
+
+    assert made["request_id"] == payload["request_id"]
+    assert made["usage"] == payload["usage"]
+    assert made["output"] == {
+        "text": None,
+        "finish_reason": None,
+        "choices": None,
+        **payload["output"],
+    }

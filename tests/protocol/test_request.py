@@ -1,0 +1,394 @@
+"""A call's arguments become a body, or are refused by name before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from collections import UserDict, UserList
+from types import MappingProxyType
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_dashscope import InvalidRequestError, Message, StreamOptions, ToolCall
+from llama_dashscope._protocol.request import Payload, build_payload
+
+MODEL = "llama3.3-70b-instruct"
+USER = {"role": "user", "content": "介绍一下自己"}
+ODD_KEY: dict[object, object] = {"role": "user", "content": "hi", (1, 2): 1}
+NESTED: list[Any] = []
+NESTED.append(NESTED)
+
+
+def build(
+    prompt: object = None, *, model: object = MODEL, streaming: bool = False, **options: object
+) -> Payload:
+    """Build a payload from arguments of any type."""
+    return build_payload(
+        cast("str", model),
+        cast("str | None", prompt),
+        cast("StreamOptions", options),
+        streaming=streaming,
+    )
+
+
+def body(prompt: object = None, *, model: object = MODEL, **options: object) -> dict[str, Any]:
+    """Build a call's payload and read its body."""
+    return cast(
+        "dict[str, Any]", json.loads(build(prompt, model=model, streaming=False, **options).body)
+    )
+
+
+def test_the_documented_request() -> None:
+    """The body is the documented one, compact, characters as they are."""
+    system = Message("system", "You are a helpful assistant.")
+
+    payload = build(messages=[system, USER])
+
+    assert payload.body.decode() == (
+        '{"model":"llama3.3-70b-instruct","input":{"messages":'
+        '[{"role":"system","content":"You are a helpful assistant."},'
+        '{"role":"user","content":"介绍一下自己"}]},"parameters":{"result_format":"message"}}'
+    )
+    assert (payload.streaming, payload.incremental, payload.choices) == (False, True, 1)
+
+
+def test_a_prompt() -> None:
+    """A prompt is sent as given, and answered as text."""
+    assert body("hello, who are you?\n") == {
+        "model": MODEL,
+        "input": {"prompt": "hello, who are you?\n"},
+        "parameters": {"result_format": "text"},
+    }
+
+
+@pytest.mark.parametrize("result_format", ["text", "message"])
+@pytest.mark.parametrize("question", [{"prompt": "hi"}, {"messages": [USER]}])
+def test_a_result_format(result_format: str, question: dict[str, Any]) -> None:
+    """The caller's wish comes before the default of either input."""
+    assert body(**question, result_format=result_format)["parameters"] == {
+        "result_format": result_format
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "sent", "incremental"),
+    [
+        ({}, {"incremental_output": True}, True),
+        ({"incremental_output": None}, {"incremental_output": True}, True),
+        ({"incremental_output": True}, {"incremental_output": True}, True),
+        ({"incremental_output": False}, {}, False),
+        ({"parameters": {"incremental_output": True}}, {"incremental_output": True}, True),
+        ({"parameters": {"incremental_output": False}}, {"incremental_output": False}, False),
+        ({"parameters": {"incremental_output": None}}, {"incremental_output": True}, True),
+    ],
+)
+def test_pieces_or_wholes(options: dict[str, Any], sent: dict[str, Any], incremental: bool) -> None:
+    """A stream asks for pieces unless told otherwise, and remembers what it asked for."""
+    payload = build("hi", streaming=True, **options)
+
+    assert json.loads(payload.body)["parameters"] == {"result_format": "text", **sent}
+    assert (payload.streaming, payload.incremental) == (True, incremental)
+
+
+def test_a_call_has_no_pieces() -> None:
+    """The service refuses `incremental_output` without a stream, so a call never sends it."""
+    with pytest.raises(TypeError, match="a call has no argument incremental_output"):
+        build("hi", incremental_output=True)
+
+    assert "incremental_output" not in body("hi")["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("options", "choices"),
+    [
+        ({}, 1),
+        ({"n": None}, 1),
+        ({"n": 3}, 3),
+        ({"n": 0}, 1),
+        ({"parameters": {"n": 2}}, 2),
+        ({"parameters": {"n": "two"}}, 1),
+    ],
+)
+def test_how_many_answers_to_wait_for(options: dict[str, Any], choices: int) -> None:
+    """`n` counts, by its name or through `parameters`."""
+    assert build("hi", **options).choices == choices
+
+
+def test_named_parameters() -> None:
+    """Every parameter with a name goes out under that name, with its value."""
+    named = {
+        "temperature": 0.7,
+        "top_p": 1,
+        "top_k": 50,
+        "max_tokens": 100,
+        "seed": 2**63 - 1,
+        "repetition_penalty": 1.1,
+        "presence_penalty": -2.0,
+        "stop": ["a", "b"],
+        "n": 2,
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "response_format": {"type": "json_object"},
+    }
+
+    assert body("hi", **named)["parameters"] == {"result_format": "text", **named}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stop", "end"),
+        ("stop", [1, 2]),
+        ("stop", [[1], [2, 3]]),
+        ("tool_choice", "auto"),
+        ("temperature", 0),
+        ("max_tokens", -1),
+    ],
+)
+def test_ranges_are_the_services_to_judge(name: str, value: object) -> None:
+    """Nobody says which range holds for which Llama model, so only types are checked."""
+    assert body("hi", **{name: value})["parameters"][name] == value
+
+
+def test_any_name_of_a_model_is_sent_as_given() -> None:
+    """The catalogue informs, it never forbids."""
+    assert body("hi", model="Any-Model.of:yours")["model"] == "Any-Model.of:yours"
+
+
+def test_none_is_the_same_as_leaving_it_out() -> None:
+    """A caller may pass on its own optional arguments."""
+    options = dict.fromkeys(StreamOptions.__annotations__)
+
+    assert build("hi", streaming=True, **options) == build("hi", streaming=True)
+
+
+def test_parameters_without_a_name_here() -> None:
+    """Whatever is in `parameters` goes out as it is, and before the defaults."""
+    sent = body("hi", parameters={"enable_search": False, "result_format": "message", "x": None})
+
+    assert sent["parameters"] == {"result_format": "message", "enable_search": False, "x": None}
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [
+        [Message("user", "hi"), {"role": "assistant", "content": "ho"}],
+        (Message("user", "hi"), MappingProxyType({"role": "assistant", "content": "ho"})),
+        UserList([UserDict(role="user", content="hi"), Message("assistant", "ho")]),
+        iter([Message("user", "hi"), Message("assistant", "ho")]),
+    ],
+)
+def test_a_conversation_of_any_make(conversation: object) -> None:
+    """Models and mappings mix, in any iterable."""
+    assert body(messages=conversation)["input"]["messages"] == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "ho"},
+    ]
+
+
+def test_a_conversation_with_tools() -> None:
+    """Tool calls and their results go out as they came, unknown fields included."""
+    asked = Message("assistant", tool_calls=[ToolCall(id="A", index=0, extra={"x": 1})])
+    told = {"role": "tool", "content": "sunny", "tool_call_id": "A"}
+    silent = {"role": "assistant", "content": None, "tool_calls": [{"id": "B"}]}
+
+    assert body(messages=[asked, told, silent])["input"]["messages"] == [
+        asked.to_dict(),
+        told,
+        silent,
+    ]
+
+
+def test_the_callers_messages_are_not_kept() -> None:
+    """What the caller changes afterwards changes no request."""
+    messages = [dict(USER)]
+    payload = build(messages=messages)
+    before = payload.body
+    messages[0]["content"] = "changed"
+
+    assert payload.body == before
+
+
+def test_mappings_and_sequences_inside() -> None:
+    """Any mapping, sequence or model passes for JSON's own, at any depth."""
+    inside = UserList([UserDict(c=1), Message("user", "hi")])
+
+    sent = body("hi", parameters={"a": MappingProxyType({"b": inside})})
+
+    assert sent["parameters"]["a"] == {"b": [{"c": 1}, {"role": "user", "content": "hi"}]}
+
+
+def part(content: object) -> list[dict[str, object]]:
+    """Make a conversation of one message."""
+    return [{"role": "user", "content": content}]
+
+
+def deep() -> list[Any]:
+    """Make a list in a list in a list, and so on."""
+    inner: list[Any] = []
+    for _ in range(100_000):
+        inner = [inner]
+    return inner
+
+
+DEEP = deep()
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        # no input, or two
+        (["prompt", "messages", "missing"], {}),
+        (["prompt", "messages", "missing"], {"prompt": None, "messages": None}),
+        (["prompt", "messages", "exclude"], {"prompt": "hi", "messages": [USER]}),
+        (["prompt", "empty"], {"prompt": ""}),
+        (["prompt", "bytes"], {"prompt": b"hi"}),
+        (["prompt", "int"], {"prompt": 5}),
+        # a conversation that is none
+        (["messages", "empty"], {"messages": []}),
+        (["messages", "empty"], {"messages": iter(())}),
+        (["messages", "list of messages"], {"messages": USER}),
+        (["messages", "list of messages"], {"messages": Message("user", "hi")}),
+        (["messages", "list of messages"], {"messages": "hi"}),
+        (["messages", "list of messages"], {"messages": b"hi"}),
+        (["messages", "list of messages"], {"messages": 5}),
+        # a message that is none
+        (["messages[0]", "str"], {"messages": ["hi"]}),
+        (["messages[1]", "got None"], {"messages": [USER, None]}),
+        (["messages[0]['role']"], {"messages": [{"content": "hi"}]}),
+        (["messages[0]['role']"], {"messages": [{"role": "", "content": "hi"}]}),
+        (["messages[0]['role']"], {"messages": [{"role": 5, "content": "hi"}]}),
+        (["messages[0]['content']"], {"messages": [{"role": "user"}]}),
+        (["messages[0]['content']"], {"messages": part(None)}),
+        (["messages[0]['content']", "bytes"], {"messages": part(b"hi")}),
+        (["messages[0]['content']", "int"], {"messages": part(5)}),
+        (["messages[0]['content']", "float"], {"messages": part(float("nan"))}),
+        (["messages[0]['content']", "bytes"], {"messages": [Message("user", cast("str", b"hi"))]}),
+        (["messages[0]['content']", "surrogate"], {"messages": part("\ud83d")}),
+        (["messages[0]['content']", "bytes"], {"messages": part([{"text": b"hi"}])}),
+        (["messages[1]['name']", "surrogate"], {"messages": [USER, {**USER, "name": "\udc80"}]}),
+        (["messages[0]['x']", "Out of range"], {"messages": [{**USER, "x": float("nan")}]}),
+        (["messages[0]", "surrogate"], {"messages": [{**USER, "\udc80": 1}]}),
+        (["messages[0]", "keys"], {"messages": [ODD_KEY]}),
+        # what JSON can't carry
+        (["prompt", "surrogate"], {"prompt": "\udc80"}),
+        (["model", "surrogate"], {"prompt": "hi", "model": "llama\udc80"}),
+        (["parameters['x']", "Out of range"], {"prompt": "hi", "parameters": {"x": float("nan")}}),
+        (["parameters['x']", "Out of range"], {"prompt": "hi", "parameters": {"x": float("-inf")}}),
+        (["parameters['x']", "set"], {"prompt": "hi", "parameters": {"x": {1}}}),
+        (["parameters['x']", "object"], {"prompt": "hi", "parameters": {"x": object()}}),
+        (["parameters['x']", "bytes"], {"prompt": "hi", "parameters": {"x": b"hi"}}),
+        (["parameters['x']", "Circular"], {"prompt": "hi", "parameters": {"x": NESTED}}),
+        (["parameters['x']", "recursion"], {"prompt": "hi", "parameters": {"x": DEEP}}),
+        (["parameters['x']"], {"prompt": "hi", "parameters": {"x": 10**5000}}),
+        (["parameters", "surrogate"], {"prompt": "hi", "parameters": {"\udc80": 1}}),
+        (["stop", "surrogate"], {"prompt": "hi", "stop": ["\udc80"]}),
+        (["stop", "bytes"], {"prompt": "hi", "stop": [b"x"]}),
+        (["seed"], {"prompt": "hi", "seed": 10**5000}),
+        # the model
+        (["model", "name of a model"], {"prompt": "hi", "model": ""}),
+        (["model", "name of a model"], {"prompt": "hi", "model": "  "}),
+        (["model", "None"], {"prompt": "hi", "model": None}),
+        (["model", "int"], {"prompt": "hi", "model": 5}),
+        # what can't even be shown
+        (["prompt", "type list"], {"prompt": DEEP}),
+        (["temperature", "type int"], {"prompt": "hi", "temperature": 10**5000}),
+        # parameters with a name
+        (["result_format", "'text' or 'message'"], {"prompt": "hi", "result_format": "json"}),
+        (["result_format"], {"prompt": "hi", "result_format": ["text"]}),
+        (["temperature", "'hot' (str)"], {"prompt": "hi", "temperature": "hot"}),
+        (["temperature", "True (bool)"], {"prompt": "hi", "temperature": True}),
+        (["temperature", "finite"], {"prompt": "hi", "temperature": float("nan")}),
+        (["temperature", "finite"], {"prompt": "hi", "temperature": 10**400}),
+        (["top_p", "finite"], {"prompt": "hi", "top_p": float("inf")}),
+        (["top_k", "whole"], {"prompt": "hi", "top_k": 1.5}),
+        (["max_tokens", "whole"], {"prompt": "hi", "max_tokens": "100"}),
+        (["max_tokens", "whole"], {"prompt": "hi", "max_tokens": False}),
+        (["seed", "whole"], {"prompt": "hi", "seed": 1.0}),
+        (["repetition_penalty"], {"prompt": "hi", "repetition_penalty": []}),
+        (["presence_penalty"], {"prompt": "hi", "presence_penalty": "0"}),
+        (["stop"], {"prompt": "hi", "stop": 5}),
+        (["stop"], {"prompt": "hi", "stop": b"end"}),
+        (["stop"], {"prompt": "hi", "stop": {"end"}}),
+        (["n", "whole"], {"prompt": "hi", "n": 1.5}),
+        (["tools"], {"prompt": "hi", "tools": {"type": "function"}}),
+        (["tools"], {"prompt": "hi", "tools": ["f"]}),
+        (["tools"], {"prompt": "hi", "tools": "f"}),
+        (["tool_choice"], {"prompt": "hi", "tool_choice": 1}),
+        (["response_format"], {"prompt": "hi", "response_format": "json"}),
+        (["incremental_output"], {"prompt": "hi", "incremental_output": "yes"}),
+        (["incremental_output"], {"prompt": "hi", "incremental_output": 1}),
+        (["incremental_output"], {"prompt": "hi", "parameters": {"incremental_output": "no"}}),
+        (["parameters"], {"prompt": "hi", "parameters": [("a", 1)]}),
+        (["parameters"], {"prompt": "hi", "parameters": {1: 2}}),
+        (["seed", "twice"], {"prompt": "hi", "seed": 1, "parameters": {"seed": 2}}),
+        (
+            ["incremental_output", "twice"],
+            {"prompt": "hi", "incremental_output": True, "parameters": {"incremental_output": 1}},
+        ),
+    ],
+)
+def test_bad_input(names: list[str], options: dict[str, Any]) -> None:
+    """What can't be right is refused, and the message names the argument and what is wrong."""
+    with pytest.raises(InvalidRequestError) as caught:
+        build(streaming=True, **options)
+
+    message = str(caught.value)
+    assert message.startswith(names[0])
+    assert [name for name in names if name not in message] == []
+    assert caught.value.status_code is None
+
+
+def test_long_values_are_not_repeated() -> None:
+    """A message says what kind of thing a value is where showing it would fill the screen."""
+    with pytest.raises(InvalidRequestError) as caught:
+        build("hi", temperature="x" * 1000)
+
+    assert str(caught.value) == "temperature must be a finite number, got a value of type str"
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_unknown_keyword(streaming: bool) -> None:
+    """A typing error is a TypeError, as for any function, and says where the rest may go."""
+    with pytest.raises(TypeError, match=r"no argument temprature, topk; parameters=\{\.\.\.\}"):
+        build("hi", streaming=streaming, topk=1, temprature=1)
+
+
+any_text = st.text(st.characters(), max_size=4)  # lone surrogates too, unlike text()
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | any_text | st.binary(max_size=3)
+any_value = scalars | st.lists(scalars, max_size=2) | st.dictionaries(any_text, scalars, max_size=2)
+
+
+@given(
+    any_text | st.none(),
+    st.lists(
+        st.fixed_dictionaries(
+            {"role": any_text, "content": any_value}, optional={"name": any_value}
+        ),
+        max_size=2,
+    ),
+    st.dictionaries(any_text, any_value, max_size=2),
+    st.dictionaries(st.sampled_from(sorted(StreamOptions.__annotations__)), any_value, max_size=3),
+    st.booleans(),
+)
+def test_any_arguments(
+    prompt: str | None,
+    messages: list[dict[str, Any]],
+    parameters: dict[str, Any],
+    options: dict[str, Any],
+    streaming: bool,
+) -> None:
+    """Whatever is given becomes a JSON body in UTF-8 or an InvalidRequestError."""
+    chosen: dict[str, Any] = {"messages": messages or None, "parameters": parameters, **options}
+    if not streaming:
+        chosen.pop("incremental_output", None)
+    try:
+        payload = build(prompt, streaming=streaming, **chosen)
+    except InvalidRequestError:
+        return
+
+    sent = json.loads(payload.body.decode("utf-8"))
+    assert set(sent) == {"model", "input", "parameters"}
+    assert sent["parameters"]["result_format"]
