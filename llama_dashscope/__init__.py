@@ -26,7 +26,7 @@ from ._errors import (
     ServiceUnavailableError,
 )
 from ._models import Choice, Chunk, Function, Message, Output, Response, ToolCall, Usage
-from ._protocol.request import MessageLike, Options, StreamOptions
+from ._protocol.options import MessageLike, Options, StreamOptions
 from ._settings import Limits, Timeout
 from ._version import __version__
 from .compat._process_client import api_key, api_key_file_path, base_http_api_url

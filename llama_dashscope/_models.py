@@ -14,12 +14,12 @@ __all__ = [
     "Choice",
     "Chunk",
     "Function",
+    "LazyText",
     "Message",
     "Output",
     "Record",
     "Response",
     "ToolCall",
-    "Transcript",
     "Usage",
 ]
 
@@ -261,7 +261,7 @@ class Response(Record):
         return self.output or Output()
 
 
-class Transcript:
+class LazyText:
     """The first `count` pieces of a text that is still being written, joined when looked at.
 
     All chunks of a stream share one list of pieces, so a stream costs its own length in memory and
@@ -288,7 +288,7 @@ class Chunk(Record):
 
     delta: str = ""
     """New text, whether the service sends pieces or repeats the whole."""
-    _text: str | Transcript = attrs.field(default="", repr=lambda text: repr(str(text)), eq=str)
+    _text: str | LazyText = attrs.field(default="", repr=lambda text: repr(str(text)), eq=str)
     finish_reason: str | None = None
     """Why the answer ended; None before its end."""
     usage: Usage | None = None

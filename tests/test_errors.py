@@ -32,7 +32,8 @@ from llama_dashscope import (
     Usage,
     _errors,
 )
-from llama_dashscope._errors import classify, describe, timed_out
+from llama_dashscope._network.failures import describe, timed_out
+from llama_dashscope._protocol.error_codes import classify
 
 
 class Row(NamedTuple):

@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_dashscope import ConfigurationError, Limits, Timeout
-from llama_dashscope._settings import (
-    ApiKey,
-    Network,
+from llama_dashscope._environment import (
     check_base_url,
     check_header,
     check_proxy,
@@ -26,6 +24,7 @@ from llama_dashscope._settings import (
     is_local,
     no_key,
 )
+from llama_dashscope._settings import ApiKey, Network
 
 CHINA = "https://dashscope.aliyuncs.com/api/v1"
 FILE = "DASHSCOPE_API_KEY_FILE_PATH"

@@ -11,20 +11,29 @@ from typing import Final, TypeVar
 import anyio
 import attrs
 
-from llama_dashscope._errors import APIConnectionError, DashScopeError, ResponseError, timed_out
+from llama_dashscope._errors import APIConnectionError, DashScopeError, ResponseError
 from llama_dashscope._models import Chunk, Response
-from llama_dashscope._network.event_loop import EventLoop, at_end, is_over, running_loop, spawn
-from llama_dashscope._network.pool import Body, Exchange, Outgoing, Pool, closed_error
-from llama_dashscope._network.read_ahead import Ahead
-from llama_dashscope._protocol.accumulator import Assembler
+from llama_dashscope._network.event_loop import (
+    EventLoop,
+    is_closed,
+    on_loop_end,
+    running_loop,
+    start_soon_threadsafe,
+)
+from llama_dashscope._network.failures import closed_error, timed_out
+from llama_dashscope._network.interface import ByteStream, HTTPRequest
+from llama_dashscope._network.pool import ConnectionPool, PooledResponse
+from llama_dashscope._network.read_ahead import ReadAheadStream
+from llama_dashscope._protocol.accumulator import StreamAccumulator
+from llama_dashscope._protocol.failure import ResponseHead, read_failure
 from llama_dashscope._protocol.request import Payload
-from llama_dashscope._protocol.response import Head, read_failure, read_response
+from llama_dashscope._protocol.response import read_response
 from llama_dashscope._settings import ApiKey, Network, Timeout
 
 from .retry import Budget, Retry
-from .stream_reader import NEVER, Feed
+from .stream_reader import NEVER, StreamReader
 
-__all__ = ["Call", "Engine"]
+__all__ = ["Call", "CallRunner"]
 
 T = TypeVar("T")
 
@@ -35,25 +44,25 @@ logger: Final = logging.getLogger("llama_dashscope")
 class Call:
     """One call, ready to be sent as often as it takes."""
 
-    outgoing: Outgoing
+    outgoing: HTTPRequest
     payload: Payload
     key: ApiKey
-    assembler: type[Assembler] = Assembler
+    assembler: type[StreamAccumulator] = StreamAccumulator
     """What makes chunks of a stream's frames."""
 
 
 @attrs.define
-class _Course:
+class _CallState:
     """How a call is going."""
 
     deadline: float
     tries: int = 0
     failure: DashScopeError | None = None
-    head: Head | None = None
+    head: ResponseHead | None = None
     """The head of the last answer."""
 
 
-class Engine:
+class CallRunner:
     """What a client keeps: a pool for each event loop that it is used in, and its retry budget."""
 
     def __init__(self, network: Network, retry: Retry) -> None:
@@ -61,7 +70,7 @@ class Engine:
         self._network = network
         self._retry = retry
         self._budget = Budget(retry.budget)
-        self._pools: dict[EventLoop, tuple[Pool, AsyncGenerator[None, None]]] = {}
+        self._pools: dict[EventLoop, tuple[ConnectionPool, AsyncGenerator[None, None]]] = {}
         self._pid = os.getpid()
         self._closed = False
 
@@ -74,7 +83,9 @@ class Engine:
         """Make a call and return its whole answer."""
         return await self._run(call, self._attempt_whole)
 
-    async def open(self, call: Call, *, ahead: bool) -> tuple[Feed, Body, list[Chunk]]:
+    async def open(
+        self, call: Call, *, ahead: bool
+    ) -> tuple[StreamReader, ByteStream, list[Chunk]]:
         """Make a call and return its stream, with chunks up to the first that says something.
 
         Args:
@@ -83,12 +94,12 @@ class Engine:
         """
         return await self._run(call, partial(self._attempt_stream, ahead=ahead))
 
-    async def _run(self, call: Call, attempt: Callable[[Call, _Course], Awaitable[T]]) -> T:
+    async def _run(self, call: Call, attempt: Callable[[Call, _CallState], Awaitable[T]]) -> T:
         """Make a call within its `total` limit."""
         total = call.outgoing.timeout.total
         if total is None:
-            return await self._try(call, attempt, _Course(NEVER))
-        course = _Course(monotonic() + total)
+            return await self._try(call, attempt, _CallState(NEVER))
+        course = _CallState(monotonic() + total)
         with anyio.move_on_after(total):
             return await self._try(call, attempt, course)
         error = timed_out("total", total, self._network.host)
@@ -96,7 +107,7 @@ class Engine:
         raise error from course.failure
 
     async def _try(
-        self, call: Call, attempt: Callable[[Call, _Course], Awaitable[T]], course: _Course
+        self, call: Call, attempt: Callable[[Call, _CallState], Awaitable[T]], course: _CallState
     ) -> T:
         """Make a call, again where that may help."""
         while True:
@@ -120,14 +131,14 @@ class Engine:
                 return result
             await anyio.sleep(pause)
 
-    def _pause(self, error: DashScopeError, course: _Course) -> float | None:
+    def _pause(self, error: DashScopeError, course: _CallState) -> float | None:
         """Say how long to wait before the next try; None where there is to be none."""
         pause = self._retry.pause(error, course.tries, random.random())  # noqa: S311  # no secret
         if pause is None or monotonic() + pause >= course.deadline or not self._budget.spend():
             return None
         return pause
 
-    async def _attempt_whole(self, call: Call, course: _Course) -> Response:
+    async def _attempt_whole(self, call: Call, course: _CallState) -> Response:
         exchange = await self._send(call)
         try:
             head = await self._head(call, course, exchange)
@@ -139,13 +150,13 @@ class Engine:
         return read_response(head, bytes(body))
 
     async def _attempt_stream(
-        self, call: Call, course: _Course, *, ahead: bool
-    ) -> tuple[Feed, Body, list[Chunk]]:
+        self, call: Call, course: _CallState, *, ahead: bool
+    ) -> tuple[StreamReader, ByteStream, list[Chunk]]:
         exchange = await self._send(call)
         try:
             head = await self._head(call, course, exchange)
-            body = Ahead(exchange, call.outgoing.timeout.idle) if ahead else exchange
-            feed = Feed(
+            body = ReadAheadStream(exchange, call.outgoing.timeout.idle) if ahead else exchange
+            feed = StreamReader(
                 head,
                 body,
                 call.payload,
@@ -160,19 +171,21 @@ class Engine:
             await exchange.aclose()
             raise
 
-    async def _send(self, call: Call) -> Exchange:
+    async def _send(self, call: Call) -> PooledResponse:
         pool = await self._pool()
         return await pool.send(call.outgoing)
 
-    async def _head(self, call: Call, course: _Course, exchange: Exchange) -> Head:
+    async def _head(self, call: Call, course: _CallState, exchange: PooledResponse) -> ResponseHead:
         """Look at the head of an answer; one that refuses the call is read and raised."""
-        head = Head(exchange.status, exchange.headers, call.key, self._network.host)
+        head = ResponseHead(exchange.status, exchange.headers, call.key, self._network.host)
         course.head = head
         if head.failed:
             raise await self._refusal(head, exchange, call.outgoing.timeout)
         return head
 
-    async def _refusal(self, head: Head, exchange: Exchange, timeout: Timeout) -> DashScopeError:
+    async def _refusal(
+        self, head: ResponseHead, exchange: PooledResponse, timeout: Timeout
+    ) -> DashScopeError:
         """Read the body of an error answer as far as it goes; the status says enough without."""
         body = bytearray()
         try:
@@ -185,7 +198,7 @@ class Engine:
             logger.debug("an error answer of %s broke off", self._network.host)
         return read_failure(head, bytes(body[: self._network.limits.max_error_size]))
 
-    async def _pool(self) -> Pool:
+    async def _pool(self) -> ConnectionPool:
         """Return the pool of the running event loop, made when it is first needed."""
         if self._closed:
             raise closed_error()
@@ -195,12 +208,12 @@ class Engine:
         known = self._pools.get(loop)
         if known is not None and not known[0].closed:
             return known[0]
-        for other in [other for other in list(self._pools) if is_over(other)]:
+        for other in [other for other in list(self._pools) if is_closed(other)]:
             self._pools.pop(other, None)
-        from llama_dashscope._network.httpx_transport import open_carrier  # noqa: PLC0415  # httpx takes its time to import
+        from llama_dashscope._network.selection import select_transport  # noqa: PLC0415  # httpx takes its time to import
 
-        pool = Pool(open_carrier(self._network), self._network.limits.max_connections)
-        self._pools[loop] = pool, await at_end(pool.aclose)
+        pool = ConnectionPool(select_transport(self._network), self._network.limits.max_connections)
+        self._pools[loop] = pool, await on_loop_end(pool.aclose)
         return pool
 
     def _start_anew(self) -> None:
@@ -226,19 +239,19 @@ class Engine:
         for loop, (_, end) in pools.items():
             if loop is here:
                 await end.aclose()
-            elif not is_over(loop):
-                spawn(loop, end.aclose)
+            elif not is_closed(loop):
+                start_soon_threadsafe(loop, end.aclose)
 
     def __del__(self) -> None:
         if self._pid == os.getpid():
             for loop, (_, end) in self._pools.items():
-                spawn(loop, end.aclose)
+                start_soon_threadsafe(loop, end.aclose)
 
 
 _parents: Final[list[object]] = []
 
 
-async def _first_chunks(feed: Feed) -> list[Chunk]:
+async def _first_chunks(feed: StreamReader) -> list[Chunk]:
     """Read up to the first chunk that says something: until then the call may be made again."""
     chunks: list[Chunk] = []
     while more := await feed.more():
@@ -248,7 +261,7 @@ async def _first_chunks(feed: Feed) -> list[Chunk]:
     return chunks
 
 
-def _log(host: str, course: _Course, started: float, error: BaseException | None = None) -> None:
+def _log(host: str, course: _CallState, started: float, error: BaseException | None = None) -> None:
     if not logger.isEnabledFor(logging.DEBUG):
         return
     outcome = type(error).__name__  # of a foreign exception nobody knows what it may show

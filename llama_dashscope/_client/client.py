@@ -10,23 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from llama_dashscope._errors import ConfigurationError, InvalidRequestError
-from llama_dashscope._models import Response
-from llama_dashscope._network.pool import Outgoing
-from llama_dashscope._protocol.request import (
-    Options,
-    Payload,
-    Self,
-    StreamOptions,
-    Unpack,
-    build_payload,
-)
-from llama_dashscope._protocol.response import PATH, request_headers
-from llama_dashscope._settings import (
-    ApiKey,
-    Limits,
-    Network,
-    Timeout,
+from llama_dashscope._environment import (
     check_header,
     check_proxy,
     check_workspace,
@@ -36,9 +20,16 @@ from llama_dashscope._settings import (
     is_local,
     no_key,
 )
+from llama_dashscope._errors import ConfigurationError, InvalidRequestError
+from llama_dashscope._models import Response
+from llama_dashscope._network.interface import HTTPRequest
+from llama_dashscope._protocol.failure import READ_HEADERS
+from llama_dashscope._protocol.options import Options, Self, StreamOptions, Unpack
+from llama_dashscope._protocol.request import PATH, Payload, build_payload, request_headers
+from llama_dashscope._settings import ApiKey, Limits, Network, Timeout
 from llama_dashscope._version import __version__
 
-from .call_runner import Call, Engine
+from .call_runner import Call, CallRunner
 from .retry import Retry
 from .streams import AsyncStream, Bridge, Stream
 
@@ -134,7 +125,7 @@ class Client:
 
     def _start(self, settings: _Settings) -> None:
         self._settings = settings
-        self._engine = Engine(settings.network, settings.retry)
+        self._engine = CallRunner(settings.network, settings.retry)
 
     async def acall(
         self, model: str, prompt: str | None = None, **options: Unpack[Options]
@@ -256,7 +247,11 @@ class Client:
         headers.update(settings.headers)
         headers.update(extra)
         url = settings.network.base_url + PATH
-        return Call(Outgoing(url, list(headers.items()), payload.body, timeout), payload, key)
+        return Call(
+            HTTPRequest(url, list(headers.items()), payload.body, timeout, READ_HEADERS),
+            payload,
+            key,
+        )
 
 
 def bridge() -> Bridge:

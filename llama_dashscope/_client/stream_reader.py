@@ -8,17 +8,18 @@ from llama_dashscope._errors import (
     DashScopeError,
     IncompleteResponseError,
     ResponseError,
-    timed_out,
 )
 from llama_dashscope._models import Chunk, Response
-from llama_dashscope._network.pool import Body
-from llama_dashscope._protocol.accumulator import Assembler
+from llama_dashscope._network.failures import timed_out
+from llama_dashscope._network.interface import ByteStream
+from llama_dashscope._protocol.accumulator import StreamAccumulator
+from llama_dashscope._protocol.failure import ResponseHead
 from llama_dashscope._protocol.request import Payload
-from llama_dashscope._protocol.response import Head, read_event, read_response
-from llama_dashscope._protocol.sse import BOM, Decoder, Event, EventTooLargeError
+from llama_dashscope._protocol.response import read_event, read_response
+from llama_dashscope._protocol.sse import BOM, Decoder, EventTooLargeError, ServerSentEvent
 from llama_dashscope._settings import Limits, Timeout
 
-__all__ = ["NEVER", "Feed"]
+__all__ = ["NEVER", "StreamReader"]
 
 AFTER_FINISH: Final = 0.25
 """Seconds to wait for the end of a body whose answer is whole, so that its connection lives on."""
@@ -30,7 +31,7 @@ NEVER: Final = float("inf")
 """The deadline of a call without one."""
 
 
-class Feed:
+class StreamReader:
     """Reads a stream's chunks as they arrive.
 
     Args:
@@ -46,15 +47,15 @@ class Feed:
 
     def __init__(
         self,
-        head: Head,
-        body: Body,
+        head: ResponseHead,
+        body: ByteStream,
         payload: Payload,
         *,
         timeout: Timeout,
         limits: Limits,
         deadline: float,
         tries: int = 1,
-        assembler: type[Assembler] = Assembler,
+        assembler: type[StreamAccumulator] = StreamAccumulator,
     ) -> None:
         """Begin behind the head of the answer."""
         self._head = head
@@ -150,7 +151,7 @@ class Feed:
             whole = self._timeout.total if name == "total" else self._timeout.idle
             raise timed_out(name, whole, self._head.host) from error
 
-    def _decode(self, data: bytes) -> list[Event]:
+    def _decode(self, data: bytes) -> list[ServerSentEvent]:
         try:
             return self._decoder.feed(data)
         except EventTooLargeError as error:
@@ -160,7 +161,7 @@ class Feed:
             )
             return error.events
 
-    def _take(self, events: list[Event], chunks: list[Chunk]) -> bool:
+    def _take(self, events: list[ServerSentEvent], chunks: list[Chunk]) -> bool:
         """Add the chunks of these events; tell whether there was anything but heartbeats."""
         heard = self.failure is not None
         try:

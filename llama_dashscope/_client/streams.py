@@ -7,11 +7,11 @@ from typing import Protocol, TypeVar, final
 
 from llama_dashscope._errors import DashScopeError, IncompleteResponseError
 from llama_dashscope._models import Chunk, Response
-from llama_dashscope._network.event_loop import Home, spawn
-from llama_dashscope._network.pool import Body
+from llama_dashscope._network.event_loop import LoopAffinity, start_soon_threadsafe
+from llama_dashscope._network.interface import ByteStream
 
-from .call_runner import Call, Engine
-from .stream_reader import Feed
+from .call_runner import Call, CallRunner
+from .stream_reader import StreamReader
 
 __all__ = ["AsyncStream", "Bridge", "Stream"]
 
@@ -35,13 +35,13 @@ class AsyncStream:
     met by trying again. Leaving it early closes its connection.
     """
 
-    def __init__(self, engine: Engine, call: Call) -> None:
+    def __init__(self, engine: CallRunner, call: Call) -> None:
         """Take what is needed to make the call; nothing is sent yet."""
         self._engine = engine
         self._call: Call | None = call
-        self._feed: Feed | None = None
-        self._body: Body | None = None
-        self._home: Home | None = None
+        self._feed: StreamReader | None = None
+        self._body: ByteStream | None = None
+        self._home: LoopAffinity | None = None
         self.ready: list[Chunk] = []
         """Chunks that have arrived and were not read yet, the next one last."""
         self.ahead = False
@@ -137,7 +137,7 @@ class AsyncStream:
         call = self._call
         if call is None or self._closed:
             return
-        self._home = Home()
+        self._home = LoopAffinity()
         feed, body, chunks = await self._engine.open(call, ahead=self.ahead)
         self._call = None  # a thousand open streams need not hold a thousand requests
         if self.closed:  # by another task meanwhile, or by Ctrl-C in sync code
@@ -175,7 +175,7 @@ class AsyncStream:
             self._ended = True
             await self.aclose()
 
-    def _let_go(self) -> Body | None:
+    def _let_go(self) -> ByteStream | None:
         body, self._body = self._body, None
         return body
 
@@ -193,7 +193,7 @@ class AsyncStream:
                 stacklevel=2,
                 source=self,
             )
-            spawn(self._home.loop, body.aclose)
+            start_soon_threadsafe(self._home.loop, body.aclose)
 
 
 @final

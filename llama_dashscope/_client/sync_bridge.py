@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar, cast
 import anyio.from_thread
 from anyio.from_thread import BlockingPortal
 
-from llama_dashscope._network.pool import closed_error
+from llama_dashscope._network.failures import closed_error
 
 __all__ = ["run_sync"]
 
@@ -35,7 +35,7 @@ def run_sync(function: Callable[[], Awaitable[T]]) -> T:
     """
     if _in_worker_thread():
         return anyio.from_thread.run(_as_coroutine, function)
-    passage = _Passage(function)
+    passage = _BridgedCall(function)
     try:
         return passage.through(_background.loop())
     except asyncio.CancelledError:
@@ -58,7 +58,7 @@ def _in_worker_thread() -> bool:
     return True
 
 
-class _Passage(Generic[T]):
+class _BridgedCall(Generic[T]):
     """One call's way through the background thread and back.
 
     A lock to wait at costs a third of what anyio's portal and its futures do.
@@ -101,7 +101,7 @@ class _Passage(Generic[T]):
             self._task.cancel()
 
 
-class _Background:
+class _BackgroundLoop:
     """The thread with an event loop for everyone's sync calls, one for each process."""
 
     def __init__(self) -> None:
@@ -148,4 +148,4 @@ async def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 _parents: Final[list[object]] = []
-_background: Final = _Background()
+_background: Final = _BackgroundLoop()

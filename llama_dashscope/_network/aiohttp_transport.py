@@ -17,23 +17,15 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import ContentEncodingError
 
-from llama_dashscope._errors import (
-    DashScopeError,
-    ResponseError,
-    broken,
-    cant_connect,
-    describe,
-    first_cause,
-    refused_by_proxy,
-    timed_out,
-)
+from llama_dashscope._errors import DashScopeError, ResponseError
 from llama_dashscope._settings import Network, Timeout
 
-from .httpx_transport import keepalive_options, tls_context
-from .pool import Outgoing, Reply
-from .read_timer import Watch
+from .failures import broken, cant_connect, describe, first_cause, refused_by_proxy, timed_out
+from .interface import HTTPRequest, TransportResponse
+from .read_timer import ReusableTimer
+from .tls import keepalive_options, tls_context
 
-__all__ = ["AiohttpCarrier"]
+__all__ = []
 
 ERRORS: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 """Everything that aiohttp raises when the network is at fault."""
@@ -47,7 +39,7 @@ KNOWN_LIMITS: Final = 64
 _reused: ContextVar[bool] = ContextVar("llama_dashscope_reused", default=False)
 
 
-class AiohttpCarrier:
+class AiohttpTransport:
     """Connections by aiohttp's connector, whose own limit is off: the pool has the queue."""
 
     def __init__(self, network: Network) -> None:
@@ -63,7 +55,7 @@ class AiohttpCarrier:
         )
         self._limits: dict[Timeout, aiohttp.ClientTimeout] = {}
 
-    async def send(self, request: Outgoing) -> Reply:
+    async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send a request and wait for the head of its answer."""
         _reused.set(False)
         try:
@@ -149,7 +141,7 @@ class _AiohttpReply:
     ) -> None:
         self._host = host
         self._response = response
-        self._watch = Watch(loop)
+        self._watch = ReusableTimer(loop)
         self._seen = 0
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers

@@ -7,7 +7,14 @@ from contextlib import suppress
 from threading import get_ident
 from typing import Any, Protocol, cast
 
-__all__ = ["EventLoop", "Home", "at_end", "is_over", "running_loop", "spawn"]
+__all__ = [
+    "EventLoop",
+    "LoopAffinity",
+    "is_closed",
+    "on_loop_end",
+    "running_loop",
+    "start_soon_threadsafe",
+]
 
 
 class TrioToken(Protocol):
@@ -33,7 +40,7 @@ def running_loop() -> EventLoop:
     return asyncio.get_running_loop()
 
 
-class Home:
+class LoopAffinity:
     """The event loop that something was made in.
 
     To ask again and again where one is should cost next to nothing; `running_loop` asks the system
@@ -55,7 +62,7 @@ class Home:
         return running_loop() is loop
 
 
-def is_over(loop: EventLoop) -> bool:
+def is_closed(loop: EventLoop) -> bool:
     """Tell whether an event loop has ended for good."""
     if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.is_closed()
@@ -66,7 +73,7 @@ def is_over(loop: EventLoop) -> bool:
     return False
 
 
-def spawn(loop: EventLoop, function: Callable[[], Awaitable[None]]) -> None:
+def start_soon_threadsafe(loop: EventLoop, function: Callable[[], Awaitable[None]]) -> None:
     """Start an async function on a loop from anywhere, without waiting for it.
 
     On a loop that is over, nothing happens: what it held is gone with it.
@@ -95,7 +102,7 @@ def _keep(task: asyncio.Task[None]) -> None:
 _last_acts: dict[AsyncGenerator[None, None], EventLoop] = {}
 
 
-async def at_end(function: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
+async def on_loop_end(function: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
     """Run a function when the running event loop ends, and return what to keep for that.
 
     Both asyncio and trio close the async generators that are still open when a run ends, which is
@@ -110,7 +117,7 @@ async def at_end(function: Callable[[], Awaitable[None]]) -> AsyncGenerator[None
             await function()
 
     for other, loop in list(_last_acts.items()):
-        if is_over(loop):
+        if is_closed(loop):
             _last_acts.pop(other, None)
     generator = last_act()
     # Not to become garbage: finalizers would find open what the function closes, and trio warns.

@@ -7,143 +7,35 @@ our own (`asyncio_backend`).
 """
 
 import asyncio
-import importlib
-import os
-import socket
 import ssl
-import sys
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import anyio
-import certifi
 import httpx
 
-from llama_dashscope._errors import (
-    ConfigurationError,
-    DashScopeError,
-    ResponseError,
-    broken,
-    cant_connect,
-    first_cause,
-    refused_by_proxy,
-    timed_out,
-)
-from llama_dashscope._protocol.response import READ
+from llama_dashscope._errors import ConfigurationError, DashScopeError, ResponseError
 from llama_dashscope._settings import Network, Timeout
 
-from .asyncio_backend.backend import Sockets
+from .asyncio_backend.backend import AsyncioBackend
 from .event_loop import running_loop
-from .pool import Carrier, Outgoing, Reply
+from .failures import broken, cant_connect, first_cause, refused_by_proxy, timed_out
+from .interface import HTTPRequest, TransportResponse
+from .tls import keepalive_options, needs_tls_in_tls, tls_context
 
 AsyncBaseTransport = httpx.AsyncBaseTransport
 
-__all__ = ["AsyncBaseTransport", "keepalive_options", "open_carrier", "tls_context"]
+__all__ = ["AsyncBaseTransport", "HttpxTransport", "UserTransport"]
 
 ERRORS: Final = (httpx.HTTPError, ssl.SSLError)
 """Everything that httpx raises when the network is at fault; of TLS it translates only a part."""
 
 
-def tls_context(network: Network) -> ssl.SSLContext:
-    """Return the TLS settings; one context serves all clients with the same settings."""
-    if isinstance(network.verify, ssl.SSLContext):
-        return network.verify
-    if not network.uses_tls:
-        return _no_tls()
-    names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if network.trust_env else ()
-    given = (os.environ.get(name) or None for name in names)
-    try:
-        return _ssl_context(*given, verify=network.verify)
-    except OSError as error:
-        msg = f"the certificates that {' or '.join(names)} names can't be read: {error}"
-        raise ConfigurationError(msg) from error
-
-
-@cache
-def _no_tls() -> ssl.SSLContext:
-    """Return a context for addresses without TLS: loading certificates takes a while."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-@cache
-def _ssl_context(
-    cafile: str | None = None, capath: str | None = None, *, verify: bool
-) -> ssl.SSLContext:
-    if cafile is None and capath is None:
-        cafile = certifi.where()
-    context = ssl.create_default_context(cafile=cafile, capath=capath)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def open_carrier(network: Network) -> Carrier:
-    """Make what carries the bytes in the running event loop.
-
-    Raises:
-        ConfigurationError: the transport asked for is not installed or can't be used here.
-    """
-    if not isinstance(network.transport, str):
-        return CustomCarrier(network)
-    if network.transport == "httpx":
-        return HttpxCarrier(network)
-    obstacle = _against_aiohttp(network)
-    if not obstacle:
-        from .aiohttp_transport import AiohttpCarrier  # noqa: PLC0415  # an extra
-
-        return AiohttpCarrier(network)
-    if network.transport == "aiohttp":
-        msg = f"transport='aiohttp' can't be used: {obstacle}"
-        raise ConfigurationError(msg)
-    return HttpxCarrier(network)
-
-
-def _against_aiohttp(network: Network) -> str:
-    """Say why aiohttp can't be used; empty where it can."""
-    if not isinstance(running_loop(), asyncio.AbstractEventLoop):
-        return "it runs on asyncio only; use transport='httpx' on trio"
-    if (network.proxy or "").startswith("socks"):
-        return "it knows no SOCKS proxies; use transport='httpx' and pip install 'httpx[socks]'"
-    if _asks_too_much(network):
-        return "it needs Python 3.11 for proxies with TLS; use transport='httpx'"
-    try:
-        importlib.import_module("aiohttp")
-    except ImportError:
-        return "it is not installed; pip install 'llama-dashscope[aiohttp]'"
-    return ""
-
-
-def _asks_too_much(network: Network) -> bool:
-    """Tell whether asyncio would need TLS within TLS, which it has learnt with Python 3.11."""
-    return sys.version_info < (3, 11) and (network.proxy or "").startswith("https:")
-
-
-def keepalive_options() -> list[tuple[int, int, int]]:
-    """Return the socket options by which a peer that vanished is noticed within 30 seconds.
-
-    The first probe goes out after 10 s of silence and two more follow 5 s apart; data that nobody
-    acknowledges for 20 s counts as lost where the system can say so.
-    """
-    wanted = {
-        "TCP_KEEPIDLE": 10,
-        "TCP_KEEPALIVE": 10,  # the same, as macOS calls it
-        "TCP_KEEPINTVL": 5,
-        "TCP_KEEPCNT": 3,
-        "TCP_USER_TIMEOUT": 20_000,
-    }
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for name, value in wanted.items():
-        if hasattr(socket, name):
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    return options
-
-
-class _Line:
+class _Connection:
     """One connection: a transport that holds no more."""
 
     __slots__ = ("idle_since", "transport")
@@ -153,18 +45,18 @@ class _Line:
         self.idle_since = 0.0
 
 
-class HttpxCarrier:
+class HttpxTransport:
     """Connections by httpx, the last one used first."""
 
     def __init__(self, network: Network) -> None:
         """Begin without a connection."""
         self._network = network
         self._url = httpx.URL("")
-        self._idle: deque[_Line] = deque()
-        self._busy: set[_Line] = set()
+        self._idle: deque[_Connection] = deque()
+        self._busy: set[_Connection] = set()
         self._options = keepalive_options()
 
-    async def send(self, request: Outgoing) -> Reply:
+    async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send a request over the connection that was idle for the shortest time, or a new one."""
         line = await self._take()
         reused = line.idle_since > 0
@@ -180,9 +72,9 @@ class HttpxCarrier:
         except BaseException:
             await self.scrap(line)
             raise
-        return _HttpxReply(self._network.host, request, asked, response, (self, line))
+        return _HttpxResponse(self._network.host, request, asked, response, (self, line))
 
-    async def _take(self) -> _Line:
+    async def _take(self) -> _Connection:
         expiry = self._network.limits.keepalive_expiry
         now = anyio.current_time()
         while self._idle:
@@ -191,7 +83,7 @@ class HttpxCarrier:
             if expiry is None or now - line.idle_since < expiry:
                 return line
             await self.scrap(line)
-        line = _Line(self._transport())
+        line = _Connection(self._transport())
         self._busy.add(line)
         return line
 
@@ -208,11 +100,11 @@ class HttpxCarrier:
             msg = "a SOCKS proxy needs an extra: pip install 'httpx[socks]'"
             raise ConfigurationError(msg) from error
         on_asyncio = isinstance(running_loop(), asyncio.AbstractEventLoop)
-        if on_asyncio and not _asks_too_much(self._network):
-            _use(Sockets(), made)
+        if on_asyncio and not needs_tls_in_tls(self._network):
+            _use(AsyncioBackend(), made)
         return made
 
-    async def keep(self, line: _Line) -> None:
+    async def keep(self, line: _Connection) -> None:
         """Take a connection back whose exchange ended cleanly."""
         if line not in self._busy:
             return
@@ -225,7 +117,7 @@ class HttpxCarrier:
             self._busy.add(oldest)
             await self.scrap(oldest)
 
-    async def scrap(self, line: _Line) -> None:
+    async def scrap(self, line: _Connection) -> None:
         """Close a connection for good."""
         try:
             with anyio.move_on_after(1, shield=True):
@@ -241,7 +133,7 @@ class HttpxCarrier:
             await self.scrap(line)
 
 
-def _use(sockets: Sockets, transport: httpx.AsyncHTTPTransport) -> None:
+def _use(sockets: AsyncioBackend, transport: httpx.AsyncHTTPTransport) -> None:
     """Let a transport of httpx connect by our sockets.
 
     httpcore takes them as its `network_backend`, but httpx has no argument to hand them on. Should
@@ -252,14 +144,14 @@ def _use(sockets: Sockets, transport: httpx.AsyncHTTPTransport) -> None:
         setattr(pool, "_network_backend", sockets)  # noqa: B010  # it is httpcore's own name
 
 
-class CustomCarrier:
+class UserTransport:
     """A transport of the user's own, which stays the user's to close."""
 
     def __init__(self, network: Network) -> None:
         """Begin with the user's transport."""
         self._network = network
 
-    async def send(self, request: Outgoing) -> Reply:
+    async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send a request and wait for the head of its answer."""
         asked = _httpx_request(httpx.URL(request.url), request)
         try:
@@ -267,13 +159,13 @@ class CustomCarrier:
         except ERRORS as error:
             host = self._network.host
             raise _before_answer(error, host, request.timeout, reused=False) from error
-        return _HttpxReply(self._network.host, request, asked, response, None)
+        return _HttpxResponse(self._network.host, request, asked, response, None)
 
     async def aclose(self) -> None:
         """Leave the transport alone."""
 
 
-class _HttpxReply:
+class _HttpxResponse:
     """An answer that httpx carries."""
 
     __slots__ = (
@@ -292,10 +184,10 @@ class _HttpxReply:
     def __init__(
         self,
         host: str,
-        request: Outgoing,
+        request: HTTPRequest,
         asked: httpx.Request,
         response: httpx.Response,
-        line: tuple[HttpxCarrier, _Line] | None,
+        line: tuple[HttpxTransport, _Connection] | None,
     ) -> None:
         self._host = host
         # Not the response itself: of a thousand open streams, what isn't needed adds up.
@@ -313,7 +205,9 @@ class _HttpxReply:
             self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
         self._ended = False
         self.status = response.status_code
-        self.headers: Mapping[str, str] = {key: headers[key] for key in READ if key in headers}
+        self.headers: Mapping[str, str] = {
+            key: headers[key] for key in request.wanted if key in headers
+        }
         self._last = "close" in headers.get("connection", "").lower()
 
     async def read(self, limit: float | None) -> bytes:
@@ -391,7 +285,7 @@ def _time_limits(given: Timeout) -> tuple[dict[str, float | None], dict[str, flo
     return before, {**before, "read": given.idle}
 
 
-class _Body(httpx.AsyncByteStream):
+class _RequestBody(httpx.AsyncByteStream):
     """A request's body in one piece.
 
     httpx makes a generator of it; one that a cancelled call leaves behind, trio complains about.
@@ -409,7 +303,7 @@ class _Body(httpx.AsyncByteStream):
         raise StopAsyncIteration
 
 
-def _httpx_request(url: httpx.URL, request: Outgoing) -> httpx.Request:
+def _httpx_request(url: httpx.URL, request: HTTPRequest) -> httpx.Request:
     made = httpx.Request(
         "POST",
         url,
@@ -417,7 +311,7 @@ def _httpx_request(url: httpx.URL, request: Outgoing) -> httpx.Request:
         content=request.body,
         extensions={"timeout": _time_limits(request.timeout)[0]},
     )
-    made.stream = _Body(request.body)
+    made.stream = _RequestBody(request.body)
     return made
 
 

@@ -6,75 +6,16 @@ to the connection, and a connection whose exchange did not end cleanly is never 
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Protocol
 
 import anyio
-import attrs
 
-from llama_dashscope._errors import ClientClosedError
-from llama_dashscope._settings import Timeout
+from .failures import closed_error
+from .interface import HTTPRequest, Transport, TransportResponse
 
-__all__ = ["Body", "Carrier", "Exchange", "Outgoing", "Pool", "Reply", "Slots", "closed_error"]
+__all__ = ["ConnectionPool", "PooledResponse", "Slots"]
 
 CLOSING: float = 1.0
 """Seconds that closing a connection may take before it is left to the system."""
-
-
-@attrs.frozen
-class Outgoing:
-    """A request on its way out."""
-
-    url: str
-    headers: list[tuple[str, str]] = attrs.field(repr=False)  # the key is among them
-    body: bytes = attrs.field(repr=False)
-    timeout: Timeout
-
-
-class Body(Protocol):
-    """The bytes of an answer, as they come."""
-
-    async def read(self, limit: float | None) -> bytes:
-        """Return the next bytes, or none at their end.
-
-        Args:
-            limit: longest silence in seconds; None for no limit.
-
-        Raises:
-            APITimeoutError: the silence was longer.
-            APIConnectionError: the connection broke.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of the connection: to be used again after the body's end, else closed."""
-        ...
-
-
-class Reply(Body, Protocol):
-    """An answer whose body is still to come."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Response headers, those that are read at least, found in lower case."""
-        ...
-
-
-class Carrier(Protocol):
-    """Carries requests out and answers in, over as many connections as it is asked for."""
-
-    async def send(self, request: Outgoing) -> Reply:
-        """Send a request and wait for the head of its answer."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close every connection, those in use too."""
-        ...
 
 
 class Slots:
@@ -110,16 +51,16 @@ class Slots:
             self._free += 1
 
 
-class Pool:
+class ConnectionPool:
     """The connections of one client in one event loop."""
 
-    def __init__(self, carrier: Carrier, max_connections: int) -> None:
+    def __init__(self, carrier: Transport, max_connections: int) -> None:
         """Begin without a connection."""
         self._carrier = carrier
         self._slots = Slots(max_connections)
         self._closed = False
 
-    async def send(self, request: Outgoing) -> "Exchange":
+    async def send(self, request: HTTPRequest) -> "PooledResponse":
         """Wait for a slot, send a request and wait for the head of its answer.
 
         Raises:
@@ -128,12 +69,12 @@ class Pool:
         """
         await self._slots.acquire()
         try:
-            return Exchange(self, await self._send(request))
+            return PooledResponse(self, await self._send(request))
         except BaseException:
             self._slots.release()
             raise
 
-    async def _send(self, request: Outgoing) -> Reply:
+    async def _send(self, request: HTTPRequest) -> TransportResponse:
         if self._closed:
             raise closed_error()
         try:
@@ -164,12 +105,12 @@ class Pool:
             await self._carrier.aclose()
 
 
-class Exchange:
+class PooledResponse:
     """An answer under way, and the slot that it takes up."""
 
     __slots__ = ("_done", "_pool", "_reply", "headers", "status")
 
-    def __init__(self, pool: Pool, reply: Reply) -> None:
+    def __init__(self, pool: ConnectionPool, reply: TransportResponse) -> None:
         """Begin behind the head of the answer."""
         self._pool = pool
         self._reply = reply
@@ -201,8 +142,3 @@ class Exchange:
                 await self._reply.aclose()
         finally:
             self._pool.release()
-
-
-def closed_error() -> ClientClosedError:
-    """Return the error for whatever meets a closed client."""
-    return ClientClosedError("the client was closed; make a new Client for further calls")

@@ -6,16 +6,17 @@ import anyio
 
 from llama_dashscope._errors import APITimeoutError
 
-from .event_loop import running_loop, spawn
-from .pool import Body, closed_error
+from .event_loop import running_loop, start_soon_threadsafe
+from .failures import closed_error
+from .interface import ByteStream
 
-__all__ = ["Ahead"]
+__all__ = ["ENOUGH", "ReadAheadStream"]
 
 ENOUGH: Final = 1 << 16
 """Bytes that are held for a reader; with more than that the server has to wait."""
 
 
-class Ahead:
+class ReadAheadStream:
     """A body that is read as it arrives, so that a reader finds it all at once.
 
     A sync stream crosses from one thread to another for each read. It finds the pieces that came
@@ -26,7 +27,7 @@ class Ahead:
         idle: longest silence in seconds; None for no limit.
     """
 
-    def __init__(self, body: Body, idle: float | None) -> None:
+    def __init__(self, body: ByteStream, idle: float | None) -> None:
         """Begin behind the head of the answer; nothing is read before the first `read`."""
         self._body = body
         self._idle = idle
@@ -68,7 +69,7 @@ class Ahead:
         if self._reading or self._ended or self._failure or self._size >= ENOUGH:
             return
         self._reading = True
-        spawn(running_loop(), self._read)
+        start_soon_threadsafe(running_loop(), self._read)
 
     async def _read(self) -> None:
         try:

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["Watch"]
+__all__ = ["ReusableTimer"]
 
 
-class Watch:
+class ReusableTimer:
     """Watches one who waits again and again, each time for a while, on asyncio.
 
     Nearly all waiting ends in time. To set an alarm for each and to take it back costs more than

@@ -8,24 +8,24 @@ import attrs
 from llama_dashscope._models import (
     Choice,
     Chunk,
+    LazyText,
     Message,
     Output,
     Response,
     ToolCall,
-    Transcript,
     Usage,
 )
 
-from .deltas import Deltas
-from .stream_payload import Frame, Piece, Usual, read_frame, read_usual
+from .deltas import DeltaDetector
+from .stream_payload import ChoiceDelta, FastPayload, StreamPayload, read_fast, read_frame
 
-__all__ = ["Assembler"]
+__all__ = ["StreamAccumulator"]
 
 GROWING: Final = "reasoning_content"
 """The one field of a message besides its text that a stream writes piece by piece."""
 
 
-class Assembler:
+class StreamAccumulator:
     """Puts a stream together.
 
     Args:
@@ -38,9 +38,9 @@ class Assembler:
         """Begin before the first frame."""
         self._incremental = incremental
         self._expected = choices
-        self._answers: dict[int, _Answer] = {}
+        self._answers: dict[int, _ChoiceAccumulator] = {}
         self._as_choices = False
-        self._sole: _Answer | None = None
+        self._sole: _ChoiceAccumulator | None = None
         self._of_frame: dict[str, Any] = {}
         self._of_output: dict[str, Any] = {}
         self.request_id: str = request_id
@@ -54,11 +54,11 @@ class Assembler:
         Raises:
             ValueError: the payload is no frame, or contradicts the frames before it.
         """
-        if self._sole is not None and (usual := read_usual(payload)) is not None:
+        if self._sole is not None and (usual := read_fast(payload)) is not None:
             return [self._go_on(self._sole, usual)]
         return self.merge(read_frame(payload))
 
-    def _go_on(self, answer: "_Answer", usual: Usual) -> Chunk:
+    def _go_on(self, answer: "_ChoiceAccumulator", usual: FastPayload) -> Chunk:
         """Take a frame of the usual form while there is one answer, on which all is clear."""
         self.request_id, self.usage = usual.request_id or self.request_id, usual.usage
         chunk = answer.go_on(usual, self.request_id)
@@ -66,7 +66,7 @@ class Assembler:
             self.finished = self._are_finished()
         return chunk
 
-    def merge(self, frame: Frame) -> list[Chunk]:
+    def merge(self, frame: StreamPayload) -> list[Chunk]:
         """Take a frame that was taken apart; see `add`."""
         self.request_id = frame.request_id or self.request_id
         self.usage = frame.usage or self.usage
@@ -81,7 +81,9 @@ class Assembler:
         for piece in frame.pieces:
             answer = self._answers.get(piece.answer)
             if answer is None:
-                answer = self._answers[piece.answer] = _Answer(incremental=self._incremental)
+                answer = self._answers[piece.answer] = _ChoiceAccumulator(
+                    incremental=self._incremental
+                )
             chunks += answer.take(frame, piece, self.request_id)
             if piece.finish_reason is not None:
                 self.finished = self._are_finished()
@@ -118,7 +120,7 @@ class Assembler:
         )
 
 
-class _Answer:
+class _ChoiceAccumulator:
     """One answer on its way to being whole."""
 
     __slots__ = (
@@ -133,19 +135,19 @@ class _Answer:
 
     def __init__(self, *, incremental: bool) -> None:
         self._incremental = incremental
-        self._deltas = Deltas(incremental=incremental)
+        self._deltas = DeltaDetector(incremental=incremental)
         self._pieces: list[str] = []
-        self._waiting: list[tuple[Frame, Piece, str]] = []
-        self._beside: _Beside | None = None
+        self._waiting: list[tuple[StreamPayload, ChoiceDelta, str]] = []
+        self._beside: _SideFields | None = None
         self._role = ""
         self.finish_reason: str | None = None
 
-    def take(self, frame: Frame, piece: Piece, request_id: str) -> list[Chunk]:
+    def take(self, frame: StreamPayload, piece: ChoiceDelta, request_id: str) -> list[Chunk]:
         """Take this answer's part of a frame and return the chunks that are ready."""
         last = piece.finish_reason is not None
         deltas = self._deltas.take(piece.text, last=last)
         if piece.tool_calls or piece.of_choice or piece.of_message:
-            self._beside = self._beside or _Beside(incremental=self._incremental)
+            self._beside = self._beside or _SideFields(incremental=self._incremental)
             self._beside.take(piece, last=last)
         if last:
             self.finish_reason = piece.finish_reason
@@ -162,7 +164,7 @@ class _Answer:
         """Whether each frame gives its chunk at once."""
         return self._deltas.settled and not self._waiting
 
-    def go_on(self, usual: Usual, request_id: str) -> Chunk:
+    def go_on(self, usual: FastPayload, request_id: str) -> Chunk:
         """Take a frame of the usual form, where all is clear, and return its chunk."""
         text, reason, usage, _ = usual
         delta = self._deltas.take_settled(text)
@@ -171,15 +173,17 @@ class _Answer:
             pieces.append(delta)
         if reason is not None:
             self.finish_reason = reason
-        return Chunk(delta, Transcript(pieces, len(pieces)), reason, usage, request_id)
+        return Chunk(delta, LazyText(pieces, len(pieces)), reason, usage, request_id)
 
-    def _chunk(self, delta: str, frame: Frame, piece: Piece, request_id: str) -> Chunk:
+    def _chunk(
+        self, delta: str, frame: StreamPayload, piece: ChoiceDelta, request_id: str
+    ) -> Chunk:
         pieces = self._pieces
         if delta:
             pieces.append(delta)
         return Chunk(
             delta,
-            Transcript(pieces, len(pieces)),
+            LazyText(pieces, len(pieces)),
             piece.finish_reason,
             frame.usage,
             request_id,
@@ -195,7 +199,7 @@ class _Answer:
 
     def whole(self, index: int | None) -> Choice:
         """Return the answer as a choice."""
-        beside = self._beside or _Beside(incremental=self._incremental)
+        beside = self._beside or _SideFields(incremental=self._incremental)
         extra = beside.of_message()
         named = [extra.pop(name, None) for name in ("tool_call_id", "name")]
         calls = beside.calls()
@@ -203,22 +207,22 @@ class _Answer:
         return Choice(self.finish_reason, message, index, extra=dict(beside.of_choice))
 
 
-class _Beside:
+class _SideFields:
     """What an answer has besides its text; most have nothing."""
 
     def __init__(self, *, incremental: bool) -> None:
         self._incremental = incremental
-        self._calls: dict[int, _Call] = {}
-        self._thought = _Growing(incremental=incremental)
+        self._calls: dict[int, _ToolCallAccumulator] = {}
+        self._thought = _TextAccumulator(incremental=incremental)
         self._of_message: dict[str, Any] = {}
         self.of_choice: dict[str, Any] = {}
 
-    def take(self, piece: Piece, *, last: bool) -> None:
+    def take(self, piece: ChoiceDelta, *, last: bool) -> None:
         """Take what a piece brings besides text."""
         for place, call in enumerate(piece.tool_calls):
             index = place if call.index is None else call.index
             if index not in self._calls:
-                self._calls[index] = _Call(index, incremental=self._incremental)
+                self._calls[index] = _ToolCallAccumulator(index, incremental=self._incremental)
             self._calls[index].take(call, last=last)
         if isinstance(thought := piece.of_message.get(GROWING), str):
             self._thought.take(thought, last=last)
@@ -241,11 +245,11 @@ def _flat(*levels: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for level in levels if level for key, value in level.items()}
 
 
-class _Growing:
+class _TextAccumulator:
     """A text that comes in frames and is wanted only at the end."""
 
     def __init__(self, *, incremental: bool) -> None:
-        self._deltas = Deltas(incremental=incremental)
+        self._deltas = DeltaDetector(incremental=incremental)
         self._pieces: list[str] = []
 
     def take(self, text: str, *, last: bool) -> None:
@@ -255,12 +259,12 @@ class _Growing:
         return "".join([*self._pieces, *self._deltas.held()])
 
 
-class _Call:
+class _ToolCallAccumulator:
     """One tool call, merged from its pieces: names come once, arguments grow."""
 
     def __init__(self, index: int, *, incremental: bool) -> None:
         self._call = ToolCall(index=index)
-        self._arguments = _Growing(incremental=incremental)
+        self._arguments = _TextAccumulator(incremental=incremental)
 
     def take(self, piece: ToolCall, *, last: bool) -> None:
         self._arguments.take(piece.function.arguments, last=last)

@@ -9,7 +9,7 @@ a contradiction that can't be resolved is an error, never a doubled or a shorten
 from itertools import pairwise
 from typing import Final
 
-__all__ = ["Deltas"]
+__all__ = ["LIKELY", "SURE", "DeltaDetector"]
 
 SURE: Final = 4
 """After so many frames that each repeat and extend everything before, pieces are ruled out."""
@@ -18,7 +18,7 @@ LIKELY: Final = 2
 """The same at the end of an answer, where pieces end in an empty frame and wholes do not."""
 
 
-class Deltas:
+class DeltaDetector:
     """The growth of one text, frame by frame.
 
     While it can't be told yet whether a frame is a piece or a whole, its delta is held back; in a

@@ -7,88 +7,22 @@ nowhere, so the service has the last word on them.
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypedDict, TypeGuard, cast
+from typing import Any, Final, TypeGuard, cast
 
 import attrs
 
 from llama_dashscope._errors import InvalidRequestError
 from llama_dashscope._models import Message, Record
-from llama_dashscope._settings import Timeout
+from llama_dashscope._settings import ApiKey
+
+from .options import Options, StreamOptions
 
 if sys.version_info >= (3, 11):
-    from typing import Self, Unpack
+    pass
 else:
-    from typing_extensions import Self, Unpack  # comes with anyio on these versions
+    pass  # comes with anyio on these versions
 
-__all__ = [
-    "MessageLike",
-    "Options",
-    "Payload",
-    "Self",
-    "StreamOptions",
-    "Unpack",
-    "build_payload",
-    "encode",
-    "listed",
-]
-
-MessageLike = Message | Mapping[str, Any]
-"""A message of a conversation: a `Message`, or a dict with `role` and `content`."""
-
-
-class Options(TypedDict, total=False):
-    """The keyword arguments of a call; None anywhere is the same as leaving it out.
-
-    Only `result_format` is documented for Llama; the other parameters are the ones that the same
-    endpoint documents for other models, and a model that lacks one says so in its answer.
-    """
-
-    messages: Iterable[MessageLike] | None
-    """The conversation, oldest first; instead of `prompt`."""
-    result_format: str | None
-    """`message` or `text`; by default `message` for messages and `text` for a prompt."""
-    temperature: float | None
-    """How freely the model chooses its words."""
-    top_p: float | None
-    """Share of probability that words are chosen from."""
-    top_k: int | None
-    """How many of the likeliest words are chosen from."""
-    max_tokens: int | None
-    """Longest answer in tokens."""
-    seed: int | None
-    """Makes answers repeatable, as far as the service can."""
-    repetition_penalty: float | None
-    """Above 1 the model repeats itself less."""
-    presence_penalty: float | None
-    """Above 0 the model says again less of what it has said."""
-    stop: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None
-    """Text or tokens that end the answer."""
-    n: int | None
-    """How many answers to give."""
-    tools: Sequence[Mapping[str, Any]] | None
-    """Tools that the model may call."""
-    tool_choice: str | Mapping[str, Any] | None
-    """Whether and which tool to call."""
-    response_format: Mapping[str, Any] | None
-    """Form of the answer, such as `{"type": "json_object"}`."""
-    parameters: Mapping[str, Any] | None
-    """Whatever has no name here yet; goes into the request's `parameters` as it is."""
-    api_key: str | None
-    """Key for this call instead of the client's."""
-    workspace: str | None
-    """Workspace for this call instead of the client's."""
-    timeout: Timeout | float | None
-    """Time limits for this call instead of the client's; see `Timeout`."""
-    headers: Mapping[str, str] | None
-    """HTTP headers for this call, on top of the client's."""
-
-
-class StreamOptions(Options, total=False):
-    """The keyword arguments of a stream."""
-
-    incremental_output: bool
-    """Whether frames hold only what is new (the default) or repeat the whole text; chunks are the
-    same either way."""
+__all__ = ["PATH", "Payload", "build_payload", "encode", "listed", "request_headers"]
 
 
 @attrs.frozen
@@ -335,3 +269,22 @@ def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
     elif value is not None:
         shown = f"{shown} ({type(value).__name__})"
     return InvalidRequestError(f"{name} must be {expected}, got {shown}")
+
+
+PATH: Final = "/services/aigc/text-generation/generation"
+"""Appended to the base address; the same route for every text model."""
+
+
+def request_headers(
+    key: ApiKey, workspace: str | None, *, streaming: bool
+) -> list[tuple[str, str]]:
+    """Return the headers that the service reads, in lower case."""
+    headers = [("authorization", f"Bearer {key.reveal()}"), ("content-type", "application/json")]
+    if streaming:
+        # Either of the two turns streaming on, by different editions of the documentation.
+        headers += [("x-dashscope-sse", "enable"), ("accept", "text/event-stream")]
+    else:
+        headers.append(("accept", "application/json"))
+    if workspace:
+        headers.append(("x-dashscope-workspace", workspace))
+    return headers

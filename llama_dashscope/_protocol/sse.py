@@ -9,7 +9,7 @@ in nothing else: U+2028 and its kin are text.
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["BOM", "REFUSED", "Decoder", "Event", "EventTooLargeError"]
+__all__ = ["BOM", "REFUSED", "Decoder", "EventTooLargeError", "ServerSentEvent"]
 
 CR: Final = b"\r"
 REFUSED: Final = 400
@@ -24,7 +24,7 @@ BEGINS: Final = (b"{", b"[DONE]")
 STATUS: Final = re.compile(rb":?\s*(?:HTTP_STATUS/|status:)\s*(\d{3})\b")
 
 
-class Event(NamedTuple):
+class ServerSentEvent(NamedTuple):
     """One frame of a stream."""
 
     data: bytes
@@ -38,7 +38,7 @@ class Event(NamedTuple):
 class EventTooLargeError(ValueError):
     """A frame grew beyond the limit before it ended; `events` are the whole ones before it."""
 
-    events: list[Event]
+    events: list[ServerSentEvent]
 
 
 class Decoder:
@@ -63,13 +63,13 @@ class Decoder:
         self._name = ""
         self._status: int | None = None
 
-    def feed(self, received: bytes) -> list[Event]:
+    def feed(self, received: bytes) -> list[ServerSentEvent]:
         """Return the events that these bytes complete.
 
         Raises:
             EventTooLargeError: an event is larger than the limit.
         """
-        events: list[Event] = []
+        events: list[ServerSentEvent] = []
         try:
             if not self._between_events():
                 # To the end of the event under way, or as far as these bytes go.
@@ -89,17 +89,17 @@ class Decoder:
         nothing = self._name or self._status or self._data or self._line
         return not (nothing or self._after_cr or self._start)
 
-    def _feed_usual(self, received: bytes, events: list[Event]) -> int:
+    def _feed_usual(self, received: bytes, events: list[ServerSentEvent]) -> int:
         """Take events of the usual form off the front, whole; return how many bytes they had."""
         taken = 0
         while usual := USUAL.match(received, taken):
             data = usual[1]
             self._check(len(b"data:") + len(data))
-            events.append(Event(data, "result", 200))
+            events.append(ServerSentEvent(data, "result", 200))
             taken = usual.end()
         return taken
 
-    def _feed_lines(self, received: bytes, events: list[Event]) -> None:
+    def _feed_lines(self, received: bytes, events: list[ServerSentEvent]) -> None:
         """Take events of any form, line by line."""
         if self._after_cr and received:
             received = received.removeprefix(b"\n")
@@ -126,16 +126,16 @@ class Decoder:
             self._line.clear()
             self._line_size = 0
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> list[ServerSentEvent]:
         """Return what is left at the end of the stream: at most one event, perhaps cut short."""
-        events: list[Event] = []
+        events: list[ServerSentEvent] = []
         if self._line:
             self._take(b"".join(self._line), events)
             self._line.clear()
         self._dispatch(events)
         return events
 
-    def _take(self, line: bytes, events: list[Event]) -> None:
+    def _take(self, line: bytes, events: list[ServerSentEvent]) -> None:
         self._check(len(line))
         if self._start:
             self._start = False
@@ -155,7 +155,7 @@ class Decoder:
             self._begin(events)
             self._status = int(status[1])
 
-    def _add_data(self, value: bytes, events: list[Event]) -> None:
+    def _add_data(self, value: bytes, events: list[ServerSentEvent]) -> None:
         if self._data and self._is_whole() and value.lstrip().startswith(BEGINS):
             self._dispatch(events)
         self._data.append(value)
@@ -164,17 +164,17 @@ class Decoder:
     def _is_whole(self) -> bool:
         return self._data[-1].rstrip().endswith(b"}")
 
-    def _begin(self, events: list[Event]) -> None:
+    def _begin(self, events: list[ServerSentEvent]) -> None:
         """End the frame before this line where no blank line did."""
         if self._data:
             self._dispatch(events)
 
-    def _dispatch(self, events: list[Event]) -> None:
+    def _dispatch(self, events: list[ServerSentEvent]) -> None:
         """Hand out what was gathered, unless it is only a heartbeat."""
         refused = self._name == "error" or (self._status or 0) >= REFUSED
         if self._data or refused:
             data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-            events.append(Event(data, self._name, self._status))
+            events.append(ServerSentEvent(data, self._name, self._status))
             self._reset()
         elif self._name or self._status:
             self._reset()

@@ -21,7 +21,7 @@ from .converter import (
     structure,
 )
 
-__all__ = ["Frame", "Piece", "Usual", "read_frame", "read_usual"]
+__all__ = ["ChoiceDelta", "FastPayload", "StreamPayload", "read_fast", "read_frame"]
 
 FRAME: Final = frozenset(
     {"output", "usage", "request_id", "requestId", "code", "message", "status_code"}
@@ -36,7 +36,7 @@ USUAL_FIELDS: Final = 8
 NOTHING: Final[Mapping[str, Any]] = {}
 
 
-class Piece(NamedTuple):
+class ChoiceDelta(NamedTuple):
     """What a frame adds to one answer."""
 
     answer: int
@@ -48,10 +48,10 @@ class Piece(NamedTuple):
     of_message: Mapping[str, Any]
 
 
-class Frame(NamedTuple):
+class StreamPayload(NamedTuple):
     """One frame, with the unknown fields of every level beside the known ones."""
 
-    pieces: list[Piece]
+    pieces: list[ChoiceDelta]
     usage: Usage | None
     request_id: str
     as_choices: bool
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
     of_output: Mapping[str, Any]
 
 
-class Usual(NamedTuple):
+class FastPayload(NamedTuple):
     """What a frame of the usual form says."""
 
     text: str
@@ -68,7 +68,7 @@ class Usual(NamedTuple):
     request_id: str
 
 
-def read_usual(payload: dict[str, Any]) -> Usual | None:
+def read_fast(payload: dict[str, Any]) -> FastPayload | None:
     """Read a frame of the form that streams in the `message` format are recorded in.
 
     Returns None for any other: `read_frame` reads them all.
@@ -86,11 +86,11 @@ def read_usual(payload: dict[str, Any]) -> Usual | None:
         return None
     if as_recorded and type(text) is type(reason) is type(request_id) is str:
         reason = None if reason in UNFINISHED else reason
-        return Usual(text, reason, usage, request_id)
+        return FastPayload(text, reason, usage, request_id)
     return None
 
 
-def read_frame(payload: dict[str, Any]) -> Frame:
+def read_frame(payload: dict[str, Any]) -> StreamPayload:
     """Take a frame apart.
 
     Raises:
@@ -103,7 +103,7 @@ def read_frame(payload: dict[str, Any]) -> Frame:
         raise
 
 
-def _read(payload: dict[str, Any]) -> Frame:
+def _read(payload: dict[str, Any]) -> StreamPayload:
     output = payload.get("output")
     if output is None:
         output = NOTHING
@@ -111,10 +111,10 @@ def _read(payload: dict[str, Any]) -> Frame:
     usage = payload.get("usage")
     if choices is None:
         text, reason = output.get("text"), output.get("finish_reason")
-        pieces = [Piece(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
+        pieces = [ChoiceDelta(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
     else:
         pieces = [*map(_piece, range(len(choices)), read_list(choices))]
-    return Frame(
+    return StreamPayload(
         pieces,
         None if usage is None else read_usage(usage),
         _text(payload.get("request_id")) or _text(payload.get("requestId")),
@@ -124,13 +124,13 @@ def _read(payload: dict[str, Any]) -> Frame:
     )
 
 
-def _piece(place: int, choice: dict[str, Any]) -> Piece:
+def _piece(place: int, choice: dict[str, Any]) -> ChoiceDelta:
     message = choice.get("message")
     if message is None:
         message = NOTHING
     index = choice.get("index")
     calls = message.get("tool_calls")
-    return Piece(
+    return ChoiceDelta(
         place if index is None else converter.structure(index, int),
         _text(message.get("content")),
         finish_reason(choice.get("finish_reason")),

@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from llama_dashscope._client.client import Client
+from llama_dashscope._environment import find_api_key
 from llama_dashscope._errors import ConfigurationError, DashScopeError, InvalidRequestError
 from llama_dashscope._models import Response
-from llama_dashscope._protocol.request import MessageLike, Options
-from llama_dashscope._settings import find_api_key
+from llama_dashscope._protocol.options import MessageLike, Options
 
-from .terminal import PROGRAM, complain, is_terminal, never_choke, say, write
+from .terminal import PROGRAM, is_terminal, print_error, print_status, replace_unencodable, write
 
 __all__ = ["LEAVE", "chat"]
 
@@ -107,7 +107,7 @@ def _client(key: str | None, base_url: str | None, args: argparse.Namespace) -> 
             trust_env=not args.local,  # a proxy has no way to this machine
         )
     for warning in caught:
-        say(f"warning: {warning.message}")
+        print_status(f"warning: {warning.message}")
     return client
 
 
@@ -164,7 +164,7 @@ class _Conversation:
             self._show_whole(response)
         if response.finish_reason == "length" and not self._as_json:
             self._end_line()
-            say("note: the answer was cut at its longest length; see --max-tokens")
+            print_status("note: the answer was cut at its longest length; see --max-tokens")
 
     def _show_whole(self, response: Response) -> None:
         if self._as_json:
@@ -189,7 +189,7 @@ def _converse(conversation: _Conversation, args: argparse.Namespace) -> None:
     """Take questions from the terminal until its user leaves."""
     with suppress(ImportError):  # not everywhere; where it is, it gives input() line editing
         importlib.import_module("readline")
-    never_choke(sys.stdin)
+    replace_unencodable(sys.stdin)
     who = f"{args.model}, canned answers from this machine" if args.local else args.model
     write(f"{who}.\nCtrl-C stops an answer, {LEAVE} leaves.\n", sys.stderr)
     while (question := _next_question()) is not None:
@@ -211,7 +211,7 @@ def _reply(conversation: _Conversation, question: str) -> None:
     except (ConfigurationError, InvalidRequestError):
         raise
     except DashScopeError as error:
-        complain(error)
+        print_error(error)
 
 
 def _next_question() -> str | None:

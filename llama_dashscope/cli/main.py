@@ -1,37 +1,20 @@
 """The command `llama-dashscope`: ask a model from a shell, list the models, serve a stand-in."""
 
 import argparse
-import json
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NoReturn, TypedDict
 
-import attrs
-
-from llama_dashscope._catalog import MODELS, Model
 from llama_dashscope._errors import ConfigurationError, DashScopeError, InvalidRequestError
 from llama_dashscope._version import __version__
 
 from .chat import LEAVE, chat
-from .terminal import PROGRAM, complain, discard_output, never_choke, write
+from .exit_codes import EXIT_CODES, FAILED, INTERRUPTED, MISUSED, OK
+from .models import ABOUT_MODELS, list_models
+from .terminal import PROGRAM, discard_output, print_error, replace_unencodable, write
 
 __all__ = ["main"]
-
-OK: Final = 0
-FAILED: Final = 1
-MISUSED: Final = 2
-INTERRUPTED: Final = 130
-"""What shells show for a program that Ctrl-C ended: 128 and the number of the signal."""
-
-EXIT_CODES: Final = """\
-exit codes:
-  0    all went well
-  1    the service, the connection, or reading or writing failed
-  2    wrong usage: an argument, no question, no key
-  130  Ctrl-C stopped the answer
-"""
 
 ABOUT_CHAT: Final = f"""\
 Ask a question and see the answer as it is written.
@@ -42,13 +25,6 @@ either, at a terminal, this is a conversation: Ctrl-C stops an answer,
 
 The key comes from DASHSCOPE_API_KEY, from the file that
 DASHSCOPE_API_KEY_FILE_PATH names, or from ~/.dashscope/api_key.
-"""
-
-ABOUT_MODELS: Final = """\
-Context and input are in tokens; `prompt?` means that nobody says whether the
-model takes a prompt besides messages. The service announced in April 2025 that
-these models go offline: only the service can say which still answer. chat
-sends any name that you give it, listed here or not.
 """
 
 DEFAULT_MODEL: Final = "llama3.3-70b-instruct"
@@ -62,14 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; by default those of this process.
     """
     for stream in (sys.stdout, sys.stderr):
-        never_choke(stream)
+        replace_unencodable(stream)
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except BrokenPipeError:  # the reader has had enough, as `head` does
         discard_output()
         return OK
     except OSError as error:
-        complain(error)
+        print_error(error)
         discard_output()
         return FAILED
 
@@ -85,10 +61,10 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ConfigurationError, InvalidRequestError) as error:
-        complain(error)
+        print_error(error)
         return MISUSED
     except DashScopeError as error:
-        complain(error)
+        print_error(error)
         return FAILED
 
 
@@ -175,7 +151,7 @@ def _add_models(command: _Command) -> None:
         help="list the Llama models and what is known of them",
         description=f"List the Llama models and what is documented of them.\n\n{ABOUT_MODELS}",
     )
-    parser.set_defaults(run=_models, parser=parser)
+    parser.set_defaults(run=list_models, parser=parser)
     parser.add_argument("--json", action="store_true", help="print them as JSON")
 
 
@@ -188,31 +164,3 @@ def _add_serve(command: _Command, *, in_full: bool) -> None:
         parser.description, parser.epilog = serve.ABOUT, EXIT_CODES
         parser.set_defaults(run=serve.run, parser=parser)
         serve.add_arguments(parser)
-
-
-def _models(args: argparse.Namespace) -> int:
-    models = list(MODELS.values())
-    if args.json:
-        text = json.dumps([attrs.asdict(model) for model in models], indent=2)
-    else:
-        text = _table(models)
-    write(text + "\n", sys.stdout)
-    return OK
-
-
-def _table(models: Sequence[Model]) -> str:
-    """Lay out the models in columns, their notes below: they are long, and some are shared."""
-    notes = list(dict.fromkeys(note for model in models for note in model.notes))
-    rows = [("MODEL", "CONTEXT", "INPUT", "TAKES", "NOTES")]
-    for model in models:
-        takes = {True: "messages, prompt", False: "messages", None: "messages, prompt?"}
-        marks = " ".join(f"[{notes.index(note) + 1}]" for note in model.notes)
-        sizes = f"{model.context_length:,}", f"{model.max_input:,}"
-        rows.append((model.name, *sizes, takes[model.takes_prompt], marks))
-    a, b, c, d, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-    lines = [f"{r[0]:<{a}}  {r[1]:>{b}}  {r[2]:>{c}}  {r[3]:<{d}}  {r[4]}".rstrip() for r in rows]
-    footnotes = [
-        textwrap.fill(f"[{number}] {note}", 80, subsequent_indent="    ")
-        for number, note in enumerate(notes, start=1)
-    ]
-    return "\n".join([*lines, "", *footnotes, "", ABOUT_MODELS.rstrip()])

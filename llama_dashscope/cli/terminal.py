@@ -23,11 +23,11 @@ from llama_dashscope._errors import (
 
 __all__ = [
     "PROGRAM",
-    "complain",
     "discard_output",
     "is_terminal",
-    "never_choke",
-    "say",
+    "print_error",
+    "print_status",
+    "replace_unencodable",
     "write",
 ]
 
@@ -62,7 +62,7 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def never_choke(stream: TextIO | None) -> None:
+def replace_unencodable(stream: TextIO | None) -> None:
     """Let a character that a stream's encoding doesn't have become a question mark."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
@@ -75,7 +75,7 @@ def write(text: str, stream: TextIO | None) -> None:
         stream.flush()
 
 
-def say(words: str) -> None:
+def print_status(words: str) -> None:
     """Put one line on stderr."""
     write(f"{PROGRAM}: {' '.join(words.split())}\n", sys.stderr)
 
@@ -89,9 +89,9 @@ def discard_output() -> None:
     os.close(nowhere)
 
 
-def complain(error: Exception) -> None:
+def print_error(error: Exception) -> None:
     """Put an error on stderr, with what to do about it."""
     advice = ""
     if isinstance(error, DashScopeError) and not error.hint:
         advice = next((ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE), "")
-    say(f"error: {error}{'; ' if advice else ''}{advice}")
+    print_status(f"error: {error}{'; ' if advice else ''}{advice}")

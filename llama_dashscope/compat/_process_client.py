@@ -9,13 +9,14 @@ import attrs
 from llama_dashscope._client.call_runner import Call
 from llama_dashscope._client.client import Client
 from llama_dashscope._client.streams import AsyncStream
+from llama_dashscope._environment import find_api_key, find_base_url, no_key
 from llama_dashscope._models import Response
-from llama_dashscope._protocol.accumulator import Assembler
-from llama_dashscope._protocol.request import Options, Payload
-from llama_dashscope._settings import find_api_key, find_base_url, no_key
+from llama_dashscope._protocol.accumulator import StreamAccumulator
+from llama_dashscope._protocol.options import Options
+from llama_dashscope._protocol.request import Payload
 
 __all__ = [
-    "SharedClient",
+    "ProcessClient",
     "api_key",
     "api_key_file_path",
     "base_http_api_url",
@@ -31,15 +32,16 @@ api_key_file_path: str | None = None
 base_http_api_url: str | None = None
 """Address for `Generation`, up to and including `/api/v1`; None leaves it to the environment."""
 
-
 NO_KEY: Final = "every-call-brings-its-own"
 """Stands where a client has a key, so that no call can go out with the key of another."""
 
 
-class SharedClient(Client):
+class ProcessClient(Client):
     """A client that also takes request bodies that its own arguments couldn't say."""
 
-    def prepare(self, payload: Payload, options: Options, assembler: type[Assembler]) -> Call:
+    def prepare(
+        self, payload: Payload, options: Options, assembler: type[StreamAccumulator]
+    ) -> Call:
         """Make a call that is ready to be sent.
 
         Raises:
@@ -71,7 +73,7 @@ def find_key(given: str | None) -> str:
     return found.reveal()
 
 
-def shared_client(address: str | None) -> SharedClient:
+def shared_client(address: str | None) -> ProcessClient:
     """Return this process's client for an address, made when it is first needed.
 
     It is not closed by anyone: its connections end with the event loops that they belong to, in a
@@ -87,7 +89,7 @@ def shared_client(address: str | None) -> SharedClient:
     client = _clients.get(base_url)
     if client is None:
         # Of two threads that get here at once one makes a client in vain, which costs nothing.
-        client = _clients.setdefault(base_url, SharedClient(NO_KEY, base_url=base_url))
+        client = _clients.setdefault(base_url, ProcessClient(NO_KEY, base_url=base_url))
     return client
 
 
@@ -96,4 +98,4 @@ def _setting(name: str) -> str | None:
     return found
 
 
-_clients: Final[dict[str, SharedClient]] = {}
+_clients: Final[dict[str, ProcessClient]] = {}

@@ -7,11 +7,11 @@ import attrs
 
 from llama_dashscope._errors import APIStatusError
 from llama_dashscope._models import Choice, Chunk, Output, Response, Usage
-from llama_dashscope._protocol.accumulator import Assembler
+from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.converter import structure
-from llama_dashscope._protocol.stream_payload import Frame, read_frame
+from llama_dashscope._protocol.stream_payload import StreamPayload, read_frame
 
-__all__ = ["Growing", "Pieces", "answered", "refused"]
+__all__ = ["CumulativeResponses", "FrameResponses", "Step", "answered", "refused"]
 
 UNKNOWN = "Unknown"
 """The official SDK's code for an error that comes without one."""
@@ -25,7 +25,7 @@ class Step(Chunk):
     """The frame as a response."""
 
 
-def _step(frame: Frame, response: Response) -> Step:
+def _step(frame: StreamPayload, response: Response) -> Step:
     """Make the chunk that carries a response, with what tells that an answer has begun."""
     reasons = (piece.finish_reason for piece in frame.pieces if piece.finish_reason)
     calls = tuple(call for piece in frame.pieces for call in piece.tool_calls)
@@ -33,7 +33,7 @@ def _step(frame: Frame, response: Response) -> Step:
     return Step(text, "", next(reasons, None), tool_calls=calls or None, response=response)
 
 
-class Pieces(Assembler):
+class FrameResponses(StreamAccumulator):
     """Makes one response of each frame, as the frame stands."""
 
     def add(self, payload: dict[str, Any]) -> list[Chunk]:
@@ -50,16 +50,16 @@ class Pieces(Assembler):
         )
         return [_step(frame, answered(response))]
 
-    def _shown(self, frame: Frame, output: Output) -> Output:
+    def _shown(self, frame: StreamPayload, output: Output) -> Output:
         """Return what the caller sees of a frame's output."""
         del frame
         return output
 
 
-class Growing(Pieces):
+class CumulativeResponses(FrameResponses):
     """Makes one response of each frame, with everything that its answers have said so far."""
 
-    def _shown(self, frame: Frame, output: Output) -> Output:
+    def _shown(self, frame: StreamPayload, output: Output) -> Output:
         if not output.choices:
             return attrs.evolve(output, text=self.text)
         places = zip(frame.pieces, output.choices, strict=True)

@@ -18,11 +18,12 @@ from llama_dashscope._client.client import bridge
 from llama_dashscope._client.streams import Stream
 from llama_dashscope._errors import APIStatusError, InvalidRequestError
 from llama_dashscope._models import Response
-from llama_dashscope._protocol.request import MessageLike, Options, Payload, encode, listed
+from llama_dashscope._protocol.options import MessageLike, Options
+from llama_dashscope._protocol.request import Payload, encode, listed
 from llama_dashscope._version import __version__
 
-from ._process_client import SharedClient, find_key, shared_client
-from ._responses import Growing, Pieces, Step, answered, refused
+from ._process_client import ProcessClient, find_key, shared_client
+from ._responses import CumulativeResponses, FrameResponses, Step, answered, refused
 
 __all__ = ["AioGeneration", "Generation", "InputRequired", "ModelRequired"]
 
@@ -277,25 +278,25 @@ class AioGeneration:
 
 
 @attrs.frozen
-class _Asked:
+class _PreparedGeneration:
     """A call and the client that makes it."""
 
-    client: SharedClient
+    client: ProcessClient
     call: Call
 
 
-async def _response(asked: _Asked) -> Response:
+async def _response(asked: _PreparedGeneration) -> Response:
     try:
         return answered(await asked.client.answer(asked.call))
     except APIStatusError as error:
         return refused(error)
 
 
-async def _areply(asked: _Asked) -> Response | AsyncGenerator[Response, None]:
+async def _areply(asked: _PreparedGeneration) -> Response | AsyncGenerator[Response, None]:
     return _aresponses(asked) if asked.call.payload.streaming else await _response(asked)
 
 
-async def _aresponses(asked: _Asked) -> AsyncGenerator[Response, None]:
+async def _aresponses(asked: _PreparedGeneration) -> AsyncGenerator[Response, None]:
     try:
         async with asked.client.read(asked.call) as stream:
             async for chunk in stream:
@@ -304,7 +305,7 @@ async def _aresponses(asked: _Asked) -> AsyncGenerator[Response, None]:
         yield refused(error)
 
 
-def _responses(asked: _Asked) -> Generator[Response, None, None]:
+def _responses(asked: _PreparedGeneration) -> Generator[Response, None, None]:
     try:
         with Stream(asked.client.read(asked.call), bridge()) as stream:
             for chunk in stream:
@@ -324,7 +325,7 @@ def _ask(  # noqa: PLR0917  # the official SDK's order
     stream: bool | None = None,  # noqa: FBT001  # see above
     *values: object,
     **named: object,
-) -> _Asked:
+) -> _PreparedGeneration:
     """Read the arguments of a call and prepare it."""
     if not prompt and not messages:
         msg = "prompt or messages is required!"
@@ -343,7 +344,9 @@ def _ask(  # noqa: PLR0917  # the official SDK's order
     growing = not parameters.get("incremental_output")
     payload = _payload(model, _input(prompt, history, messages), parameters, streaming=bool(stream))
     client = shared_client(address)
-    return _Asked(client, client.prepare(payload, options, Growing if growing else Pieces))
+    return _PreparedGeneration(
+        client, client.prepare(payload, options, CumulativeResponses if growing else FrameResponses)
+    )
 
 
 def _parameters(values: tuple[object, ...], named: dict[str, object]) -> dict[str, Any]:

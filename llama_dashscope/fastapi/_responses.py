@@ -36,12 +36,11 @@ UNBUFFERED: Final = {
     "x-content-type-options": "nosniff",  # else browsers collect plain text to guess its kind
 }
 
-
 CLIENT_CLOSED_REQUEST: Final = 499
 """What nginx writes into its log for a browser that didn't wait."""
 
 
-class _Output:
+class _BodySender:
     """The way to the browser: one message at a time, the status line before the first."""
 
     def __init__(self, response: HTTPResponse, send: Send, listening: anyio.CancelScope) -> None:
@@ -108,7 +107,7 @@ class _Relay(ABC, StreamingResponse):
         if departure is not None:
             departure.leave_to_response()
         async with block_tasks() as tasks:
-            output = _Output(self, send, tasks.cancel_scope)
+            output = _BodySender(self, send, tasks.cancel_scope)
             tasks.start_soon(self._listen, receive, tasks.cancel_scope)
             if self._heartbeat is not None:
                 tasks.start_soon(self._beat, self._heartbeat, output)
@@ -124,7 +123,7 @@ class _Relay(ABC, StreamingResponse):
         await until_left(receive)
         relaying.cancel()
 
-    async def _beat(self, heartbeat: float, output: _Output) -> None:
+    async def _beat(self, heartbeat: float, output: _BodySender) -> None:
         """Say something whenever there was nothing to say for a while."""
         while True:
             silence = monotonic() - output.last
@@ -133,7 +132,7 @@ class _Relay(ABC, StreamingResponse):
                 silence = 0.0
             await anyio.sleep(heartbeat - silence)
 
-    async def _relay(self, output: _Output, path: str) -> None:
+    async def _relay(self, output: _BodySender, path: str) -> None:
         try:
             async with self._stream as stream:
                 async for chunk in stream:

@@ -11,10 +11,10 @@ from typing import final
 import anyio
 import anyio.to_thread
 
-from ._http_server.admission import Turns
+from ._http_server.admission import AdmissionQueue
 from ._http_server.connection import Connection
 from ._http_server.listener import Listener
-from ._http_server.server_state import Hub
+from ._http_server.server_state import ServerState
 from ._service.exchange import Exchange
 from ._service.faults import DEFAULT_MIX, Fault, Mix
 from ._service.received_request import ReceivedRequest
@@ -70,7 +70,7 @@ class LocalDashScope:
             self._script,
             Pace(tokens_per_second or FOREVER, first_token_delay),
         )
-        self._hub = Hub(service, max_body, keep, on_end)
+        self._hub = ServerState(service, max_body, keep, on_end)
         self._listener: Listener | None = None
 
     # lifetime
@@ -276,7 +276,7 @@ class LocalDashScope:
         return self._listener
 
 
-async def _settle(turns: Turns) -> None:
+async def _settle(turns: AdmissionQueue) -> None:
     turn = 0
     while turn < _SETTLING or turns:  # a few turns
         await asyncio.sleep(0)

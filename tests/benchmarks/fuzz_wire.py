@@ -34,13 +34,14 @@ WORDS = [
 def load() -> Callable[[bytes], None]:
     """Import the decoders, late enough to be instrumented, and return what is to be fuzzed."""
     from llama_dashscope import DashScopeError, IncompleteResponseError
-    from llama_dashscope._protocol.accumulator import Assembler
-    from llama_dashscope._protocol.response import Head, read_event, read_failure, read_response
-    from llama_dashscope._protocol.sse import Decoder, Event, EventTooLargeError
+    from llama_dashscope._protocol.accumulator import StreamAccumulator
+    from llama_dashscope._protocol.failure import ResponseHead, read_failure
+    from llama_dashscope._protocol.response import read_event, read_response
+    from llama_dashscope._protocol.sse import Decoder, EventTooLargeError, ServerSentEvent
     from llama_dashscope._settings import ApiKey
 
-    def decode(pieces: list[bytes], size: int) -> tuple[list[Event], bool]:
-        decoder, events = Decoder(size), list[Event]()
+    def decode(pieces: list[bytes], size: int) -> tuple[list[ServerSentEvent], bool]:
+        decoder, events = Decoder(size), list[ServerSentEvent]()
         try:
             for piece in pieces:
                 events += decoder.feed(piece)
@@ -48,8 +49,10 @@ def load() -> Callable[[bytes], None]:
             return events + error.events, True
         return events + decoder.finish(), False
 
-    def read_as_stream(head: Head, events: list[Event], *, incremental: bool) -> None:
-        assembler = Assembler(incremental=incremental)
+    def read_as_stream(
+        head: ResponseHead, events: list[ServerSentEvent], *, incremental: bool
+    ) -> None:
+        assembler = StreamAccumulator(incremental=incremental)
         with suppress(DashScopeError):
             for event in events:
                 for chunk in read_event(head, event, assembler.add) or ():
@@ -60,7 +63,9 @@ def load() -> Callable[[bytes], None]:
     def try_one(data: bytes) -> None:
         kind, size, body = data[:1], data[1:2], data[2:]
         status = 200 if not kind or kind[0] & 1 else 300 + kind[0]
-        head = Head(status, {"retry-after": body[:20].decode("latin-1")}, ApiKey("sk-0"), "host")
+        head = ResponseHead(
+            status, {"retry-after": body[:20].decode("latin-1")}, ApiKey("sk-0"), "host"
+        )
         limit = 8 * size[0] if size and size[0] else 1 << 20
         found = decode([body], limit)
         assert found == decode([body[at : at + 1] for at in range(len(body))], limit)

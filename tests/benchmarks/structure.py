@@ -11,13 +11,14 @@ from collections.abc import Callable
 from time import process_time
 from typing import NamedTuple
 
-from llama_dashscope._protocol.accumulator import Assembler
-from llama_dashscope._protocol.response import Head, read_event, read_response
+from llama_dashscope._protocol.accumulator import StreamAccumulator
+from llama_dashscope._protocol.failure import ResponseHead
+from llama_dashscope._protocol.response import read_event, read_response
 from llama_dashscope._protocol.sse import Decoder
 from llama_dashscope._settings import ApiKey
 
 BAR = 10.0
-HEAD = Head(200, {}, ApiKey("sk-0"), "dashscope.aliyuncs.com")
+HEAD = ResponseHead(200, {}, ApiKey("sk-0"), "dashscope.aliyuncs.com")
 USAGE = '"usage":{"total_tokens":18,"input_tokens":16,"output_tokens":2}'
 REQUEST_ID = '"request_id":"5b441aa7-0b9c-9fbc-ae0a-e2b212b71eac"'
 
@@ -58,7 +59,7 @@ def whole(bodies: list[bytes]) -> None:
 
 def streamed(bodies: list[bytes]) -> None:
     """Read each body as a frame of one stream, from bytes to chunks."""
-    decoder, assembler = Decoder(), Assembler(incremental=True)
+    decoder, assembler = Decoder(), StreamAccumulator(incremental=True)
     for at, body in enumerate(bodies):
         for event in decoder.feed(
             b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%s\n\n" % (at, body)

@@ -21,7 +21,7 @@ import pytest
 from client_matrix import HAS_AIOHTTP, MODEL
 
 from llama_dashscope import Client, Limits
-from llama_dashscope._client.sync_bridge import _Background, _Passage
+from llama_dashscope._client.sync_bridge import _BackgroundLoop, _BridgedCall
 from llama_dashscope.testing import BlackHole, LocalDashScope, Reply
 
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
@@ -90,7 +90,7 @@ def test_the_callers_context(client: Client, server: LocalDashScope) -> None:
 
 def test_ctrl_c_on_the_doorstep() -> None:
     """An interrupt before a call is under way ends it at once, and nothing of it runs."""
-    background, ran = _Background(), list[int]()
+    background, ran = _BackgroundLoop(), list[int]()
     real = background.loop()
 
     class Door:
@@ -105,10 +105,10 @@ def test_ctrl_c_on_the_doorstep() -> None:
     async def function() -> None:
         ran.append(1)
 
-    passage = _Passage(function)
+    passage = _BridgedCall(function)
     with pytest.raises(KeyboardInterrupt):
         passage.through(cast("asyncio.AbstractEventLoop", Door()))
-    assert _Passage(partial(asyncio.sleep, 0, "next")).through(real) == "next"
+    assert _BridgedCall(partial(asyncio.sleep, 0, "next")).through(real) == "next"
     assert ran == []
     background._stop()  # noqa: SLF001 - as the interpreter does at its end
 
@@ -379,7 +379,7 @@ def test_multiprocessing(server: LocalDashScope, tmp_path: Path, method: str) ->
 def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no fork the background starts all the same."""
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    background = _Background()
+    background = _BackgroundLoop()
 
     assert background.loop() is background.loop()
     background._stop()  # noqa: SLF001 - as the interpreter does at its end

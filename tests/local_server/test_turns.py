@@ -10,7 +10,7 @@ import pytest
 
 from llama_dashscope import Client
 from llama_dashscope.testing import LocalDashScope
-from llama_dashscope.testing._http_server.admission import Turns
+from llama_dashscope.testing._http_server.admission import AdmissionQueue
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 
 async def test_a_crowd() -> None:
     """Who came first goes first, and between a few and the next few there is time for others."""
-    turns, called, meanwhile = Turns(), list[int](), list[int]()
+    turns, called, meanwhile = AdmissionQueue(), list[int](), list[int]()
 
     async def other() -> None:
         while len(called) < CROWD:
@@ -46,7 +46,7 @@ async def test_a_crowd() -> None:
 
 async def test_nobody_waits_alone() -> None:
     """A request that comes alone is let in at once, however many there were before."""
-    turns, called = Turns(), list[int]()
+    turns, called = AdmissionQueue(), list[int]()
     for number in range(3 * CROWD):
         turns.take(partial(called.append, number))
         assert called[-1] == number

@@ -10,7 +10,13 @@ import pytest
 from client_matrix import MODEL
 
 from llama_dashscope import Client
-from llama_dashscope._network.event_loop import EventLoop, at_end, is_over, running_loop, spawn
+from llama_dashscope._network.event_loop import (
+    EventLoop,
+    is_closed,
+    on_loop_end,
+    running_loop,
+    start_soon_threadsafe,
+)
 from llama_dashscope.testing import LocalDashScope
 
 
@@ -34,15 +40,15 @@ def test_a_loop_that_is_over(backend: str) -> None:
 
     async def main() -> EventLoop:
         loop = running_loop()
-        assert not is_over(loop)
-        spawn(loop, begin)
+        assert not is_closed(loop)
+        start_soon_threadsafe(loop, begin)
         while not begun:
             await anyio.lowlevel.checkpoint()
         return loop
 
     loop = anyio.run(main, backend=backend)
-    assert is_over(loop)
-    spawn(loop, begin)
+    assert is_closed(loop)
+    start_soon_threadsafe(loop, begin)
     assert begun == [1]
 
 
@@ -58,8 +64,8 @@ def test_the_last_act(backend: str) -> None:
         async def early() -> None:
             done.append("early")
 
-        await at_end(late)
-        await (await at_end(early)).aclose()
+        await on_loop_end(late)
+        await (await on_loop_end(early)).aclose()
         done.append("main")
 
     anyio.run(main, backend=backend)
@@ -74,7 +80,7 @@ def test_a_loop_that_was_cut_off() -> None:
         done.append("never")
 
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(at_end(never))
+    loop.run_until_complete(on_loop_end(never))
     loop.close()
     asyncio.run(main_of(done))
 
@@ -87,4 +93,4 @@ async def main_of(done: list[str]) -> None:
     async def then() -> None:
         done.append("then")
 
-    await at_end(then)
+    await on_loop_end(then)

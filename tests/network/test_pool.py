@@ -10,8 +10,9 @@ import pytest
 from client_matrix import MODEL
 
 from llama_dashscope import Client, ClientClosedError, Limits, Timeout
-from llama_dashscope._network.httpx_transport import HttpxCarrier
-from llama_dashscope._network.pool import Outgoing, Pool, Reply, Slots
+from llama_dashscope._network.httpx_transport import HttpxTransport
+from llama_dashscope._network.interface import HTTPRequest, TransportResponse
+from llama_dashscope._network.pool import ConnectionPool, Slots
 from llama_dashscope._settings import Network
 from llama_dashscope.testing import LocalDashScope, Raw
 
@@ -21,16 +22,16 @@ BODY = b'{"model":"llama3.3-70b-instruct","input":{"prompt":"hi"},"parameters":{
 
 
 @pytest.fixture
-def carrier(server: LocalDashScope) -> HttpxCarrier:
+def carrier(server: LocalDashScope) -> HttpxTransport:
     """Make a carrier over httpx."""
-    return HttpxCarrier(Network(server.base_url, None, True, True, Limits(), "httpx"))
+    return HttpxTransport(Network(server.base_url, None, True, True, Limits(), "httpx"))
 
 
 @pytest.fixture
-def outgoing(server: LocalDashScope) -> Outgoing:
+def outgoing(server: LocalDashScope) -> HTTPRequest:
     """Make a request of the server."""
     url = f"{server.base_url}/services/aigc/text-generation/generation"
-    return Outgoing(url, [("authorization", "Bearer sk-local")], BODY, Timeout())
+    return HTTPRequest(url, [("authorization", "Bearer sk-local")], BODY, Timeout())
 
 
 async def test_who_came_first_goes_first() -> None:
@@ -76,7 +77,7 @@ async def test_leaving_the_queue() -> None:
     await slots.acquire()
 
 
-async def test_reading_beyond_the_end(carrier: HttpxCarrier, outgoing: Outgoing) -> None:
+async def test_reading_beyond_the_end(carrier: HttpxTransport, outgoing: HTTPRequest) -> None:
     """After its end a body stays at its end, and closing it then closes nothing."""
     reply = await carrier.send(outgoing)
     while await reply.read(None):
@@ -89,7 +90,7 @@ async def test_reading_beyond_the_end(carrier: HttpxCarrier, outgoing: Outgoing)
 
 
 async def test_closing_unread(
-    carrier: HttpxCarrier, outgoing: Outgoing, server: LocalDashScope
+    carrier: HttpxTransport, outgoing: HTTPRequest, server: LocalDashScope
 ) -> None:
     """An answer may be closed before it is read."""
     reply = await carrier.send(outgoing)
@@ -98,7 +99,7 @@ async def test_closing_unread(
 
 
 async def test_closed_with_an_answer_under_way(
-    carrier: HttpxCarrier, outgoing: Outgoing, server: LocalDashScope
+    carrier: HttpxTransport, outgoing: HTTPRequest, server: LocalDashScope
 ) -> None:
     """A connection that ends after its carrier was closed isn't kept."""
     server.reply(Raw(head=b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"))
@@ -133,7 +134,7 @@ async def test_leaving_a_custom_transport() -> None:
     assert closed
 
 
-class SlowCarrier(HttpxCarrier):
+class SlowCarrier(HttpxTransport):
     """Takes its time, and isn't told that it was closed."""
 
     def __init__(self, network: Network) -> None:
@@ -141,7 +142,7 @@ class SlowCarrier(HttpxCarrier):
         super().__init__(network)
         self.through = anyio.Event()
 
-    async def send(self, request: Outgoing) -> Reply:
+    async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send when let through."""
         await self.through.wait()
         return await super().send(request)
@@ -151,11 +152,11 @@ class SlowCarrier(HttpxCarrier):
 
 
 async def test_closed_while_a_call_is_connecting(
-    server: LocalDashScope, outgoing: Outgoing
+    server: LocalDashScope, outgoing: HTTPRequest
 ) -> None:
     """A call that gets its answer only after the client was closed ends like the others."""
     carrier = SlowCarrier(Network(server.base_url, None, True, True, Limits(), "httpx"))
-    pool = Pool(carrier, 1)
+    pool = ConnectionPool(carrier, 1)
     ended: list[BaseException] = []
 
     async def ask() -> None:

@@ -18,8 +18,8 @@ from llama_dashscope import (
     Limits,
     Timeout,
 )
-from llama_dashscope._client.sync_bridge import _Passage
-from llama_dashscope._network.read_ahead import ENOUGH, Ahead
+from llama_dashscope._client.sync_bridge import _BridgedCall
+from llama_dashscope._network.read_ahead import ENOUGH, ReadAheadStream
 from llama_dashscope.testing import CutStream, LocalDashScope, Reply, Stall
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +61,7 @@ async def settle() -> None:
 async def test_what_came_meanwhile() -> None:
     """The first piece is there at once; the others wait together for the next read."""
     body = Body(b"a", b"b", b"c", b"")
-    ahead = Ahead(body, IDLE)
+    ahead = ReadAheadStream(body, IDLE)
     first = await ahead.read(IDLE)
     await settle()
 
@@ -74,7 +74,7 @@ async def test_a_reader_that_stays_away() -> None:
     """No more is held than is good, and reading goes on when the reader comes back."""
     piece = bytes(ENOUGH // 4)
     body = Body(*[piece] * 20, b"")
-    ahead = Ahead(body, IDLE)
+    ahead = ReadAheadStream(body, IDLE)
     size = len(await ahead.read(IDLE))
     await settle()
 
@@ -87,7 +87,7 @@ async def test_a_reader_that_stays_away() -> None:
 
 async def test_what_arrived_before_an_error() -> None:
     """A failure comes after what had arrived, and stays."""
-    ahead = Ahead(Body(b"a", b"b", error=APIConnectionError("broken")), IDLE)
+    ahead = ReadAheadStream(Body(b"a", b"b", error=APIConnectionError("broken")), IDLE)
     data = await ahead.read(IDLE)
     await settle()
     if data == b"a":
@@ -101,7 +101,7 @@ async def test_what_arrived_before_an_error() -> None:
 async def test_a_shorter_limit() -> None:
     """A reader may wait for a shorter time than the reading itself, and come again."""
     body = Body()
-    ahead = Ahead(body, IDLE)
+    ahead = ReadAheadStream(body, IDLE)
     with pytest.raises(APITimeoutError):
         await ahead.read(0.01)
 
@@ -112,7 +112,7 @@ async def test_a_shorter_limit() -> None:
 
 async def test_closing_ends_the_reading() -> None:
     """Nothing goes on behind a stream that was closed."""
-    ahead = Ahead(Body(b"a"), IDLE)
+    ahead = ReadAheadStream(Body(b"a"), IDLE)
     assert await ahead.read(IDLE) == b"a"
     await settle()
     await ahead.aclose()
@@ -124,7 +124,7 @@ async def test_closing_ends_the_reading() -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio lets nobody cancel such a task
 async def test_the_event_loop_ends() -> None:
     """A reader whose reading was cancelled from outside is told so, and doesn't wait for ever."""
-    ahead = Ahead(Body(), IDLE)
+    ahead = ReadAheadStream(Body(), IDLE)
     async with anyio.create_task_group() as group:
 
         async def read() -> None:
@@ -159,13 +159,13 @@ def test_crossings(server: LocalDashScope, transport: str, monkeypatch: pytest.M
     """A sync stream crosses to the event loop for what has arrived and not for each frame."""
     server.reply(Reply(pieces=["a"] * 1000))
     crossings: list[int] = []
-    through = _Passage[object].through
+    through = _BridgedCall[object].through
 
-    def counted(passage: _Passage[object], loop: asyncio.AbstractEventLoop) -> object:
+    def counted(passage: _BridgedCall[object], loop: asyncio.AbstractEventLoop) -> object:
         crossings.append(1)
         return through(passage, loop)
 
-    monkeypatch.setattr(_Passage, "through", counted)
+    monkeypatch.setattr(_BridgedCall, "through", counted)
     with client_of(server, transport) as client, client.stream(MODEL, "hi") as stream:
         for chunk in stream:
             if len(chunk.text) == 1:

@@ -34,7 +34,9 @@ from llama_dashscope import (
     Retry,
     Timeout,
 )
-from llama_dashscope._network.httpx_transport import HttpxCarrier, keepalive_options, open_carrier
+from llama_dashscope._network.httpx_transport import HttpxTransport
+from llama_dashscope._network.selection import select_transport
+from llama_dashscope._network.tls import keepalive_options
 from llama_dashscope._settings import Network
 from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection
 
@@ -361,10 +363,10 @@ class TestChoice:
     @pytest.mark.anyio
     async def test_auto(self, anyio_backend: str) -> None:
         """`auto` takes aiohttp on asyncio where it is installed, and httpx elsewhere."""
-        carrier = open_carrier(Network("http://x", None, True, True, Limits(), "auto"))
+        carrier = select_transport(Network("http://x", None, True, True, Limits(), "auto"))
 
         expected = anyio_backend == "trio" or not HAS_AIOHTTP
-        assert isinstance(carrier, HttpxCarrier) == expected
+        assert isinstance(carrier, HttpxTransport) == expected
         await carrier.aclose()
 
 

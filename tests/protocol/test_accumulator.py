@@ -23,7 +23,7 @@ from llama_dashscope import (
     ToolCall,
     Usage,
 )
-from llama_dashscope._protocol.accumulator import Assembler
+from llama_dashscope._protocol.accumulator import StreamAccumulator
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -53,7 +53,7 @@ def assemble(
     *payloads: dict[str, Any], incremental: bool = True, choices: int = 1
 ) -> tuple[list[Chunk], Response]:
     """Run a stream to its end."""
-    assembler = Assembler(incremental=incremental, choices=choices)
+    assembler = StreamAccumulator(incremental=incremental, choices=choices)
     chunks = [chunk for payload in payloads for chunk in assembler.add(payload)]
     assert assembler.finished
     return chunks, assembler.response()
@@ -145,7 +145,7 @@ def test_a_held_chunk_keeps_its_own_frame() -> None:
         text_frame("haha", usage={"output_tokens": 2}),
         text_frame("!", "stop", usage={"output_tokens": 3}),
     ]
-    assembler = Assembler(incremental=True)
+    assembler = StreamAccumulator(incremental=True)
 
     assert [chunk.delta for chunk in assembler.add(payloads[0])] == ["ha"]
     assert assembler.add(payloads[1]) == []
@@ -158,7 +158,7 @@ def test_a_held_chunk_keeps_its_own_frame() -> None:
 
 def test_what_has_arrived_before_the_end() -> None:
     """Text, usage and request id of a stream that breaks are known; `finished` says that it did."""
-    assembler = Assembler(incremental=True, request_id="from-header")
+    assembler = StreamAccumulator(incremental=True, request_id="from-header")
 
     assert (assembler.text, assembler.usage, assembler.finished) == ("", None, False)
     assert assembler.response() == Response(request_id="from-header", output=Output(""))
@@ -173,7 +173,7 @@ def test_what_has_arrived_before_the_end() -> None:
 @pytest.mark.parametrize("reason", [None, "", "null"])
 def test_no_reason_is_no_end(reason: str | None) -> None:
     """However the service says that the answer goes on, the stream is not finished by it."""
-    assembler = Assembler(incremental=True)
+    assembler = StreamAccumulator(incremental=True)
 
     assembler.add(message_frame("a", reason))
 
@@ -216,7 +216,7 @@ def test_several_answers() -> None:
         }
 
     first = frame((0, "a", "null"), (1, "x", "null"))
-    assembler = Assembler(incremental=True, choices=2)
+    assembler = StreamAccumulator(incremental=True, choices=2)
     chunks = assembler.add(first)
     chunks += assembler.add(frame((1, "y", "stop")))
 
@@ -238,7 +238,7 @@ def test_several_answers() -> None:
 
 def test_an_answer_that_has_not_begun() -> None:
     """One of two answers finished is not the end, also before the other one has begun."""
-    assembler = Assembler(incremental=True, choices=2)
+    assembler = StreamAccumulator(incremental=True, choices=2)
 
     assembler.add(message_frame("a", "stop"))
 
@@ -374,7 +374,7 @@ def test_fields_of_a_message_that_have_a_name() -> None:
 
 def test_a_response_does_not_change_any_more() -> None:
     """What was handed out stays as it was when more frames come."""
-    assembler = Assembler(incremental=True)
+    assembler = StreamAccumulator(incremental=True)
     frame = message_frame("a", note=1)
     frame["output"]["choices"][0]["mark"] = 1
     assembler.add({**frame, "trace": 1, "output": {**frame["output"], "info": 1}})
@@ -391,7 +391,7 @@ def test_a_response_does_not_change_any_more() -> None:
 
 def test_a_stream_that_contradicts_itself() -> None:
     """A text that was changed after it was sent is an error."""
-    assembler = Assembler(incremental=False)
+    assembler = StreamAccumulator(incremental=False)
     for text in ("a", "ab"):
         assembler.add(text_frame(text))
 
@@ -410,7 +410,7 @@ def test_a_thought_or_call_that_contradicts_itself(field: str) -> None:
             return message_frame("", reasoning_content=text)
         return message_frame("", tool_calls=[call(text)])
 
-    assembler = Assembler(incremental=False)
+    assembler = StreamAccumulator(incremental=False)
     for text in ("a", "ab"):
         assembler.add(frame(text))
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from llama_dashscope._protocol.deltas import LIKELY, SURE, Deltas
+from llama_dashscope._protocol.deltas import LIKELY, SURE, DeltaDetector
 
 texts = st.lists(st.text(st.sampled_from("a`{你"), max_size=3), min_size=1, max_size=12)
 """Pieces of a text; few characters, so that pieces often repeat each other."""
@@ -16,7 +16,7 @@ texts = st.lists(st.text(st.sampled_from("a`{你"), max_size=3), min_size=1, max
 
 def deltas(frames: list[str], *, incremental: bool) -> list[str]:
     """Run a stream to its end and return its deltas."""
-    reader = Deltas(incremental=incremental)
+    reader = DeltaDetector(incremental=incremental)
     last = len(frames) - 1
     found = [
         delta for at, text in enumerate(frames) for delta in reader.take(text, last=at == last)
@@ -131,7 +131,7 @@ def test_where_the_line_is_drawn(frames: list[str], expected: list[str]) -> None
 
 def test_a_delta_waits_only_while_it_is_in_doubt() -> None:
     """Ordinary pieces are handed on as they come; a repeated beginning waits for one more frame."""
-    reader = Deltas(incremental=True)
+    reader = DeltaDetector(incremental=True)
 
     assert reader.take("ha") == ["ha"]
     assert reader.take("haha") == []
@@ -143,7 +143,7 @@ def test_a_delta_waits_only_while_it_is_in_doubt() -> None:
 
 def test_doubt_ends_after_a_few_frames() -> None:
     """So many frames that each extend all before them are wholes."""
-    reader = Deltas(incremental=True)
+    reader = DeltaDetector(incremental=True)
     wholes = ["a", "ab", "abc", "abcd", "abcde"]
 
     assert [reader.take(whole) for whole in wholes] == [["a"], [], [], [], ["b", "c", "d", "e"]]

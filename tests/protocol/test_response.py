@@ -34,16 +34,11 @@ from llama_dashscope import (
     ServiceUnavailableError,
     Usage,
 )
-from llama_dashscope._protocol.accumulator import Assembler
-from llama_dashscope._protocol.response import (
-    PATH,
-    Head,
-    read_event,
-    read_failure,
-    read_response,
-    request_headers,
-)
-from llama_dashscope._protocol.sse import Decoder, Event
+from llama_dashscope._protocol.accumulator import StreamAccumulator
+from llama_dashscope._protocol.failure import ResponseHead, read_failure
+from llama_dashscope._protocol.request import PATH, request_headers
+from llama_dashscope._protocol.response import read_event, read_response
+from llama_dashscope._protocol.sse import Decoder, ServerSentEvent
 from llama_dashscope._settings import ApiKey
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -64,10 +59,10 @@ with (SAMPLES / "errors.csv").open(encoding="utf-8") as file:
     TABLE = [Row(**row) for row in csv.DictReader(file)]
 
 
-def head(status: int = 200, key: str = KEY, **headers: str) -> Head:
+def head(status: int = 200, key: str = KEY, **headers: str) -> ResponseHead:
     """Make the head of an answer; headers are written with underscores."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Head(status, named, ApiKey(key), "dashscope.aliyuncs.com")
+    return ResponseHead(status, named, ApiKey(key), "dashscope.aliyuncs.com")
 
 
 def as_json(code: str, message: str, **more: object) -> bytes:
@@ -85,7 +80,7 @@ def as_frame(status: int | str, code: str, message: str) -> bytes:
 
 def from_stream(body: bytes, status: int = 200, **headers: str) -> DashScopeError:
     """Read a stream up to its error and return that."""
-    decoder, read = Decoder(), Assembler(incremental=True).add
+    decoder, read = Decoder(), StreamAccumulator(incremental=True).add
     events = [*decoder.feed(body), *decoder.finish()]
     with pytest.raises(DashScopeError) as caught:
         deque((read_event(head(status, **headers), event, read) for event in events), maxlen=0)
@@ -441,8 +436,8 @@ def test_an_answer_beside_a_code() -> None:
     body = b'{"code":"Success","message":"","output":{"text":"hi"}}'
 
     assert read_response(head(), body).text == "hi"
-    assembler = Assembler(incremental=True)
-    assert read_event(head(), Event(body, "result", 200), assembler.add)
+    assembler = StreamAccumulator(incremental=True)
+    assert read_event(head(), ServerSentEvent(body, "result", 200), assembler.add)
     assert assembler.text == "hi"
 
 
@@ -474,17 +469,17 @@ def test_a_body_of_frames_without_their_last_blank_line() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        Event(b"", "", None),
-        Event(b" ", "result", 200),
-        Event(b"[DONE]", "", None),
-        Event(b"{}", "ping", None),
-        Event(b'{"note":1}', "done", None),
-        Event(b"", "ping", None),
+        ServerSentEvent(b"", "", None),
+        ServerSentEvent(b" ", "result", 200),
+        ServerSentEvent(b"[DONE]", "", None),
+        ServerSentEvent(b"{}", "ping", None),
+        ServerSentEvent(b'{"note":1}', "done", None),
+        ServerSentEvent(b"", "ping", None),
     ],
 )
-def test_frames_that_say_nothing(event: Event) -> None:
+def test_frames_that_say_nothing(event: ServerSentEvent) -> None:
     """Heartbeats and end marks are passed over."""
-    assert read_event(head(), event, Assembler(incremental=True).add) is None
+    assert read_event(head(), event, StreamAccumulator(incremental=True).add) is None
 
 
 @pytest.mark.parametrize(
@@ -537,7 +532,7 @@ def test_error_frames(frame: bytes, kind: type[DashScopeError], status: int) -> 
 def test_recorded_streams(case: str) -> None:
     """A recorded stream is read to its end, byte by byte as well."""
     body = (SAMPLES / case / "body.sse").read_bytes()
-    decoder, assembler = Decoder(), Assembler(incremental=True)
+    decoder, assembler = Decoder(), StreamAccumulator(incremental=True)
 
     for at in range(len(body)):
         for event in decoder.feed(body[at : at + 1]):
@@ -643,10 +638,10 @@ def test_an_echoed_key_is_not_repeated(
 ) -> None:
     """No error shows the key, nor a part of it: printed, pickled, copied, logged or traced."""
     errors = [from_call(body, status, x_request_id=KEY)]
-    read = Assembler(incremental=True).add
+    read = StreamAccumulator(incremental=True).add
     for name, number in (("error", None), ("result", status)):
         with pytest.raises(DashScopeError) as caught:
-            read_event(head(x_request_id=KEY), Event(body, name, number), read)
+            read_event(head(x_request_id=KEY), ServerSentEvent(body, name, number), read)
         errors.append(caught.value)
     for error in errors:
         logging.getLogger("test").error("failed", exc_info=error)
@@ -699,7 +694,7 @@ statuses = st.sampled_from([200, 204, 302, 400, 401, 404, 429, 500, 503]) | st.i
 @given(bodies, statuses, st.dictionaries(st.just("x-dashscope-partialresponse"), st.just("true")))
 def test_any_body(body: bytes, status: int, headers: dict[str, str]) -> None:
     """Any bytes under any status are an answer or an error of ours."""
-    found = Head(status, headers, ApiKey(KEY), "host")
+    found = ResponseHead(status, headers, ApiKey(KEY), "host")
     failure = read_failure(found, body)
     try:
         response = read_response(found, body)
@@ -721,10 +716,10 @@ def test_any_body(body: bytes, status: int, headers: dict[str, str]) -> None:
 )
 def test_any_event(data: bytes, name: str, status: int | None, incremental: bool) -> None:
     """Any event is a frame, nothing, or an error of ours; so is what is made of the frame."""
-    assembler = Assembler(incremental=incremental)
+    assembler = StreamAccumulator(incremental=incremental)
     try:
         for _ in range(3):
-            read_event(head(), Event(data, name, status), assembler.add)
+            read_event(head(), ServerSentEvent(data, name, status), assembler.add)
     except DashScopeError:
         pass
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llama_dashscope._protocol.sse import Decoder, Event, EventTooLargeError
+from llama_dashscope._protocol.sse import Decoder, EventTooLargeError, ServerSentEvent
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 ODD_TEXT = "\u2028\u2029\x85\x0b\x0c\x1c你🦙"
@@ -91,7 +91,7 @@ def cut(body: bytes, places: list[int]) -> list[bytes]:
     return [body[start:end] for start, end in pairwise(at)]
 
 
-def decode(*pieces: bytes, max_size: int = 1 << 20) -> list[Event]:
+def decode(*pieces: bytes, max_size: int = 1 << 20) -> list[ServerSentEvent]:
     """Decode a whole stream that arrives in these pieces."""
     decoder = Decoder(max_size)
     events = [event for piece in pieces for event in decoder.feed(piece)]
@@ -139,8 +139,8 @@ def test_any_bytes_within_a_limit(pieces: list[bytes], size: int, places: list[i
     """Only the limit is ever raised, and how the bytes were cut makes no difference to that."""
     body = b"".join(pieces)
 
-    def outcome(*received: bytes) -> tuple[list[Event], bool]:
-        decoder, events = Decoder(size), list[Event]()
+    def outcome(*received: bytes) -> tuple[list[ServerSentEvent], bool]:
+        decoder, events = Decoder(size), list[ServerSentEvent]()
         try:
             for piece in received:
                 events += decoder.feed(piece)
@@ -176,7 +176,7 @@ def test_recordings(case: str) -> None:
 )
 def test_status_lines(line: bytes, status: int | None) -> None:
     """The status stands in a comment, with or without a reason phrase."""
-    assert decode(line + b"\ndata:{}\n\n") == [Event(b"{}", "", status)]
+    assert decode(line + b"\ndata:{}\n\n") == [ServerSentEvent(b"{}", "", status)]
 
 
 @pytest.mark.parametrize(
@@ -187,23 +187,23 @@ def test_status_lines(line: bytes, status: int | None) -> None:
         (b":ping\n\n:ping\n\n", []),
         (b"event:ping\n\n", []),
         (b"id:1\n\n", []),
-        (b"data\n\n", [Event(b"", "", None)]),
-        (b"data:\n\n", [Event(b"", "", None)]),
-        (b"data: x\n\n", [Event(b"x", "", None)]),
-        (b"data:  x\n\n", [Event(b" x", "", None)]),
-        (b"data:a\ndata:b\n\n", [Event(b"a\nb", "", None)]),
-        (b"data:a:b\n\n", [Event(b"a:b", "", None)]),
-        (b"data:cut", [Event(b"cut", "", None)]),
-        (b"event: error \n\n", [Event(b"", "error", None)]),
-        (b":HTTP_STATUS/500\n\n", [Event(b"", "", 500)]),
+        (b"data\n\n", [ServerSentEvent(b"", "", None)]),
+        (b"data:\n\n", [ServerSentEvent(b"", "", None)]),
+        (b"data: x\n\n", [ServerSentEvent(b"x", "", None)]),
+        (b"data:  x\n\n", [ServerSentEvent(b" x", "", None)]),
+        (b"data:a\ndata:b\n\n", [ServerSentEvent(b"a\nb", "", None)]),
+        (b"data:a:b\n\n", [ServerSentEvent(b"a:b", "", None)]),
+        (b"data:cut", [ServerSentEvent(b"cut", "", None)]),
+        (b"event: error \n\n", [ServerSentEvent(b"", "error", None)]),
+        (b":HTTP_STATUS/500\n\n", [ServerSentEvent(b"", "", 500)]),
         (b":HTTP_STATUS/200\n\n", []),
-        (b"event:\xff\ndata:x\n\n", [Event(b"x", "\ufffd", None)]),
+        (b"event:\xff\ndata:x\n\n", [ServerSentEvent(b"x", "\ufffd", None)]),
         (b"dat\xef\xbb\xbfa:x\n\n", []),
         (b"\xef\xbb\xbf\xef\xbb\xbfdata:x\n\n", []),
-        (b"data:x\n\xef\xbb\xbfdata:y\n\n", [Event(b"x", "", None)]),
+        (b"data:x\n\xef\xbb\xbfdata:y\n\n", [ServerSentEvent(b"x", "", None)]),
     ],
 )
-def test_small_streams(body: bytes, events: list[Event]) -> None:
+def test_small_streams(body: bytes, events: list[ServerSentEvent]) -> None:
     """Fields are read as the standard says; what has neither data nor a refusal is no event."""
     assert decode(body) == events
     assert decode(*each_byte(body)) == events
@@ -221,14 +221,17 @@ def test_a_field_between_frames_belongs_to_the_next_frame() -> None:
     """Without blank lines, a name or status after some data is not that data's."""
     body = b"event:result\n:HTTP_STATUS/200\ndata:{}\nevent:error\n:HTTP_STATUS/400\ndata:{}\n"
 
-    assert decode(body) == [Event(b"{}", "result", 200), Event(b"{}", "error", 400)]
+    assert decode(body) == [
+        ServerSentEvent(b"{}", "result", 200),
+        ServerSentEvent(b"{}", "error", 400),
+    ]
 
 
 def test_a_frame_as_large_as_the_limit() -> None:
     """The limit itself is allowed, one byte more is not."""
     body = b"data:" + b"x" * 95
 
-    assert decode(body, max_size=100) == [Event(b"x" * 95, "", None)]
+    assert decode(body, max_size=100) == [ServerSentEvent(b"x" * 95, "", None)]
     with pytest.raises(EventTooLargeError, match="larger than 100 bytes"):
         decode(body + b"x", max_size=100)
 
@@ -254,7 +257,7 @@ def test_what_came_before_a_frame_that_is_too_large() -> None:
     with pytest.raises(EventTooLargeError) as caught:
         Decoder(20).feed(b"data:first\n\ndata:" + b"x" * 99)
 
-    assert caught.value.events == [Event(b"first", "", None)]
+    assert caught.value.events == [ServerSentEvent(b"first", "", None)]
 
 
 def bytes_allocated(size: int) -> int:

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from llama_dashscope import Function, Response, ToolCall, Usage
 from llama_dashscope._protocol.converter import structure
-from llama_dashscope._protocol.stream_payload import Frame, Piece, Usual, read_frame, read_usual
+from llama_dashscope._protocol.stream_payload import (
+    ChoiceDelta,
+    FastPayload,
+    StreamPayload,
+    read_fast,
+    read_frame,
+)
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -57,7 +63,7 @@ def said(response: Response) -> list[tuple[Any, ...]]:
     ]
 
 
-def pieces(frame: Frame) -> list[tuple[Any, ...]]:
+def pieces(frame: StreamPayload) -> list[tuple[Any, ...]]:
     """List what a frame says."""
     return [
         (
@@ -106,7 +112,7 @@ def test_a_usual_frame(payload: dict[str, Any]) -> None:
     frame = read_frame(payload)
     [piece] = frame.pieces
 
-    assert read_usual(payload) == Usual(
+    assert read_fast(payload) == FastPayload(
         piece.text, piece.finish_reason, frame.usage or Usage(), frame.request_id
     )
 
@@ -145,12 +151,12 @@ def test_a_frame_is_refused_as_a_response_is(payload: dict[str, Any]) -> None:
 @given(payloads | spoiled())
 def test_an_unusual_frame(payload: dict[str, Any]) -> None:
     """No frame is taken for a usual one that says more, or something else, or nothing right."""
-    found = read_usual(payload)
+    found = read_fast(payload)
 
     if found is not None:
         frame = read_frame(payload)
-        told = Piece(0, found.text, found.finish_reason, "assistant", (), {}, {})
-        assert frame == Frame([told], found.usage, found.request_id, True, {}, {})
+        told = ChoiceDelta(0, found.text, found.finish_reason, "assistant", (), {}, {})
+        assert frame == StreamPayload([told], found.usage, found.request_id, True, {}, {})
 
 
 REFUSED: list[dict[str, Any]] = [
@@ -193,7 +199,7 @@ def test_a_frame_of_usage_alone() -> None:
     frame = read_frame({"usage": {"input_tokens": 1, "output_tokens": 2}})
 
     assert frame.usage == Usage(1, 2)
-    assert frame.pieces == [Piece(0, "", None, "", (), {}, {})]
+    assert frame.pieces == [ChoiceDelta(0, "", None, "", (), {}, {})]
 
 
 def test_counts_written_with_a_point() -> None:

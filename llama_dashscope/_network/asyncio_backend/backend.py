@@ -17,12 +17,12 @@ from typing import Any, Final, TypeAlias, cast
 import anyio
 import httpcore
 
-from llama_dashscope._network.read_timer import Watch
+from llama_dashscope._network.read_timer import ReusableTimer
 
-from .chunk_merger import Rechunker
-from .happy_eyeballs import dial
+from .chunk_merger import ChunkMerger
+from .happy_eyeballs import connect_happy_eyeballs
 
-__all__ = ["Sockets"]
+__all__ = ["ENOUGH", "AsyncioBackend", "AsyncioStream"]
 
 SocketOption: TypeAlias = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -43,7 +43,7 @@ INFO: Final = {
 """What httpcore asks a connection for, in asyncio's terms."""
 
 
-class Sockets(httpcore.AsyncNetworkBackend):
+class AsyncioBackend(httpcore.AsyncNetworkBackend):
     """Opens connections in the running event loop, which is asyncio's."""
 
     async def connect_tcp(
@@ -53,7 +53,7 @@ class Sockets(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[SocketOption] | None = None,
-    ) -> "Connection":
+    ) -> "AsyncioStream":
         """Open a connection.
 
         Args:
@@ -69,10 +69,10 @@ class Sockets(httpcore.AsyncNetworkBackend):
         """
         loop = asyncio.get_running_loop()
 
-        async def connect(address: str) -> Connection:
+        async def connect(address: str) -> AsyncioStream:
             local = (local_address, 0) if local_address else None
             opening = loop.create_connection(
-                partial(Connection, loop), address, port, local_addr=local
+                partial(AsyncioStream, loop), address, port, local_addr=local
             )
             transport, connection = await opening
             try:
@@ -84,7 +84,7 @@ class Sockets(httpcore.AsyncNetworkBackend):
             return connection
 
         with _connecting(), anyio.fail_after(timeout):
-            return await dial(host, port, connect)
+            return await connect_happy_eyeballs(host, port, connect)
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def _connecting() -> Generator[None]:
         raise httpcore.ConnectError(str(error)) from error
 
 
-class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
+class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     """One connection: asyncio tells it what happens, httpcore reads and writes."""
 
     _transport: asyncio.Transport
@@ -111,8 +111,8 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self._rechunker = Rechunker()
-        self._watch = Watch(loop)
+        self._rechunker = ChunkMerger()
+        self._watch = ReusableTimer(loop)
 
     # What asyncio tells.
 
@@ -201,7 +201,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         Raises:
             httpcore.WriteTimeout: the peer took nothing for so many seconds.
         """
-        self._rechunker = Rechunker()  # what comes next is another answer
+        self._rechunker = ChunkMerger()  # what comes next is another answer
         if not self._over:
             self._transport.write(buffer)
         if self._writer is None:
@@ -219,7 +219,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,
-    ) -> "Connection":
+    ) -> "AsyncioStream":
         """Go on encrypted.
 
         Args:

@@ -9,7 +9,7 @@ to h11 as it came, and so does all that follows it: h11 alone judges what is val
 import re
 from typing import Final
 
-__all__ = ["Rechunker"]
+__all__ = ["ChunkMerger"]
 
 CODED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 """The line in the head of an answer that announces chunks."""
@@ -20,7 +20,7 @@ SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 BEGUN_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,8}\r?")
 
 
-class Rechunker:
+class ChunkMerger:
     """Takes the bytes of one answer as they arrive, and gives them back with fewer chunks."""
 
     __slots__ = ("_expects_head", "_held", "_left", "_stands_aside")

@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeVar
 
 import anyio
 
-__all__ = ["dial"]
+__all__ = ["connect_happy_eyeballs"]
 
 HEAD_START: Final = 0.25
 """Seconds that an address has to itself before the next is tried besides (RFC 8305)."""
@@ -25,7 +25,7 @@ class Abortable(Protocol):
 C = TypeVar("C", bound=Abortable)
 
 
-async def dial(host: str, port: int, connect: Callable[[str], Awaitable[C]]) -> C:
+async def connect_happy_eyeballs(host: str, port: int, connect: Callable[[str], Awaitable[C]]) -> C:
     """Return the first connection that comes about; the others are given up.
 
     asyncio can do this by itself, but leaves a connection open for which nobody waits any more.

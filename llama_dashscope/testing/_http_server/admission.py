@@ -8,7 +8,7 @@ _FEW = 8
 """Requests that are taken in between two looks at the clock and the sockets."""
 
 
-class Turns:
+class AdmissionQueue:
     """A queue in front of new requests, empty unless many come at once.
 
     An event loop that finds five hundred sockets readable serves them all before it looks at its

@@ -11,9 +11,9 @@ from typing import Protocol, cast
 from llama_dashscope.testing._http_server import http1
 from llama_dashscope.testing._service.exchange import Exchange
 from llama_dashscope.testing._service.faults import Fault
-from llama_dashscope.testing._service.response_plan import Answer, Cut, silence
+from llama_dashscope.testing._service.response_plan import Ending, ResponsePlan, silence
 
-from .response_writer import Sender
+from .response_writer import ResponseWriter
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -46,7 +46,7 @@ class Host(Protocol):
         """Note that an exchange is over."""
         ...
 
-    async def answer(self, exchange: Exchange) -> Answer:
+    async def answer(self, exchange: Exchange) -> ResponsePlan:
         """Decide what becomes of a request."""
         ...
 
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._reader = http1.RequestReader(host.max_body)
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
-        self._next_request: Cut | None = None
+        self._next_request: Ending | None = None
         self._next_fault: Fault | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
     async def _serve(self, exchange: Exchange) -> None:
         try:
             answer = await self._next_answer(exchange)
-            sender = Sender(self._transport, self._writable, answer, exchange)
+            sender = ResponseWriter(self._transport, self._writable, answer, exchange)
             how = await sender.send()
             exchange.end("answered" if how == "clean" and sender.complete else "cut")
         except Exception as error:  # noqa: BLE001 - it belongs to this exchange, not to the server
@@ -132,14 +132,14 @@ class Connection(asyncio.Protocol):
             self._task = None
         self._go_on(exchange, answer, how)
 
-    async def _next_answer(self, exchange: Exchange) -> Answer:
+    async def _next_answer(self, exchange: Exchange) -> ResponsePlan:
         if self._next_request is None:
             return await self._host.answer(exchange)
         how, self._next_request = self._next_request, None
         exchange.fault = self._next_fault
         return silence(how)
 
-    def _go_on(self, exchange: Exchange, answer: Answer, how: Cut) -> None:
+    def _go_on(self, exchange: Exchange, answer: ResponsePlan, how: Ending) -> None:
         if how == "rst":
             self._reset()
         elif how == "fin" or not answer.keep:

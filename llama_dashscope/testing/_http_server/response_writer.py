@@ -7,12 +7,19 @@ from time import monotonic
 
 from llama_dashscope.testing._http_server import http1
 from llama_dashscope.testing._service.exchange import Exchange
-from llama_dashscope.testing._service.response_plan import FOREVER, Answer, Cut, End, Pause, Piece
+from llama_dashscope.testing._service.response_plan import (
+    FOREVER,
+    BodyPart,
+    End,
+    Ending,
+    Pause,
+    ResponsePlan,
+)
 
 _BREATH = 32  # after so many pieces that had no pace, other connections get a turn
 
 
-class Sender:
+class ResponseWriter:
     """Sends `answer` through `transport`, which is `writable` unless its buffer is full.
 
     Hundreds of these may wait for their next frame at once, so there is as little as can be between
@@ -24,7 +31,7 @@ class Sender:
         self,
         transport: asyncio.Transport,
         writable: asyncio.Event,
-        answer: Answer,
+        answer: ResponsePlan,
         exchange: Exchange,
     ) -> None:
         self._transport, self._writable = transport, writable
@@ -35,7 +42,7 @@ class Sender:
         self.complete = True
         """False once a fault has ended the answer."""
 
-    async def send(self) -> Cut:
+    async def send(self) -> Ending:
         """Send everything and say how it ended."""
         pieces = self._answer.pieces
         if isinstance(pieces, AsyncGenerator):
@@ -48,7 +55,7 @@ class Sender:
             await _sleep(FOREVER)
         return how
 
-    async def _send_as_they_come(self, pieces: AsyncGenerator[Piece, None]) -> Cut | None:
+    async def _send_as_they_come(self, pieces: AsyncGenerator[BodyPart, None]) -> Ending | None:
         index = 0
         async with aclosing(pieces):
             async for piece in pieces:
@@ -57,7 +64,7 @@ class Sender:
                 index += 1
         return None
 
-    async def _send_pieces(self, pieces: Iterable[Piece], first: int = 0) -> Cut | None:
+    async def _send_pieces(self, pieces: Iterable[BodyPart], first: int = 0) -> Ending | None:
         """Send pieces in their time; say how a fault ended them, if one did."""
         for index, piece in enumerate(pieces, first):
             for step in self._answer.edit(index, piece):
@@ -82,7 +89,7 @@ class Sender:
             data = self._gzip.send(data)
         return http1.chunk(data) if self._answer.streamed else data
 
-    def _closing(self, how: Cut) -> bytes:
+    def _closing(self, how: Ending) -> bytes:
         if how != "clean" or not self._answer.streamed:
             return b""
         rest = self._gzip.end() if self._gzip else b""

@@ -9,15 +9,15 @@ from typing import Any
 from llama_dashscope.testing._http_server import status_page
 from llama_dashscope.testing._service.exchange import Exchange
 from llama_dashscope.testing._service.received_request import ReceivedRequest
-from llama_dashscope.testing._service.response_plan import Answer
+from llama_dashscope.testing._service.response_plan import ResponsePlan
 from llama_dashscope.testing._service.service import Service
 
-from .admission import Turns
+from .admission import AdmissionQueue
 from .connection import Connection
 from .http1 import Incoming
 
 
-class Hub:
+class ServerState:
     """Written by the loop's thread, read by any; `changed` tells of every change."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Hub:
     ) -> None:
         self.max_body = max_body
         self.changed = threading.Condition()
-        self.turns = Turns()
+        self.turns = AdmissionQueue()
         self.base_url = ""
         self.accepted = self.requests = self.running = self.faults_met = 0
         self._numbers = itertools.count(1)
@@ -113,7 +113,7 @@ class Hub:
         except Exception as error:  # noqa: BLE001 - the user's own function; the server goes on
             exchange.error = error
 
-    async def answer(self, exchange: Exchange) -> Answer:
+    async def answer(self, exchange: Exchange) -> ResponsePlan:
         """Show the page, or let the service decide what becomes of a request."""
         if exchange.request.number == 0:
             return status_page.answer(exchange.request, self._status)

@@ -9,7 +9,7 @@ from typing import Any
 from llama_dashscope.testing._service import responses
 from llama_dashscope.testing._service.exchange import Exchange
 from llama_dashscope.testing._service.received_request import ReceivedRequest
-from llama_dashscope.testing._service.response_plan import Answer
+from llama_dashscope.testing._service.response_plan import ResponsePlan
 
 STATUS = "/status.json"
 _SHOWN = 200
@@ -26,7 +26,7 @@ def serves(method: str, target: str) -> bool:
     return method in {"GET", "HEAD"} and target.partition("?")[0] in {"/", STATUS}
 
 
-def answer(request: ReceivedRequest, status: Callable[[], dict[str, Any]]) -> Answer:
+def answer(request: ReceivedRequest, status: Callable[[], dict[str, Any]]) -> ResponsePlan:
     """Answer with the page, or with the status that it asks for again and again."""
     if request.path.partition("?")[0] == STATUS:
         kind, body = "application/json", responses.to_json(status())

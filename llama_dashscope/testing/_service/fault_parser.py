@@ -20,7 +20,7 @@ _RATE = re.compile(r"\s*(?P<percent>\d+(?:\.\d+)?)\s*%")
 
 
 @frozen
-class Order:
+class ArmedFault:
     """One fault to arm, and for how many calls; None for all."""
 
     fault: Fault | Mix
@@ -42,7 +42,7 @@ KINDS: Mapping[str, type[Fault]] = {
 """Every fault of this package by the name that the command line gives it."""
 
 
-def parse_faults(spec: str, seed: int | None = None) -> list[Order]:
+def parse_faults(spec: str, seed: int | None = None) -> list[ArmedFault]:
     """Read what faults are to happen.
 
     Args:
@@ -60,11 +60,11 @@ def parse_faults(spec: str, seed: int | None = None) -> list[Order]:
     if percent > 100 or any(order.times is not None for order in orders):  # noqa: PLR2004 - percent
         raise ValueError("a random mix is a share of up to 100%, and its faults have no number")
     mix = [order.fault for order in orders if isinstance(order.fault, Fault)] or DEFAULT_MIX
-    return [Order(Mix(percent / 100, mix, seed))]
+    return [ArmedFault(Mix(percent / 100, mix, seed))]
 
 
-def _items(text: str) -> list[Order]:
-    orders: list[Order] = []
+def _items(text: str) -> list[ArmedFault]:
+    orders: list[ArmedFault] = []
     at = 0
     while text[at:].strip():
         found = _ITEM.match(text, at)
@@ -75,7 +75,7 @@ def _items(text: str) -> list[Order]:
     return orders
 
 
-def _order(name: str, told: str, times: str | None) -> Order:
+def _order(name: str, told: str, times: str | None) -> ArmedFault:
     kind = KINDS.get(name)
     if kind is None:
         raise ValueError(f"no fault is called {name!r}; there are {', '.join(sorted(KINDS))}")
@@ -86,7 +86,7 @@ def _order(name: str, told: str, times: str | None) -> Order:
         if key not in types:
             raise ValueError(f"{name} has no {key!r}; it has {', '.join(types)}")
         arguments[key] = _value(f"{name}: {key}", value, types[key])
-    return Order(kind(**arguments), int(times) if times else None)
+    return ArmedFault(kind(**arguments), int(times) if times else None)
 
 
 def _value(what: str, text: str, kind: Any) -> object:  # noqa: ANN401 - a type of any form

@@ -13,8 +13,18 @@ from llama_dashscope.testing._http_server import http1
 from llama_dashscope.testing._service import responses
 
 from .received_request import ReceivedRequest
-from .response_plan import FOREVER, Answer, Cut, End, Pause, Piece, Step, cut_at, silence
-from .rules import Problem
+from .response_plan import (
+    FOREVER,
+    BodyPart,
+    End,
+    Ending,
+    Pause,
+    ResponsePlan,
+    Step,
+    cut_at,
+    silence,
+)
+from .rules import Refusal
 
 _GATEWAY_PAGE = (
     "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
@@ -27,12 +37,12 @@ _GATEWAY_PAGE = (
 class Fault:
     """The base of all faults."""
 
-    def replace(self, request: ReceivedRequest, request_id: str) -> Answer | None:
+    def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan | None:
         """Give an answer of its own, or None to let the reply through."""
         del request, request_id
         return None
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         """Change the answer that the reply makes."""
         del request_id
         return answer
@@ -62,15 +72,15 @@ class ErrorStatus(Fault):
     """The `Retry-After` header, in seconds or as any text; none by default, as on the service."""
     shape: Literal["json", "frame", "status-frame", "ok-json"] = "json"
 
-    def replace(self, request: ReceivedRequest, request_id: str) -> Answer:
-        problem = Problem(self.status, self.code, self.message)
+    def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan:
+        problem = Refusal(self.status, self.code, self.message)
         payload = responses.error_payload(problem, request_id)
         headers = _retry_after(self.retry_after)
         if self.shape in {"json", "ok-json"}:
             status = self.status if self.shape == "json" else 200
             return responses.json_answer(request, payload, status=status, headers=headers)
         outer = 200 if self.shape == "frame" else self.status
-        piece = Piece(responses.frame(1, payload, self.status, "error"))
+        piece = BodyPart(responses.frame(1, payload, self.status, "error"))
         return responses.stream_answer(request, (piece,), request_id, status=outer, headers=headers)
 
 
@@ -119,7 +129,7 @@ class GatewayPage(Fault):
     """The page; a plain one by default."""
     retry_after: float | str | None = None
 
-    def replace(self, request: ReceivedRequest, request_id: str) -> Answer:
+    def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan:
         del request_id
         page = _GATEWAY_PAGE.format(status=self.status, reason=http1.reason(self.status))
         return responses.body_answer(
@@ -137,7 +147,7 @@ class Drop(Fault):
 
     how: Literal["fin", "rst"] = "rst"
 
-    def replace(self, request: ReceivedRequest, request_id: str) -> Answer:
+    def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan:
         del request, request_id
         return silence(self.how)
 
@@ -146,7 +156,7 @@ class Drop(Fault):
 class BlackHole(Fault):
     """The request is swallowed: no byte of an answer ever comes, and the connection stays open."""
 
-    def replace(self, request: ReceivedRequest, request_id: str) -> Answer:
+    def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan:
         del request, request_id
         return silence("hang")
 
@@ -157,7 +167,7 @@ class SlowStart(Fault):
 
     seconds: float = 1.0
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
         return evolve(answer, delay=self.seconds)
 
@@ -172,9 +182,9 @@ class CutStream(Fault):
     after: int = 1
     how: Literal["clean", "fin", "rst"] = "fin"
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
-        how: Cut = self.how if answer.streamed or self.how != "clean" else "fin"
+        how: Ending = self.how if answer.streamed or self.how != "clean" else "fin"
         return cut_at(answer, self.after, lambda _: (End(how),))
 
 
@@ -185,7 +195,7 @@ class Stall(Fault):
     after: int = 1
     seconds: float = FOREVER
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
         return cut_at(answer, self.after, lambda piece: (Pause(self.seconds), piece))
 
@@ -198,7 +208,7 @@ class Drip(Fault):
     seconds: float = 0.001
     """Between one write and the next."""
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
         return evolve(answer, drip=(self.size, self.seconds))
 
@@ -212,19 +222,19 @@ class Heartbeats(Fault):
     seconds: float = FOREVER
     comment: str = ":heartbeat"
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
         return cut_at(answer, self.after, self._beat if answer.streamed else self._wait)
 
-    def _beat(self, piece: Piece) -> Iterator[Step]:
+    def _beat(self, piece: BodyPart) -> Iterator[Step]:
         beat, spent = self.comment.encode() + b"\n\n", 0.0
         while spent < self.seconds:
-            yield Piece(beat)
+            yield BodyPart(beat)
             yield Pause(self.every)
             spent += self.every
         yield piece
 
-    def _wait(self, piece: Piece) -> Iterable[Step]:
+    def _wait(self, piece: BodyPart) -> Iterable[Step]:
         return (Pause(self.seconds), piece)
 
 
@@ -242,14 +252,14 @@ class ErrorFrame(Fault):
         "An internal error has occured, please try again later or contact service support."
     )
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
-        problem = Problem(self.status, self.code, self.message)
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
+        problem = Refusal(self.status, self.code, self.message)
         payload = responses.error_payload(problem, request_id)
-        piece = Piece(responses.frame(self.after + 1, payload, self.status, "error"))
+        piece = BodyPart(responses.frame(self.after + 1, payload, self.status, "error"))
         return cut_at(answer, self.after, lambda _: (piece, End("clean")))
 
-    def replace(self, request: ReceivedRequest, request_id: str) -> Answer | None:
-        problem = Problem(self.status, self.code, self.message)
+    def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan | None:
+        problem = Refusal(self.status, self.code, self.message)
         return None if request.streaming else responses.refusal(request, problem, request_id)
 
 
@@ -259,7 +269,7 @@ class Garbled(Fault):
 
     after: int = 0
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
         if answer.streamed:
             return cut_at(
@@ -275,7 +285,7 @@ class CloseIdle(Fault):
     after: float = 0.0
     """Seconds between the answer and the end."""
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
         return evolve(answer, idle_close=self.after)
 
@@ -289,7 +299,7 @@ class StaleConnection(Fault):
 
     how: Literal["fin", "rst", "hang"] = "rst"
 
-    def spoil(self, answer: Answer, request_id: str) -> Answer:
+    def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
         return evolve(answer, next_request=self.how)
 

@@ -9,9 +9,9 @@ from llama_dashscope.testing._http_server import http1
 from llama_dashscope.testing._service import responses, tokenizer
 
 from .received_request import ReceivedRequest
-from .response_plan import FOREVER, Answer, Piece
+from .response_plan import FOREVER, BodyPart, ResponsePlan
 from .responses import Payload
-from .scripted_replies import Raw, Reply, Said, ToolCall, settle
+from .scripted_replies import Raw, Reply, TokenizedReply, ToolCall, settle
 
 UNFINISHED = "null"
 """The word, not JSON null, that a stream gives as `finish_reason` until the end."""
@@ -43,7 +43,7 @@ class Pace:
         return self.first_token_delay + tokens / self.tokens_per_second
 
 
-def answer(reply: Reply, request: ReceivedRequest, request_id: str, pace: Pace) -> Answer:
+def answer(reply: Reply, request: ReceivedRequest, request_id: str, pace: Pace) -> ResponsePlan:
     """Answer `request` with `reply`, in the format and manner it asks for."""
     said, pace = settle(reply, request), pace.of(reply)
     sent = tokenizer.count_input(request.prompt, request.messages)
@@ -54,14 +54,14 @@ def answer(reply: Reply, request: ReceivedRequest, request_id: str, pace: Pace) 
     return responses.json_answer(request, writer.whole(said), at=pace.total(said.tokens))
 
 
-def raw_answer(raw: Raw, request: ReceivedRequest) -> Answer:
+def raw_answer(raw: Raw, request: ReceivedRequest) -> ResponsePlan:
     """Send what `raw` says and nothing else."""
     times = count(0.0, raw.pause)
-    pieces = tuple(Piece(data, at) for data, at in zip(raw.chunks, times, strict=False))
+    pieces = tuple(BodyPart(data, at) for data, at in zip(raw.chunks, times, strict=False))
     names = {name.lower() for name in raw.headers}
     chunked = raw.head is None and not names & {"content-length", "transfer-encoding"}
     framing = [("transfer-encoding", "chunked")] if chunked else []
-    return Answer(
+    return ResponsePlan(
         raw.status,
         raw.head or http1.head(raw.status, [*raw.headers.items(), *framing]),
         pieces,
@@ -80,14 +80,14 @@ class _Writer:
     request_id: str
     input_tokens: int
 
-    def whole(self, said: Said) -> Payload:
+    def whole(self, said: TokenizedReply) -> Payload:
         """Everything in one payload."""
         text, calls = "".join(said.pieces), [_call(i, c) for i, c in enumerate(said.tool_calls)]
         message: Payload = {"role": "assistant", "content": text}
         choice = {"finish_reason": said.finish_reason, "message": _with_calls(message, calls)}
         return self._payload(text, said.finish_reason, choice, said.tokens)
 
-    def stream(self, said: Said) -> Iterator[Payload]:
+    def stream(self, said: TokenizedReply) -> Iterator[Payload]:
         """One payload for each token, and one that finishes."""
         incremental = self.request.incremental
         text, calls, tokens = "", list[Payload](), 0

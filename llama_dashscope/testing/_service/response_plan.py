@@ -5,14 +5,14 @@ from typing import Literal, TypeAlias
 
 from attrs import evolve, frozen
 
-Cut: TypeAlias = Literal["clean", "fin", "rst", "hang"]
+Ending: TypeAlias = Literal["clean", "fin", "rst", "hang"]
 """How an answer ends: the body properly, or the connection closed, or reset, or mute for ever."""
 
 FOREVER = float("inf")
 
 
 @frozen
-class Piece:
+class BodyPart:
     """Some bytes of the body, sent at once."""
 
     data: bytes
@@ -31,31 +31,31 @@ class Pause:
 class End:
     """The answer stops here, whatever was to follow."""
 
-    how: Cut
+    how: Ending
 
 
-Step: TypeAlias = Piece | Pause | End
-Edit: TypeAlias = Callable[[int, Piece], Iterable[Step]]
+Step: TypeAlias = BodyPart | Pause | End
+Edit: TypeAlias = Callable[[int, BodyPart], Iterable[Step]]
 """What becomes of the piece with this index; index 0 is the first."""
 
 
-def as_it_is(_index: int, piece: Piece) -> Iterable[Step]:
+def as_it_is(_index: int, piece: BodyPart) -> Iterable[Step]:
     """Leave every piece alone."""
     return (piece,)
 
 
 @frozen
-class Answer:
+class ResponsePlan:
     """Everything the connection needs to know to send it."""
 
     status: int
     """For the log; the one in `head` counts."""
     head: bytes
-    pieces: Iterable[Piece] | AsyncGenerator[Piece, None]
+    pieces: Iterable[BodyPart] | AsyncGenerator[BodyPart, None]
     framing: Literal["length", "chunked", "raw"] = "length"
     gzip: bool = False
     """Whether a chunked body is compressed on the way, frame by frame."""
-    end: Cut = "clean"
+    end: Ending = "clean"
     keep: bool = True
     """Whether the connection lives on after a clean end."""
     edit: Edit = as_it_is
@@ -65,7 +65,7 @@ class Answer:
     """So many bytes at a time, with so many seconds between."""
     idle_close: float | None = None
     """Seconds after which the server closes the idle connection."""
-    next_request: Cut | None = None
+    next_request: Ending | None = None
     """What awaits the next request on the same connection, if not an answer."""
 
     @property
@@ -74,18 +74,20 @@ class Answer:
         return self.framing == "chunked"
 
 
-def silence(how: Cut) -> Answer:
+def silence(how: Ending) -> ResponsePlan:
     """Answer nothing at all."""
-    return Answer(0, b"", (), framing="raw", end=how)
+    return ResponsePlan(0, b"", (), framing="raw", end=how)
 
 
-def cut_at(answer: Answer, index: int, steps: Callable[[Piece], Iterable[Step]]) -> Answer:
+def cut_at(
+    answer: ResponsePlan, index: int, steps: Callable[[BodyPart], Iterable[Step]]
+) -> ResponsePlan:
     """Put `steps` in the place of the piece with this index.
 
     A body that is not a stream counts as two pieces, its halves, so that "after one" is half of it.
     """
 
-    def edit(at: int, piece: Piece) -> Iterable[Step]:
+    def edit(at: int, piece: BodyPart) -> Iterable[Step]:
         return steps(piece) if at == index else (piece,)
 
     if answer.streamed or isinstance(answer.pieces, AsyncGenerator):
@@ -94,8 +96,8 @@ def cut_at(answer: Answer, index: int, steps: Callable[[Piece], Iterable[Step]])
     return evolve(answer, pieces=tuple(_halves(answer.pieces)), edit=edit)
 
 
-def _halves(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def _halves(pieces: Iterable[BodyPart]) -> Iterator[BodyPart]:
     for piece in pieces:
         middle = len(piece.data) // 2
-        yield Piece(piece.data[:middle], piece.at)
-        yield Piece(piece.data[middle:], piece.at)
+        yield BodyPart(piece.data[:middle], piece.at)
+        yield BodyPart(piece.data[middle:], piece.at)

@@ -13,8 +13,8 @@ from typing import Any
 from llama_dashscope.testing._http_server import http1
 
 from .received_request import ReceivedRequest
-from .response_plan import Answer, Piece
-from .rules import Problem
+from .response_plan import BodyPart, ResponsePlan
+from .rules import Refusal
 
 Headers = tuple[tuple[str, str], ...]
 Payload = dict[str, Any]
@@ -34,7 +34,7 @@ def frame(number: int, payload: Payload, status: int = 200, event: str = "result
     return b"%b%b\n\n" % (head.encode(), to_json(payload))
 
 
-def error_payload(problem: Problem, request_id: str) -> Payload:
+def error_payload(problem: Refusal, request_id: str) -> Payload:
     """Say what went wrong."""
     return {"code": problem.code, "message": problem.message, "request_id": request_id}
 
@@ -46,7 +46,7 @@ def json_answer(
     status: int = 200,
     at: float = 0.0,
     headers: Headers = (),
-) -> Answer:
+) -> ResponsePlan:
     """Answer with one JSON body, `at` seconds after the request."""
     body = to_json(payload)
     return body_answer(
@@ -63,7 +63,7 @@ def body_answer(
     content_type: str = "application/json",
     at: float = 0.0,
     headers: Headers = (),
-) -> Answer:
+) -> ResponsePlan:
     """Answer with a body of known length; no request id means the service never saw the request."""
     service = _service_headers(request_id, finished=True, ms=at * 1000) if request_id else ()
     zipped = request.accepts_gzip and len(body) >= _GZIP_FROM
@@ -72,32 +72,32 @@ def body_answer(
         headers = (*headers, ("content-encoding", "gzip"))
     length = (("content-type", content_type), ("content-length", str(len(body))))
     head = http1.head(status, (*service, *length, *headers, *_closing(request)))
-    pieces = (Piece(b"" if request.method == "HEAD" else body, at),)
-    return Answer(status, head, pieces, keep=request.keeps_alive)
+    pieces = (BodyPart(b"" if request.method == "HEAD" else body, at),)
+    return ResponsePlan(status, head, pieces, keep=request.keeps_alive)
 
 
-def bare_answer(request: ReceivedRequest, status: int, headers: Headers = ()) -> Answer:
+def bare_answer(request: ReceivedRequest, status: int, headers: Headers = ()) -> ResponsePlan:
     """Answer without a body, as a gateway does where nothing is behind the path."""
     length = ("content-length", "0")
     head = http1.head(status, (length, *headers, *_closing(request)))
-    return Answer(status, head, (), keep=request.keeps_alive)
+    return ResponsePlan(status, head, (), keep=request.keeps_alive)
 
 
 def stream_answer(
     request: ReceivedRequest,
-    pieces: Iterable[Piece] | AsyncGenerator[Piece, None],
+    pieces: Iterable[BodyPart] | AsyncGenerator[BodyPart, None],
     request_id: str,
     *,
     status: int = 200,
     headers: Headers = (),
-) -> Answer:
+) -> ResponsePlan:
     """Answer with a stream of frames."""
     chunked = request.http_version == "HTTP/1.1"
     framing: Headers = (("transfer-encoding", "chunked"),) if chunked else ()
     zipped: Headers = (("content-encoding", "gzip"),) if chunked and request.accepts_gzip else ()
     service = _service_headers(request_id, finished=False, ms=0)
     kind = ("content-type", "text/event-stream;charset=UTF-8")
-    return Answer(
+    return ResponsePlan(
         status,
         http1.head(status, (*service, kind, *framing, *zipped, *headers, *_closing(request))),
         pieces,
@@ -109,27 +109,27 @@ def stream_answer(
 
 def refusal(
     request: ReceivedRequest,
-    problem: Problem,
+    problem: Refusal,
     request_id: str,
     *,
     headers: Headers = (),
-) -> Answer:
+) -> ResponsePlan:
     """Refuse a request: by status and JSON, or a stream by HTTP 200 and a frame that says it."""
     payload = error_payload(problem, request_id)
     if request.streaming and not problem.at_the_gate:
         return stream_answer(
             request,
-            (Piece(frame(1, payload, problem.status, "error")),),
+            (BodyPart(frame(1, payload, problem.status, "error")),),
             request_id,
             headers=headers,
         )
     return json_answer(request, payload, status=problem.status, headers=headers)
 
 
-def frames(payloads: Iterable[Payload], times: Iterable[float]) -> Iterator[Piece]:
+def frames(payloads: Iterable[Payload], times: Iterable[float]) -> Iterator[BodyPart]:
     """Number the frames of a stream and give each its time."""
     for number, (payload, at) in enumerate(zip(payloads, times, strict=False), 1):
-        yield Piece(frame(number, payload), at)
+        yield BodyPart(frame(number, payload), at)
 
 
 def _service_headers(request_id: str, *, finished: bool, ms: float) -> Headers:

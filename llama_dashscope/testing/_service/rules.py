@@ -16,7 +16,7 @@ from .received_request import ReceivedRequest, as_list
 
 
 @frozen
-class Problem:
+class Refusal:
     """Why a request is refused."""
 
     status: int
@@ -26,26 +26,26 @@ class Problem:
     """Refused before the model sees it: by HTTP status even where a stream was asked for."""
 
 
-def _invalid(message: str) -> Problem:
-    return Problem(400, "InvalidParameter", message)
+def _invalid(message: str) -> Refusal:
+    return Refusal(400, "InvalidParameter", message)
 
 
-INVALID_KEY = Problem(401, "InvalidApiKey", "Invalid API-key provided.", at_the_gate=True)
-NO_KEY = Problem(401, "InvalidApiKey", "No API-key provided.", at_the_gate=True)
-NOT_JSON = Problem(
+INVALID_KEY = Refusal(401, "InvalidApiKey", "Invalid API-key provided.", at_the_gate=True)
+NO_KEY = Refusal(401, "InvalidApiKey", "No API-key provided.", at_the_gate=True)
+NOT_JSON = Refusal(
     400, "BadRequest.IllegalInput", "The input parameter requires json format.", at_the_gate=True
 )
-NO_ASYNC = Problem(
+NO_ASYNC = Refusal(
     403, "AccessDenied", "current user api does not support asynchronous calls.", at_the_gate=True
 )
-NO_MODEL = Problem(
+NO_MODEL = Refusal(
     400,
     "BadRequest.EmptyModel",
     'Required parameter "model" missing from request.',
     at_the_gate=True,
 )
-NO_INPUT = Problem(400, "BadRequest.EmptyInput", "Required input parameter missing from request.")
-UNKNOWN_MODEL = Problem(404, "ModelNotFound", "Model can not be found.")
+NO_INPUT = Refusal(400, "BadRequest.EmptyInput", "Required input parameter missing from request.")
+UNKNOWN_MODEL = Refusal(404, "ModelNotFound", "Model can not be found.")
 NEITHER = _invalid('Either "prompt" or "messages" must exist and cannot both be none')
 MISSING = _invalid("Required parameter(s) missing or invalid, please check the request parameters.")
 ROLE_OR_CONTENT = _invalid(
@@ -53,7 +53,7 @@ ROLE_OR_CONTENT = _invalid(
 )
 NOT_A_STRING = _invalid("input content must be a string.")
 MESSAGES_ONLY = _invalid("This model only supports messages, not prompt.")  # ours
-LAST_NOT_USER = Problem(500, "InternalError.Algo", "list index out of range")
+LAST_NOT_USER = Refusal(500, "InternalError.Algo", "list index out of range")
 NO_TOOLS_IN_TEXT = _invalid("The tool call is not supported.")
 INCREMENTAL_CALL = _invalid("incremental_output is only supported in stream mode.")  # ours
 
@@ -71,11 +71,11 @@ class Rules:
     models: Collection[str] | None
     """Names it answers for besides the catalogue; None for any name at all."""
 
-    def check(self, request: ReceivedRequest) -> Problem | None:
+    def check(self, request: ReceivedRequest) -> Refusal | None:
         """Say why `request` is refused, or None if it is fine."""
         return self._check_gate(request) or self._check_model(request) or _check_call(request)
 
-    def _check_gate(self, request: ReceivedRequest) -> Problem | None:
+    def _check_gate(self, request: ReceivedRequest) -> Refusal | None:
         if request.api_key is None:
             return NO_KEY
         if request.api_key not in self.api_keys:
@@ -86,12 +86,12 @@ class Rules:
             return NO_ASYNC
         return None if request.model and request.model.strip() else NO_MODEL
 
-    def _check_model(self, request: ReceivedRequest) -> Problem | None:
+    def _check_model(self, request: ReceivedRequest) -> Refusal | None:
         known = self.models is None or request.model in {*MODELS, *self.models}
         return None if known else UNKNOWN_MODEL
 
 
-def _check_call(request: ReceivedRequest) -> Problem | None:
+def _check_call(request: ReceivedRequest) -> Refusal | None:
     model = MODELS.get(request.model or "", _UNLISTED)
     return (
         _check_input(request, model)
@@ -100,7 +100,7 @@ def _check_call(request: ReceivedRequest) -> Problem | None:
     )
 
 
-def _check_input(request: ReceivedRequest, model: Model) -> Problem | None:
+def _check_input(request: ReceivedRequest, model: Model) -> Refusal | None:
     if "input" not in request.json and "messages" not in request.json:
         return NO_INPUT
     if request.input.get("messages") is not None:
@@ -112,7 +112,7 @@ def _check_input(request: ReceivedRequest, model: Model) -> Problem | None:
     return MESSAGES_ONLY if model.takes_prompt is False else None
 
 
-def _check_messages(messages: list[dict[str, Any]]) -> Problem | None:
+def _check_messages(messages: list[dict[str, Any]]) -> Refusal | None:
     if not messages:
         return NEITHER
     for index, message in enumerate(messages):
@@ -121,7 +121,7 @@ def _check_messages(messages: list[dict[str, Any]]) -> Problem | None:
     return LAST_NOT_USER if messages[-1]["role"] not in {"user", "tool"} else None
 
 
-def _check_message(index: int, message: dict[str, Any]) -> Problem | None:
+def _check_message(index: int, message: dict[str, Any]) -> Refusal | None:
     if message.get("role") not in _ROLES:
         return ROLE_OR_CONTENT
     content = message.get("content")
@@ -132,16 +132,16 @@ def _check_message(index: int, message: dict[str, Any]) -> Problem | None:
     return ROLE_OR_CONTENT if late_system or not (content or calls_tools) else None
 
 
-def _check_length(request: ReceivedRequest, model: Model) -> Problem | None:
+def _check_length(request: ReceivedRequest, model: Model) -> Refusal | None:
     length = tokenizer.count_input(request.prompt, request.messages)
     return _input_length(model) if length > model.max_input else None
 
 
-def _input_length(model: Model) -> Problem:
+def _input_length(model: Model) -> Refusal:
     return _invalid(f"Range of input length should be [1, {model.max_input}]")
 
 
-def _check_parameters(request: ReceivedRequest, model: Model) -> Problem | None:
+def _check_parameters(request: ReceivedRequest, model: Model) -> Refusal | None:
     parameters = request.json.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
         return MISSING
@@ -157,7 +157,7 @@ def _check_parameters(request: ReceivedRequest, model: Model) -> Problem | None:
     return _check_combinations(request)
 
 
-def _check_combinations(request: ReceivedRequest) -> Problem | None:
+def _check_combinations(request: ReceivedRequest) -> Refusal | None:
     if request.parameters.get("tools") and request.result_format != "message":
         return NO_TOOLS_IN_TEXT
     return INCREMENTAL_CALL if request.incremental and not request.streaming else None

@@ -9,10 +9,10 @@ from attrs import define, field
 
 from .faults import Fault, Mix
 from .received_request import ReceivedRequest
-from .response_plan import Answer
+from .response_plan import ResponsePlan
 from .scripted_replies import Raw, Reply, ToolCall, default_reply
 
-Scripted: TypeAlias = str | Reply | ToolCall | Raw | Fault | Answer
+Scripted: TypeAlias = str | Reply | ToolCall | Raw | Fault | ResponsePlan
 """What can be answered to one request; a plain string is the text of a reply."""
 Source: TypeAlias = Scripted | Callable[[ReceivedRequest], Scripted | Awaitable[Scripted]]
 """The same, or a function of the request that gives it; it may be async (asyncio)."""

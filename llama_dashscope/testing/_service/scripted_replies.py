@@ -76,7 +76,7 @@ class Raw:
 
 
 @frozen
-class Said:
+class TokenizedReply:
     """A reply settled for one request: its tokens and how it finished."""
 
     pieces: Sequence[str]
@@ -91,7 +91,7 @@ class Said:
         )
 
 
-def settle(reply: Reply, request: ReceivedRequest) -> Said:
+def settle(reply: Reply, request: ReceivedRequest) -> TokenizedReply:
     """Cut the reply as `stop` and `max_tokens` of the request ask."""
     calls = tuple(
         evolve(call, id=call.id or f"call_{request.number}_{index}")
@@ -99,12 +99,12 @@ def settle(reply: Reply, request: ReceivedRequest) -> Said:
     )
     pieces = list(reply.pieces) if reply.pieces is not None else tokenizer.cut(reply.text)
     if reply.finish_reason is not None:
-        return Said(pieces, calls, reply.finish_reason)
+        return TokenizedReply(pieces, calls, reply.finish_reason)
     pieces = _until_stop(pieces, request.parameters.get("stop"))
     limit = request.parameters.get("max_tokens")
     if limit is not None and len(pieces) > limit:
-        return Said(pieces[:limit], (), "length")
-    return Said(pieces, calls, "tool_calls" if calls else "stop")
+        return TokenizedReply(pieces[:limit], (), "length")
+    return TokenizedReply(pieces, calls, "tool_calls" if calls else "stop")
 
 
 def _until_stop(pieces: list[str], stop: object) -> list[str]:

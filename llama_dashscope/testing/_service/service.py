@@ -10,8 +10,8 @@ from llama_dashscope.testing._service import rendering, responses
 from .exchange import Exchange
 from .faults import Fault
 from .received_request import GENERATION, ReceivedRequest
-from .response_plan import Answer
-from .rules import Problem, Rules
+from .response_plan import ResponsePlan
+from .rules import Refusal, Rules
 from .script import Script, Scripted, Source
 from .scripted_replies import Raw, Reply, ToolCall, default_reply
 
@@ -26,7 +26,7 @@ class Service:
     script: Script
     pace: rendering.Pace
 
-    async def answer(self, exchange: Exchange) -> Answer:
+    async def answer(self, exchange: Exchange) -> ResponsePlan:
         """Decide what becomes of a request, and note in `exchange` which fault it met."""
         request, request_id = exchange.request, str(uuid.uuid4())
         if refused := self._refuse(request, request_id):
@@ -38,11 +38,11 @@ class Service:
             answer = await self._reply(exchange, request_id)
         except Exception as error:  # noqa: BLE001 - the user's own function; the caller is told
             exchange.error = error
-            problem = Problem(500, "InternalError", f"The scripted reply raised {error!r}.")
+            problem = Refusal(500, "InternalError", f"The scripted reply raised {error!r}.")
             return responses.refusal(request, problem, request_id)
         return fault.spoil(answer, request_id) if fault else answer
 
-    def _refuse(self, request: ReceivedRequest, request_id: str) -> Answer | None:
+    def _refuse(self, request: ReceivedRequest, request_id: str) -> ResponsePlan | None:
         if request.path.partition("?")[0] != API + GENERATION:
             return responses.bare_answer(request, 404)
         if request.method != "POST":
@@ -50,11 +50,11 @@ class Service:
         problem = self.rules.check(request)
         return responses.refusal(request, problem, request_id) if problem else None
 
-    def _fail(self, fault: Fault, exchange: Exchange, request_id: str) -> Answer | None:
+    def _fail(self, fault: Fault, exchange: Exchange, request_id: str) -> ResponsePlan | None:
         exchange.fault = fault
         return fault.replace(exchange.request, request_id)
 
-    async def _reply(self, exchange: Exchange, request_id: str) -> Answer:
+    async def _reply(self, exchange: Exchange, request_id: str) -> ResponsePlan:
         request = exchange.request
         scripted = await _resolve(self.script.next_source(), request)
         if not isinstance(scripted, Fault):
@@ -66,11 +66,11 @@ class Service:
 
     def _render(
         self,
-        scripted: str | Reply | ToolCall | Raw | Answer,
+        scripted: str | Reply | ToolCall | Raw | ResponsePlan,
         request: ReceivedRequest,
         request_id: str,
-    ) -> Answer:
-        if isinstance(scripted, Answer):
+    ) -> ResponsePlan:
+        if isinstance(scripted, ResponsePlan):
             return scripted
         if isinstance(scripted, Raw):
             return rendering.raw_answer(scripted, request)

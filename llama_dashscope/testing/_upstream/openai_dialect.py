@@ -9,7 +9,7 @@ from llama_dashscope.testing._service import tokenizer
 from llama_dashscope.testing._service.received_request import ReceivedRequest, as_dict, as_list
 from llama_dashscope.testing._service.rendering import UNFINISHED
 from llama_dashscope.testing._service.responses import Payload
-from llama_dashscope.testing._service.rules import Problem
+from llama_dashscope.testing._service.rules import Refusal
 
 _SAME = (
     *("temperature", "top_p", "top_k", "max_tokens", "seed", "presence_penalty", "n"),
@@ -27,7 +27,7 @@ _CODES = {
     429: "Throttling.RateQuota",
     503: "ModelUnavailable",
 }
-_FILTERED = Problem(400, "DataInspectionFailed", "Output data may contain inappropriate content.")
+_FILTERED = Refusal(400, "DataInspectionFailed", "Output data may contain inappropriate content.")
 
 
 def to_chat(request: ReceivedRequest, model: str | None) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def from_chat(chat: Mapping[str, Any], request: ReceivedRequest, request_id: str
     """
     choices = [as_dict(choice) for choice in as_list(chat.get("choices"))]
     if not choices:
-        raise UpstreamError(Problem(500, "InternalError", "The upstream gave no choices."))
+        raise UpstreamError(Refusal(500, "InternalError", "The upstream gave no choices."))
     told = [_Choice(request.result_format == "message") for _ in choices]
     for choice, each in zip(choices, told, strict=True):
         each.add(as_dict(choice.get("message")))
@@ -94,18 +94,18 @@ def from_chat(chat: Mapping[str, Any], request: ReceivedRequest, request_id: str
 class UpstreamError(Exception):
     """The upstream refused or failed; `problem` says it as DashScope does."""
 
-    def __init__(self, problem: Problem, retry_after: str | None = None) -> None:
+    def __init__(self, problem: Refusal, retry_after: str | None = None) -> None:
         super().__init__(problem)
         self.problem, self.retry_after = problem, retry_after
 
 
-def problem(status: int, body: object) -> Problem:
+def problem(status: int, body: object) -> Refusal:
     """Say in DashScope's dialect why an upstream refused."""
     error = as_dict(body).get("error", body)
     message = as_dict(error).get("message") or (error if isinstance(error, str) else "")
     status = 400 if status == 422 else status  # noqa: PLR2004 - DashScope has no 422
     code = _CODES.get(status, "InternalError" if status >= 500 else "InvalidParameter")  # noqa: PLR2004
-    return Problem(status, code, str(message) or f"The upstream answered with status {status}.")
+    return Refusal(status, code, str(message) or f"The upstream answered with status {status}.")
 
 
 @define
@@ -215,7 +215,7 @@ class ChatFrames:
             UpstreamError: the upstream never said so.
         """
         if not self.finished:
-            raise UpstreamError(Problem(500, "InternalError", "The upstream ended too early."))
+            raise UpstreamError(Refusal(500, "InternalError", "The upstream ended too early."))
         nothing = _said("", "", [])
         return self._payload(
             (

@@ -7,15 +7,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from llama_dashscope._environment import find_proxy
 from llama_dashscope._errors import APIConnectionError, APITimeoutError
-from llama_dashscope._network.httpx_transport import open_carrier
-from llama_dashscope._network.pool import Outgoing, Reply
+from llama_dashscope._network.interface import HTTPRequest, TransportResponse
+from llama_dashscope._network.selection import select_transport
 from llama_dashscope._protocol.sse import Decoder
-from llama_dashscope._settings import Limits, Network, Timeout, find_proxy
+from llama_dashscope._settings import Limits, Network, Timeout
 from llama_dashscope.testing._service import responses
 from llama_dashscope.testing._service.received_request import ReceivedRequest, as_dict
-from llama_dashscope.testing._service.response_plan import Answer, Piece
-from llama_dashscope.testing._service.rules import Problem
+from llama_dashscope.testing._service.response_plan import BodyPart, ResponsePlan
+from llama_dashscope.testing._service.rules import Refusal
 from llama_dashscope.testing._upstream import openai_dialect
 
 from .openai_dialect import ChatFrames, UpstreamError
@@ -56,7 +57,7 @@ class Upstream:
     def __repr__(self) -> str:
         return f"Upstream({self._url.removesuffix(_PATH)!r}, model={self._model!r})"
 
-    async def __call__(self, request: ReceivedRequest) -> Answer:
+    async def __call__(self, request: ReceivedRequest) -> ResponsePlan:
         """Answer one request of a client of DashScope."""
         request_id = str(uuid.uuid4())
         if request.streaming:
@@ -74,16 +75,16 @@ class Upstream:
 
     async def _stream(
         self, request: ReceivedRequest, request_id: str
-    ) -> AsyncGenerator[Piece, None]:
+    ) -> AsyncGenerator[BodyPart, None]:
         number = 0
         try:
             async with aclosing(self._payloads(request, request_id)) as payloads:
                 async for payload in payloads:
                     number += 1
-                    yield Piece(responses.frame(number, payload))
+                    yield BodyPart(responses.frame(number, payload))
         except UpstreamError as error:
             payload = responses.error_payload(error.problem, request_id)
-            yield Piece(responses.frame(number + 1, payload, error.problem.status, "error"))
+            yield BodyPart(responses.frame(number + 1, payload, error.problem.status, "error"))
 
     async def _payloads(
         self, request: ReceivedRequest, request_id: str
@@ -99,26 +100,32 @@ class Upstream:
         yield frames.end()
 
     @asynccontextmanager
-    async def _send(self, request: ReceivedRequest) -> AsyncGenerator[Reply, None]:
+    async def _send(self, request: ReceivedRequest) -> AsyncGenerator[TransportResponse, None]:
         """Ask the upstream; a connection serves one request, so leaving early ends it."""
         chat = responses.to_json(openai_dialect.to_chat(request, self._model))
         proxy = find_proxy(self._url, os.environ)
-        carrier = open_carrier(Network(self._url, proxy, True, True, Limits(), "httpx"))  # noqa: FBT003
+        carrier = select_transport(Network(self._url, proxy, True, True, Limits(), "httpx"))  # noqa: FBT003
         try:
-            reply = await carrier.send(Outgoing(self._url, self._headers, chat, self._timeout))
+            reply = await carrier.send(
+                HTTPRequest(
+                    self._url, self._headers, chat, self._timeout, frozenset({"retry-after"})
+                )
+            )
             if reply.status >= _REFUSED:
                 raise _refused(reply, await _read_all(reply, self._timeout.idle))
             yield reply
         except APITimeoutError as error:
-            raise UpstreamError(Problem(500, "RequestTimeOut", f"The upstream: {error}")) from error
+            raise UpstreamError(Refusal(500, "RequestTimeOut", f"The upstream: {error}")) from error
         except APIConnectionError as error:
-            unavailable = Problem(503, "ModelUnavailable", f"The upstream: {error}")
+            unavailable = Refusal(503, "ModelUnavailable", f"The upstream: {error}")
             raise UpstreamError(unavailable) from error
         finally:
             await carrier.aclose()
 
 
-async def _chunks(reply: Reply, limit: float | None) -> AsyncGenerator[dict[str, Any], None]:
+async def _chunks(
+    reply: TransportResponse, limit: float | None
+) -> AsyncGenerator[dict[str, Any], None]:
     decoder = Decoder()
     while data := await reply.read(limit):
         for event in decoder.feed(data):
@@ -129,14 +136,14 @@ async def _chunks(reply: Reply, limit: float | None) -> AsyncGenerator[dict[str,
         yield _json(event.data)
 
 
-async def _read_all(reply: Reply, limit: float | None) -> bytes:
+async def _read_all(reply: TransportResponse, limit: float | None) -> bytes:
     body = bytearray()
     while data := await reply.read(limit):
         body += data
     return bytes(body)
 
 
-def _refused(reply: Reply, body: bytes) -> UpstreamError:
+def _refused(reply: TransportResponse, body: bytes) -> UpstreamError:
     try:
         said = _json(body)
     except UpstreamError:  # some gateway's page; the status says enough
@@ -150,4 +157,4 @@ def _json(data: bytes) -> dict[str, Any]:
     try:
         return as_dict(json.loads(data))
     except ValueError:
-        raise UpstreamError(Problem(500, "InternalError", "The upstream sent no JSON.")) from None
+        raise UpstreamError(Refusal(500, "InternalError", "The upstream sent no JSON.")) from None

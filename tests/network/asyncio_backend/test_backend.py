@@ -17,7 +17,7 @@ import pytest
 from attrs import define
 
 from llama_dashscope import Client
-from llama_dashscope._network.asyncio_backend.backend import ENOUGH, Connection, Sockets
+from llama_dashscope._network.asyncio_backend.backend import ENOUGH, AsyncioBackend, AsyncioStream
 from llama_dashscope._network.httpx_transport import _use
 from llama_dashscope.testing import LocalDashScope
 
@@ -54,7 +54,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 class Pair:
     """A connection and its far end."""
 
-    near: Connection
+    near: AsyncioStream
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     port: int
@@ -84,7 +84,7 @@ async def pair(**options: Any) -> AsyncGenerator[Pair]:  # noqa: ANN401 - connec
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    near = await Sockets().connect_tcp("127.0.0.1", port, timeout=LONG, **options)
+    near = await AsyncioBackend().connect_tcp("127.0.0.1", port, timeout=LONG, **options)
     reader, writer = await ends.get()
     try:
         yield Pair(near, reader, writer, port)
@@ -100,7 +100,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def begin_to_read(connection: Connection, limit: float | None = None) -> asyncio.Task[bytes]:
+async def begin_to_read(
+    connection: AsyncioStream, limit: float | None = None
+) -> asyncio.Task[bytes]:
     """Begin a read that has to wait."""
     reading = asyncio.create_task(connection.read(ALL, timeout=limit))
     await settle()
@@ -404,7 +406,7 @@ class TestConnecting:
     async def test_refused(self) -> None:
         """Where nobody listens there is no connection."""
         with pytest.raises(httpcore.ConnectError):
-            await Sockets().connect_tcp("127.0.0.1", 9, timeout=LONG)
+            await AsyncioBackend().connect_tcp("127.0.0.1", 9, timeout=LONG)
 
     async def test_an_option_that_the_system_refuses(self) -> None:
         """Then there is no connection either, and none is left open."""
@@ -418,7 +420,7 @@ class TestConnecting:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             with pytest.raises(httpcore.ConnectError):
-                await Sockets().connect_tcp(
+                await AsyncioBackend().connect_tcp(
                     "127.0.0.1", port, socket_options=[(socket.IPPROTO_TCP, 9999, 1)]
                 )
             await asyncio.wait_for(gone.wait(), LONG)
@@ -455,7 +457,7 @@ class TestConnecting:
         """A socket that was closed a moment ago, which nobody has told us yet, counts as ended."""
         with socket.socket() as closed:
             pass
-        near = Connection(asyncio.get_running_loop())
+        near = AsyncioStream(asyncio.get_running_loop())
         near.connection_made(asyncio.Transport(extra={"socket": closed}))
 
         assert near.get_extra_info("is_readable")
@@ -467,13 +469,18 @@ class TestBeneathHttpx:
     async def test_in_use(self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
         """The httpx that is installed connects by them; on the day that it doesn't, we know."""
         opened: list[int] = []
-        connect_tcp = Sockets.connect_tcp
+        connect_tcp = AsyncioBackend.connect_tcp
 
-        async def connect(sockets: Sockets, host: str, port: int, **rest: Any) -> Connection:  # noqa: ANN401 - connect_tcp's
+        async def connect(
+            sockets: AsyncioBackend,
+            host: str,
+            port: int,
+            **rest: Any,  # noqa: ANN401  # as connect_tcp has them
+        ) -> AsyncioStream:
             opened.append(port)
             return await connect_tcp(sockets, host, port, **rest)
 
-        monkeypatch.setattr(Sockets, "connect_tcp", connect)
+        monkeypatch.setattr(AsyncioBackend, "connect_tcp", connect)
         server.reply("abc")
         async with Client("sk-local", base_url=server.base_url, transport="httpx") as client:
             await client.acall("llama3.3-70b-instruct", "hi")
@@ -484,7 +491,7 @@ class TestBeneathHttpx:
         """One that is made otherwise inside is left as it is."""
         transport = httpx.AsyncHTTPTransport()
         known = vars(transport).pop("_pool")
-        _use(Sockets(), transport)
+        _use(AsyncioBackend(), transport)
 
         assert "_pool" not in vars(transport)
         await known.aclose()

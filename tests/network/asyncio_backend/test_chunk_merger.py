@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llama_dashscope._network.asyncio_backend.chunk_merger import Rechunker
+from llama_dashscope._network.asyncio_backend.chunk_merger import ChunkMerger
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -27,7 +27,7 @@ def odd_chunk(size: bytes, content: bytes) -> bytes:
 
 def rechunk(*pieces: bytes) -> list[bytes]:
     """Return what a Rechunker makes of bytes that arrive in these pieces."""
-    rechunker = Rechunker()
+    rechunker = ChunkMerger()
     return [rechunker.feed(piece) for piece in pieces]
 
 

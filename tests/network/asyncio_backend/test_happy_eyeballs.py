@@ -12,7 +12,7 @@ import pytest
 from attrs import define
 
 from llama_dashscope._network.asyncio_backend import happy_eyeballs
-from llama_dashscope._network.asyncio_backend.happy_eyeballs import dial
+from llama_dashscope._network.asyncio_backend.happy_eyeballs import connect_happy_eyeballs
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
 async def test_an_address(network: Network, address: str) -> None:
     """An address is no name: nobody is asked for it, and its failure is the failure."""
     with pytest.raises(ConnectionRefusedError, match=address):
-        await dial(address, 443, network.connect)
+        await connect_happy_eyeballs(address, 443, network.connect)
 
     assert network.asked == [address]
 
@@ -80,7 +80,7 @@ async def test_an_address(network: Network, address: str) -> None:
 async def test_order(network: Network) -> None:
     """Families take turns, no address is tried twice, and the first failure is told."""
     with pytest.raises(ConnectionRefusedError, match=SIX_A):
-        await dial("example.com", 443, network.connect)
+        await connect_happy_eyeballs("example.com", 443, network.connect)
 
     assert network.asked == [SIX_A, FOUR_A, SIX_B, FOUR_B]
 
@@ -90,7 +90,7 @@ async def test_the_first_answers(network: Network, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(happy_eyeballs, "HEAD_START", math.inf)
     network.behaviour = {SIX_A: anyio.lowlevel.checkpoint}
 
-    assert (await dial("example.com", 443, network.connect)).address == SIX_A
+    assert (await connect_happy_eyeballs("example.com", 443, network.connect)).address == SIX_A
     assert network.asked == [SIX_A]
 
 
@@ -101,14 +101,14 @@ async def test_a_refusal_ends_the_head_start(
     monkeypatch.setattr(happy_eyeballs, "HEAD_START", math.inf)
     network.behaviour = {FOUR_A: anyio.lowlevel.checkpoint}
 
-    assert (await dial("example.com", 443, network.connect)).address == FOUR_A
+    assert (await connect_happy_eyeballs("example.com", 443, network.connect)).address == FOUR_A
 
 
 async def test_silence(network: Network) -> None:
     """An address that says nothing is passed by, and given up when another answers."""
     network.behaviour = {SIX_A: anyio.sleep_forever, SIX_B: anyio.lowlevel.checkpoint}
 
-    assert (await dial("example.com", 443, network.connect)).address == SIX_B
+    assert (await connect_happy_eyeballs("example.com", 443, network.connect)).address == SIX_B
     assert SIX_A in network.given_up
 
 
@@ -124,7 +124,7 @@ async def test_two_answer_at_once(network: Network) -> None:
         both.set()
 
     network.behaviour = {SIX_A: meet, FOUR_A: arrive}
-    kept = await dial("example.com", 443, network.connect)
+    kept = await connect_happy_eyeballs("example.com", 443, network.connect)
 
     assert len(network.opened) == 2
     assert [each for each in network.opened if not each.aborted] == [kept]
@@ -138,7 +138,7 @@ async def test_nobody_waits_any_more(network: Network) -> None:
             scope.cancel()
 
         network.behaviour = {SIX_A: leave}
-        await dial("example.com", 443, network.connect)
+        await connect_happy_eyeballs("example.com", 443, network.connect)
 
     assert [each.aborted for each in network.opened] == [True]
 
@@ -152,4 +152,4 @@ async def test_no_such_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anyio, "getaddrinfo", look_up)
 
     with pytest.raises(OSError, match="unknown"):
-        await dial("example.invalid", 443, Network().connect)
+        await connect_happy_eyeballs("example.invalid", 443, Network().connect)

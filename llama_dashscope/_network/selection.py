@@ -1,0 +1,50 @@
+"""Which transport carries a client's requests in the running event loop."""
+
+import asyncio
+import importlib
+
+from llama_dashscope._errors import ConfigurationError
+from llama_dashscope._settings import Network
+
+from .event_loop import running_loop
+from .httpx_transport import HttpxTransport, UserTransport
+from .interface import Transport
+from .tls import needs_tls_in_tls
+
+__all__ = ["select_transport"]
+
+
+def select_transport(network: Network) -> Transport:
+    """Make what carries the bytes in the running event loop.
+
+    Raises:
+        ConfigurationError: the transport asked for is not installed or can't be used here.
+    """
+    if not isinstance(network.transport, str):
+        return UserTransport(network)
+    if network.transport == "httpx":
+        return HttpxTransport(network)
+    obstacle = _against_aiohttp(network)
+    if not obstacle:
+        from .aiohttp_transport import AiohttpTransport  # noqa: PLC0415  # an extra
+
+        return AiohttpTransport(network)
+    if network.transport == "aiohttp":
+        msg = f"transport='aiohttp' can't be used: {obstacle}"
+        raise ConfigurationError(msg)
+    return HttpxTransport(network)
+
+
+def _against_aiohttp(network: Network) -> str:
+    """Say why aiohttp can't be used; empty where it can."""
+    if not isinstance(running_loop(), asyncio.AbstractEventLoop):
+        return "it runs on asyncio only; use transport='httpx' on trio"
+    if (network.proxy or "").startswith("socks"):
+        return "it knows no SOCKS proxies; use transport='httpx' and pip install 'httpx[socks]'"
+    if needs_tls_in_tls(network):
+        return "it needs Python 3.11 for proxies with TLS; use transport='httpx'"
+    try:
+        importlib.import_module("aiohttp")
+    except ImportError:
+        return "it is not installed; pip install 'llama-dashscope[aiohttp]'"
+    return ""

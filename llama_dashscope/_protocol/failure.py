@@ -1,0 +1,208 @@
+"""Error answers: as JSON, as events, nested as in the compatible mode, or a gateway's page."""
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import attrs
+
+from llama_dashscope._errors import (
+    APIStatusError,
+    AuthenticationError,
+    DashScopeError,
+    ResponseError,
+)
+from llama_dashscope._settings import ApiKey
+
+from .error_codes import classify
+from .sse import BOM, REFUSED, Decoder, ServerSentEvent
+
+__all__ = [
+    "PARTIAL",
+    "READ_HEADERS",
+    "SECONDS",
+    "ResponseHead",
+    "find_request_id",
+    "is_error",
+    "not_the_protocol",
+    "read_failure",
+    "read_payload",
+    "service_error",
+]
+
+REQUEST_ID: Final = "x-request-id"
+
+RETRY_AFTER: Final = "retry-after"
+
+PARTIAL: Final = "x-dashscope-partialresponse"
+
+READ_HEADERS: Final = frozenset({REQUEST_ID, RETRY_AFTER, PARTIAL})
+"""The response headers that say something; nothing else of a head need be kept."""
+
+NO_ANSWER: Final[tuple[object, ...]] = (None, "", "null", [])
+"""What the fields of an output may be where an error code stands in place of an answer."""
+
+SPACE: Final = " \t\r\n"
+"""What may stand around a JSON value."""
+
+read_json: Final = json.JSONDecoder().raw_decode
+"""Reads the JSON value that a text begins with; half the work of `json.loads`."""
+
+SECONDS: Final = re.compile(r"\s*-?[0-9.]+(e[0-9]+)?\s*", re.ASCII)
+
+SHOWN: Final = 300
+"""How much of a body that is not the protocol an error shows, in characters."""
+
+
+@attrs.frozen
+class ResponseHead:
+    """The head of an answer, and what an error about it should say."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Response headers, those in `READ` at least, found in lower case."""
+    key: ApiKey
+    host: str
+
+    @property
+    def request_id(self) -> str:
+        """The service's name for this call; bodies have it too, most of the time."""
+        return self.headers.get(REQUEST_ID, "")
+
+    @property
+    def failed(self) -> bool:
+        """Whether the status alone says that this is no answer."""
+        return not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def read_failure(head: ResponseHead, body: bytes) -> DashScopeError:
+    """Read an error answer: JSON, events, or whatever a gateway says."""
+    payload = read_payload(body)
+    status = head.status
+    if payload is None:
+        for event in _events(body):
+            payload = read_payload(event.data)
+            if (event.status or 0) >= REFUSED:
+                status = event.status or status
+            if payload is not None and is_error(payload):
+                break
+    head = attrs.evolve(head, status=status)
+    if head.failed or (payload is not None and is_error(payload)):
+        return service_error(head, payload or {}, body)
+    return not_the_protocol(head, _why_no_answer(payload, body), body)
+
+
+def _why_no_answer(payload: dict[str, Any] | None, body: bytes) -> str:
+    if not body.strip():
+        return "an empty body"
+    if payload is None:
+        return "a body that is no JSON object"
+    if payload.get("output") is None:
+        return "JSON without an output"
+    return "server-sent events, which nobody asked for"
+
+
+def _events(body: bytes) -> Iterator[ServerSentEvent]:
+    decoder = Decoder(max_size=max(len(body), 1))
+    yield from decoder.feed(body)
+    yield from decoder.finish()
+
+
+def read_payload(data: bytes) -> dict[str, Any] | None:
+    try:
+        text = data.removeprefix(BOM).decode().strip(SPACE)
+        payload, end = read_json(text)
+    except (ValueError, RecursionError):
+        return None
+    return as_object(payload) if end == len(text) else None
+
+
+def as_object(value: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def is_error(payload: dict[str, Any]) -> bool:
+    if not payload.get("code") and not payload.get("error"):
+        return False
+    output = as_object(payload.get("output")) or {}
+    return all(output.get(name) in NO_ANSWER for name in ("text", "choices", "finish_reason"))
+
+
+def service_error(head: ResponseHead, payload: dict[str, Any], body: bytes) -> APIStatusError:
+    """Make the error that a payload describes."""
+    nested = payload.get("error")
+    inner = as_object(nested) or {}
+    detail = {**payload, **{key: value for key, value in inner.items() if value is not None}}
+    code = _words(detail.get("code") or detail.get("type"))
+    message = _words(detail.get("message") or (None if isinstance(nested, dict) else nested))
+    verdict = classify(code, message, head.status)
+    message = message or _gist(head, body) or _reason(verdict.status)
+    hint = ""
+    if verdict.error is AuthenticationError:
+        hint = f"is the key for {head.host}? each region has its own keys and address"
+    return verdict.error(
+        head.key.redact(message),
+        code=head.key.redact(code),
+        status_code=verdict.status or None,
+        request_id=head.key.redact(find_request_id(head, detail)),
+        hint=hint,
+        retryable=verdict.retryable,
+        retry_after=_retry_after(head.headers),
+    )
+
+
+def not_the_protocol(head: ResponseHead, what: str, body: bytes) -> ResponseError:
+    gist = _gist(head, body)
+    return ResponseError(
+        f"the answer is not the protocol: {head.key.redact(what)}{': ' if gist else ''}{gist}",
+        status_code=head.status,
+        request_id=head.key.redact(find_request_id(head, read_payload(body) or {})),
+    )
+
+
+def find_request_id(head: ResponseHead, payload: dict[str, Any]) -> str:
+    return _words(payload.get("request_id") or payload.get("requestId")) or head.request_id
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _gist(head: ResponseHead, body: bytes) -> str:
+    """Return the beginning of a body; the key is taken out first, as half of it is no match."""
+    text = head.key.redact(" ".join(body.decode("utf-8", "replace").split()))
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds the service asks to wait; never below 0, None where it is unclear.
+
+    No recorded answer of the service has such a header; gateways before it may send one.
+    """
+    value = headers.get(RETRY_AFTER, "")
+    try:
+        seconds = float(value) if SECONDS.fullmatch(value) else _seconds_until(value)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str) -> float:
+    when = parsedate_to_datetime(date)
+    # Two of HTTP's three spellings of a date name no zone; all of them mean UTC.
+    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp() - time.time()

@@ -1,0 +1,19 @@
+"""Exit codes of the command line."""
+
+from typing import Final
+
+__all__ = ["EXIT_CODES", "FAILED", "INTERRUPTED", "MISUSED", "OK"]
+
+OK: Final = 0
+FAILED: Final = 1
+MISUSED: Final = 2
+INTERRUPTED: Final = 130
+"""What shells show for a program that Ctrl-C ended: 128 and the number of the signal."""
+
+EXIT_CODES: Final = """\
+exit codes:
+  0    all went well
+  1    the service, the connection, or reading or writing failed
+  2    wrong usage: an argument, no question, no key
+  130  Ctrl-C stopped the answer
+"""

@@ -1,0 +1,53 @@
+"""`llama-dashscope models`: what is known about each model."""
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from llama_dashscope._catalog import MODELS, Model
+
+from .exit_codes import OK
+from .terminal import write
+
+__all__ = ["ABOUT_MODELS", "list_models"]
+
+ABOUT_MODELS: Final = """\
+Context and input are in tokens; `prompt?` means that nobody says whether the
+model takes a prompt besides messages. The service announced in April 2025 that
+these models go offline: only the service can say which still answer. chat
+sends any name that you give it, listed here or not.
+"""
+
+
+def list_models(args: argparse.Namespace) -> int:
+    """Print the known models, as a table or as JSON."""
+    models = list(MODELS.values())
+    if args.json:
+        text = json.dumps([attrs.asdict(model) for model in models], indent=2)
+    else:
+        text = _table(models)
+    write(text + "\n", sys.stdout)
+    return OK
+
+
+def _table(models: Sequence[Model]) -> str:
+    """Lay out the models in columns, their notes below: they are long, and some are shared."""
+    notes = list(dict.fromkeys(note for model in models for note in model.notes))
+    rows = [("MODEL", "CONTEXT", "INPUT", "TAKES", "NOTES")]
+    for model in models:
+        takes = {True: "messages, prompt", False: "messages", None: "messages, prompt?"}
+        marks = " ".join(f"[{notes.index(note) + 1}]" for note in model.notes)
+        sizes = f"{model.context_length:,}", f"{model.max_input:,}"
+        rows.append((model.name, *sizes, takes[model.takes_prompt], marks))
+    a, b, c, d, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [f"{r[0]:<{a}}  {r[1]:>{b}}  {r[2]:>{c}}  {r[3]:<{d}}  {r[4]}".rstrip() for r in rows]
+    footnotes = [
+        textwrap.fill(f"[{number}] {note}", 80, subsequent_indent="    ")
+        for number, note in enumerate(notes, start=1)
+    ]
+    return "\n".join([*lines, "", *footnotes, "", ABOUT_MODELS.rstrip()])
