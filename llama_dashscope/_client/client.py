@@ -34,7 +34,7 @@ from .retry import Retry
 from .streams import AsyncStream, Bridge, Stream
 
 if TYPE_CHECKING:
-    from llama_dashscope._network.httpx_transport import AsyncBaseTransport
+    from llama_dashscope._network.selection import AsyncBaseTransport
 
 __all__ = ["Client", "bridge"]
 

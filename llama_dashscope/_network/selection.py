@@ -7,11 +7,11 @@ from llama_dashscope._errors import ConfigurationError
 from llama_dashscope._settings import Network
 
 from .event_loop import running_loop
-from .httpx_transport import HttpxTransport, UserTransport
+from .httpx_transport import AsyncBaseTransport, HttpxTransport, UserTransport
 from .interface import Transport
 from .tls import needs_tls_in_tls
 
-__all__ = ["select_transport"]
+__all__ = ["AsyncBaseTransport", "select_transport"]
 
 
 def select_transport(network: Network) -> Transport:

@@ -10,11 +10,16 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
-from llama_dashscope._client.client import Client
+from llama_dashscope import (
+    Client,
+    ConfigurationError,
+    DashScopeError,
+    InvalidRequestError,
+    MessageLike,
+    Options,
+    Response,
+)
 from llama_dashscope._environment import find_api_key
-from llama_dashscope._errors import ConfigurationError, DashScopeError, InvalidRequestError
-from llama_dashscope._models import Response
-from llama_dashscope._protocol.options import MessageLike, Options
 
 from .terminal import PROGRAM, is_terminal, print_error, print_status, replace_unencodable, write
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NoReturn, TypedDict
 
-from llama_dashscope._errors import ConfigurationError, DashScopeError, InvalidRequestError
-from llama_dashscope._version import __version__
+from llama_dashscope import ConfigurationError, DashScopeError, InvalidRequestError, __version__
 
 from .chat import LEAVE, chat
 from .exit_codes import EXIT_CODES, FAILED, INTERRUPTED, MISUSED, OK

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from llama_dashscope._catalog import MODELS, Model
+from llama_dashscope import MODELS, Model
 
 from .exit_codes import OK
 from .terminal import write

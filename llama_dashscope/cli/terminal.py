@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from typing import Final, TextIO
 
-from llama_dashscope._errors import (
+from llama_dashscope import (
     APIConnectionError,
     APITimeoutError,
     ContentFilterError,
