@@ -14,6 +14,7 @@ __all__ = [
     "Choice",
     "Chunk",
     "Function",
+    "GrowingText",
     "LazyText",
     "Message",
     "Output",
@@ -119,7 +120,7 @@ def _nothing() -> dict[str, Any]:
 
 
 def _calls(calls: "Iterable[ToolCall] | None") -> "tuple[ToolCall, ...] | None":
-    return None if calls is None else tuple(calls)
+    return None if calls is None else tuple(calls) or None
 
 
 @attrs.frozen
@@ -261,22 +262,48 @@ class Response(Record):
         return self.output or Output()
 
 
-class LazyText:
-    """The first `count` pieces of a text that is still being written, joined when looked at.
+class GrowingText:
+    """A text that is still being written; pieces are joined when it is looked at."""
 
-    All chunks of a stream share one list of pieces, so a stream costs its own length in memory and
-    not the square of it.
-    """
+    __slots__ = ("_joined", "_pieces", "length")
 
-    __slots__ = ("_count", "_pieces")
+    def __init__(self) -> None:
+        """Begin with no text."""
+        self._pieces: list[str] = []
+        # Of how many pieces, and their text: one value, as a stream is read by two threads.
+        self._joined: tuple[int, str] = 0, ""
+        self.length: int = 0
+        """Characters so far."""
 
-    def __init__(self, pieces: list[str], count: int) -> None:
-        """Stand for the first `count` of `pieces`, a list that may only grow."""
-        self._pieces = pieces
-        self._count = count
+    def append(self, piece: str) -> None:
+        """Add a piece at the end."""
+        self._pieces.append(piece)
+        self.length += len(piece)
 
     def __str__(self) -> str:
-        return "".join(self._pieces[: self._count])
+        known, text = self._joined
+        if new := self._pieces[known:]:
+            text = "".join((text, *new))
+            self._joined = known + len(new), text
+        return text
+
+
+class LazyText:
+    """The text of a chunk: the beginning of a `GrowingText`, as long as it was then.
+
+    All chunks of a stream share one text, so a stream costs its own length in memory and not the
+    square of it.
+    """
+
+    __slots__ = ("_length", "_whole")
+
+    def __init__(self, whole: GrowingText) -> None:
+        """Stand for what `whole` says now."""
+        self._whole = whole
+        self._length = whole.length
+
+    def __str__(self) -> str:
+        return str(self._whole)[: self._length]
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         return str, (str(self),)

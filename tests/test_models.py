@@ -12,11 +12,23 @@ import attrs
 import pytest
 
 from llama_dashscope import Choice, Chunk, Function, Message, Output, Response, ToolCall, Usage
-from llama_dashscope._models import LazyText, Record
+from llama_dashscope._models import GrowingText, LazyText, Record
 from llama_dashscope._protocol.converter import structure
 
 SAMPLES = Path(__file__).parent / "samples"
 CALL = ToolCall(Function("f", "{}", extra={"strict": True}), 0, "call_1", extra={"x": [1]})
+
+
+def lazy(*pieces: str) -> LazyText:
+    """Make the text of a chunk to which more is added later."""
+    whole = GrowingText()
+    for piece in pieces:
+        whole.append(piece)
+    text = LazyText(whole)
+    whole.append("!")
+    return text
+
+
 MESSAGE = Message("assistant", "你好", [CALL], extra={"reasoning_content": "嗯"})
 RECORDS: list[Record] = [
     Function("f", "{}", extra={"strict": True}),
@@ -26,7 +38,7 @@ RECORDS: list[Record] = [
     Output("你好", "stop", extra={"search_info": {}}),
     Usage(1, 2, extra={"prompt_tokens_details": {"cached_tokens": 0}}),
     Response(output=Output(choices=(Choice("stop", MESSAGE),)), usage=Usage(1, 2), extra={"x": 1}),
-    Chunk("好", LazyText(["你", "好", "!"], 2), usage=Usage(1, 2), tool_calls=[CALL]),
+    Chunk("好", lazy("你", "好"), usage=Usage(1, 2), tool_calls=[CALL]),
 ]
 
 
@@ -178,9 +190,7 @@ def test_the_tool_calls_of_a_response() -> None:
 
 def test_a_chunk_knows_its_own_text() -> None:
     """Chunks share what is written; each shows what was there when it came, printed or copied."""
-    pieces = ["你", "好"]
-    chunk = Chunk("好", LazyText(pieces, 2))
-    pieces.append("!")
+    chunk = Chunk("好", lazy("你", "好"))
 
     assert chunk.text == "你好"
     assert chunk == Chunk("好", "你好")

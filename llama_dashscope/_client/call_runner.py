@@ -256,9 +256,15 @@ async def _first_chunks(feed: StreamReader) -> list[Chunk]:
     chunks: list[Chunk] = []
     while more := await feed.more():
         chunks += more
-        if any(chunk.delta or chunk.finish_reason or chunk.tool_calls for chunk in more):
+        if any(_says_something(chunk) for chunk in more):
             break
     return chunks
+
+
+def _says_something(chunk: Chunk) -> bool:
+    """Tell whether a chunk holds a part of the answer, a model's reasoning included."""
+    said = chunk.delta or chunk.finish_reason or chunk.tool_calls
+    return bool(said or chunk.extra.get("reasoning_content"))
 
 
 def _log(host: str, course: _CallState, started: float, error: BaseException | None = None) -> None:

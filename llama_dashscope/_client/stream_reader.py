@@ -24,6 +24,9 @@ __all__ = ["NEVER", "StreamReader"]
 AFTER_FINISH: Final = 0.25
 """Seconds to wait for the end of a body whose answer is whole, so that its connection lives on."""
 
+FOR_USAGE: Final = 1.0
+"""The same while the tokens are not counted yet: the frame that counts them may come late."""
+
 NO_EVENTS: Final = frozenset({b"{", b"[", b"<"})
 """First bytes that no event stream has: JSON or HTML, whatever its label says."""
 
@@ -71,6 +74,8 @@ class StreamReader:
         self._tries = tries
         self._begun = False
         self._ended = False
+        self._leaving = False
+        self._finished_at = NEVER
 
     @property
     def text(self) -> str:
@@ -107,6 +112,7 @@ class StreamReader:
 
     async def drain(self) -> None:
         """Read the end of a body whose answer is whole, for the sake of its connection."""
+        self._leaving = True
         while self._assembler.finished and not self._ended and self.failure is None:
             await self._step([])
 
@@ -138,18 +144,27 @@ class StreamReader:
         if not first and limit is not None:
             limit -= monotonic() - started
         if self._assembler.finished:
-            limit, name = AFTER_FINISH - (monotonic() - started), "finish"
+            limit, name = self._left_after_finish(), "finish"
         elif self._deadline != NEVER:
             left = self._deadline - monotonic()
             if limit is None or left < limit:
                 limit, name = left, "total"
         try:
-            return await self._body.read(limit if limit is None else max(limit, 0.001))
+            if limit is None or limit > 0:  # bytes that say nothing may come without a pause
+                return await self._body.read(limit)
+            raise timed_out("idle", limit, self._head.host)
         except APITimeoutError as error:
             if name == "finish":
                 return b""
             whole = self._timeout.total if name == "total" else self._timeout.idle
             raise timed_out(name, whole, self._head.host) from error
+
+    def _left_after_finish(self) -> float:
+        """Say how many seconds a body may still take whose answer is whole."""
+        now = monotonic()
+        self._finished_at = min(self._finished_at, now)
+        known = self._leaving or self._assembler.usage is not None
+        return self._finished_at + (AFTER_FINISH if known else FOR_USAGE) - now
 
     def _decode(self, data: bytes) -> list[ServerSentEvent]:
         try:
@@ -184,7 +199,9 @@ class StreamReader:
         self._take(self._decoder.finish(), chunks)
         if isinstance(self.failure, ResponseError):
             self.failure = None  # half a frame: the stream was cut, and that is what to say
-        if self.failure is None and not self._assembler.finished:
+        if self.failure is None and not (
+            self._assembler.finished if broken else self._assembler.whole
+        ):
             self.failure = broken or IncompleteResponseError(
                 "the stream ended before its finish_reason; partial_text has what had arrived",
                 status_code=self._head.status,

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import attrs
-
 from llama_dashscope._models import (
     Choice,
     Chunk,
+    GrowingText,
     LazyText,
     Message,
     Output,
@@ -16,12 +15,14 @@ from llama_dashscope._models import (
     Usage,
 )
 
-from .deltas import DeltaDetector
+from .deltas import DeltaDetector, TextAccumulator
 from .stream_payload import ChoiceDelta, FastPayload, StreamPayload, read_fast, read_frame
+from .surrogates import SurrogateJoiner
+from .tool_calls import ToolCallAccumulator
 
 __all__ = ["StreamAccumulator"]
 
-GROWING: Final = "reasoning_content"
+REASONING: Final = "reasoning_content"
 """The one field of a message besides its text that a stream writes piece by piece."""
 
 
@@ -38,6 +39,8 @@ class StreamAccumulator:
         """Begin before the first frame."""
         self._incremental = incremental
         self._expected = choices
+        self._done = 0
+        self._joiner = SurrogateJoiner()
         self._answers: dict[int, _ChoiceAccumulator] = {}
         self._as_choices = False
         self._sole: _ChoiceAccumulator | None = None
@@ -45,8 +48,6 @@ class StreamAccumulator:
         self._of_output: dict[str, Any] = {}
         self.request_id: str = request_id
         self.usage: Usage | None = None
-        self.finished: bool = False
-        """Whether every answer asked for has its finish_reason."""
 
     def add(self, payload: dict[str, Any]) -> list[Chunk]:
         """Take a frame and return the chunks that are ready.
@@ -54,17 +55,18 @@ class StreamAccumulator:
         Raises:
             ValueError: the payload is no frame, or contradicts the frames before it.
         """
-        if self._sole is not None and (usual := read_fast(payload)) is not None:
-            return [self._go_on(self._sole, usual)]
+        sole = None if self._joiner.is_waiting else self._sole
+        if sole is not None and (usual := read_fast(payload)) is not None:
+            return [self._go_on(sole, usual)]
+        self._joiner.join(payload)
         return self.merge(read_frame(payload))
 
     def _go_on(self, answer: "_ChoiceAccumulator", usual: FastPayload) -> Chunk:
         """Take a frame of the usual form while there is one answer, on which all is clear."""
         self.request_id, self.usage = usual.request_id or self.request_id, usual.usage
-        chunk = answer.go_on(usual, self.request_id)
-        if usual.finish_reason is not None:
-            self.finished = self._are_finished()
-        return chunk
+        if usual.finish_reason is not None and answer.finish_reason is None:
+            self._done += 1
+        return answer.go_on(usual, self.request_id)
 
     def merge(self, frame: StreamPayload) -> list[Chunk]:
         """Take a frame that was taken apart; see `add`."""
@@ -76,37 +78,48 @@ class StreamAccumulator:
             self._of_output.update(frame.of_output)
         if not frame.pieces:
             extra = {**frame.of_frame, **frame.of_output}
-            return [Chunk("", self.text, None, frame.usage, self.request_id, extra=extra)]
+            first = self._first
+            text = LazyText(first.growing) if first else ""
+            return [Chunk("", text, None, frame.usage, self.request_id, extra=extra)]
         chunks: list[Chunk] = []
         for piece in frame.pieces:
-            answer = self._answers.get(piece.answer)
-            if answer is None:
-                answer = self._answers[piece.answer] = _ChoiceAccumulator(
-                    incremental=self._incremental
-                )
+            answer = self._answers.get(piece.answer) or self._open(piece.answer)
+            if piece.finish_reason is not None and answer.finish_reason is None:
+                self._done += 1
             chunks += answer.take(frame, piece, self.request_id)
-            if piece.finish_reason is not None:
-                self.finished = self._are_finished()
         first = self._answers.get(0)
         self._sole = first if self._as_choices and first and first.clear else None
         return chunks
 
-    def _are_finished(self) -> bool:
-        done = sum(answer.finish_reason is not None for answer in self._answers.values())
-        return done >= max(self._expected, len(self._answers))
+    def _open(self, index: int) -> "_ChoiceAccumulator":
+        if len(self._answers) >= self._expected:
+            msg = f"a stream with more answers than the {self._expected} asked for (n)"
+            raise ValueError(msg)
+        self._answers[index] = made = _ChoiceAccumulator(incremental=self._incremental)
+        return made
+
+    @property
+    def finished(self) -> bool:
+        """Whether every answer asked for has its finish_reason: nothing new is to come."""
+        return self._done >= self._expected
+
+    @property
+    def whole(self) -> bool:
+        """Whether every answer that has begun has its finish_reason; a model may write fewer."""
+        return self._done == len(self._answers) > 0
+
+    @property
+    def _first(self) -> "_ChoiceAccumulator | None":
+        return self._answers[min(self._answers)] if self._answers else None
 
     @property
     def text(self) -> str:
         """The text of the first answer so far."""
-        first = min(self._answers, default=None)
-        return "" if first is None else self._answers[first].text
+        return self._first.text if self._first else ""
 
     def response(self) -> Response:
         """Return everything that has arrived as one response."""
-        choices = tuple(
-            self._answers[index].whole(index if len(self._answers) > 1 else None)
-            for index in sorted(self._answers)
-        )
+        choices = tuple(self._answers[index].whole() for index in sorted(self._answers))
         if self._as_choices:
             output = Output(choices=choices, extra=dict(self._of_output))
         else:
@@ -127,16 +140,18 @@ class _ChoiceAccumulator:
         "_beside",
         "_deltas",
         "_incremental",
-        "_pieces",
+        "_index",
         "_role",
         "_waiting",
         "finish_reason",
+        "growing",
     )
 
     def __init__(self, *, incremental: bool) -> None:
         self._incremental = incremental
         self._deltas = DeltaDetector(incremental=incremental)
-        self._pieces: list[str] = []
+        self._index: int | None = None
+        self.growing = GrowingText()
         self._waiting: list[tuple[StreamPayload, ChoiceDelta, str]] = []
         self._beside: _SideFields | None = None
         self._role = ""
@@ -152,6 +167,7 @@ class _ChoiceAccumulator:
         if last:
             self.finish_reason = piece.finish_reason
         self._role = self._role or piece.role
+        self._index = piece.sent_index if self._index is None else self._index
         if len(deltas) == 1 and not self._waiting:
             return [self._chunk(deltas[0], frame, piece, request_id)]
         self._waiting.append((frame, piece, request_id))
@@ -168,22 +184,20 @@ class _ChoiceAccumulator:
         """Take a frame of the usual form, where all is clear, and return its chunk."""
         text, reason, usage, _ = usual
         delta = self._deltas.take_settled(text)
-        pieces = self._pieces
         if delta:
-            pieces.append(delta)
+            self.growing.append(delta)
         if reason is not None:
             self.finish_reason = reason
-        return Chunk(delta, LazyText(pieces, len(pieces)), reason, usage, request_id)
+        return Chunk(delta, LazyText(self.growing), reason, usage, request_id)
 
     def _chunk(
         self, delta: str, frame: StreamPayload, piece: ChoiceDelta, request_id: str
     ) -> Chunk:
-        pieces = self._pieces
         if delta:
-            pieces.append(delta)
+            self.growing.append(delta)
         return Chunk(
             delta,
-            LazyText(pieces, len(pieces)),
+            LazyText(self.growing),
             piece.finish_reason,
             frame.usage,
             request_id,
@@ -195,93 +209,46 @@ class _ChoiceAccumulator:
     @property
     def text(self) -> str:
         """All text that has arrived, deltas that are held back included."""
-        return "".join([*self._pieces, *self._deltas.held()])
+        return "".join([str(self.growing), *self._deltas.held()])
 
-    def whole(self, index: int | None) -> Choice:
+    def whole(self) -> Choice:
         """Return the answer as a choice."""
         beside = self._beside or _SideFields(incremental=self._incremental)
         extra = beside.of_message()
         named = [extra.pop(name, None) for name in ("tool_call_id", "name")]
         calls = beside.calls()
         message = Message(self._role or "assistant", self.text, calls, *named, extra=extra)
-        return Choice(self.finish_reason, message, index, extra=dict(beside.of_choice))
+        return Choice(self.finish_reason, message, self._index, extra=dict(beside.of_choice))
 
 
 class _SideFields:
     """What an answer has besides its text; most have nothing."""
 
     def __init__(self, *, incremental: bool) -> None:
-        self._incremental = incremental
-        self._calls: dict[int, _ToolCallAccumulator] = {}
-        self._thought = _TextAccumulator(incremental=incremental)
+        self._calls = ToolCallAccumulator(incremental=incremental)
+        self._reasoning = TextAccumulator(incremental=incremental)
         self._of_message: dict[str, Any] = {}
         self.of_choice: dict[str, Any] = {}
 
     def take(self, piece: ChoiceDelta, *, last: bool) -> None:
         """Take what a piece brings besides text."""
-        for place, call in enumerate(piece.tool_calls):
-            index = place if call.index is None else call.index
-            if index not in self._calls:
-                self._calls[index] = _ToolCallAccumulator(index, incremental=self._incremental)
-            self._calls[index].take(call, last=last)
-        if isinstance(thought := piece.of_message.get(GROWING), str):
-            self._thought.take(thought, last=last)
+        self._calls.take(piece.tool_calls, last=last)
+        if isinstance(thought := piece.of_message.get(REASONING), str):
+            self._reasoning.take(thought, last=last)
         self.of_choice.update(piece.of_choice)
         self._of_message.update(piece.of_message)
 
     def calls(self) -> tuple[ToolCall, ...] | None:
         """Return the tool calls, in their order."""
-        return tuple(self._calls[key].whole() for key in sorted(self._calls)) or None
+        return self._calls.whole() or None
 
     def of_message(self) -> dict[str, Any]:
         """Return the fields of the message that have no name here, whole."""
         extra = dict(self._of_message)
-        if thought := self._thought.whole():
-            extra[GROWING] = thought
+        if thought := self._reasoning.whole():
+            extra[REASONING] = thought
         return extra
 
 
 def _flat(*levels: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for level in levels if level for key, value in level.items()}
-
-
-class _TextAccumulator:
-    """A text that comes in frames and is wanted only at the end."""
-
-    def __init__(self, *, incremental: bool) -> None:
-        self._deltas = DeltaDetector(incremental=incremental)
-        self._pieces: list[str] = []
-
-    def take(self, text: str, *, last: bool) -> None:
-        self._pieces += self._deltas.take(text, last=last)
-
-    def whole(self) -> str:
-        return "".join([*self._pieces, *self._deltas.held()])
-
-
-class _ToolCallAccumulator:
-    """One tool call, merged from its pieces: names come once, arguments grow."""
-
-    def __init__(self, index: int, *, incremental: bool) -> None:
-        self._call = ToolCall(index=index)
-        self._arguments = _TextAccumulator(incremental=incremental)
-
-    def take(self, piece: ToolCall, *, last: bool) -> None:
-        self._arguments.take(piece.function.arguments, last=last)
-        known = self._call
-        function = attrs.evolve(
-            known.function,
-            name=known.function.name or piece.function.name,
-            extra={**known.function.extra, **piece.function.extra},
-        )
-        self._call = attrs.evolve(
-            known,
-            function=function,
-            id=known.id or piece.id,
-            type=piece.type or known.type,
-            extra={**known.extra, **piece.extra},
-        )
-
-    def whole(self) -> ToolCall:
-        function = attrs.evolve(self._call.function, arguments=self._arguments.whole())
-        return attrs.evolve(self._call, function=function)

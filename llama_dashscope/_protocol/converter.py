@@ -1,10 +1,12 @@
 """The one converter between JSON payloads and models; unknown keys are kept on both ways.
 
 What the service sends is read liberally where its documents are silent (missing fields, nulls,
-a `finish_reason` of "null") and strictly where a wrong type would be passed on as an answer.
+a `finish_reason` of "null") and strictly where a wrong type would be passed on as an answer. What
+is not the answer itself can't spoil it: usage, names and places of the wrong type go to `extra`.
 """
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -13,7 +15,6 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from llama_dashscope._models import (
     Choice,
-    Chunk,
     Function,
     Message,
     Output,
@@ -27,10 +28,12 @@ __all__ = [
     "UNFINISHED",
     "converter",
     "finish_reason",
+    "is_count",
     "read_list",
     "read_text",
     "read_usage",
     "structure",
+    "unstructure",
 ]
 
 R = TypeVar("R", bound=Record)
@@ -63,6 +66,11 @@ def structure(payload: object, model: type[R]) -> R:
         ) from error
 
 
+def unstructure(record: Record) -> dict[str, Any]:
+    """Make the JSON payload of a model; see `Record.to_dict`."""
+    return cast("dict[str, Any]", converter.unstructure(record))
+
+
 def _reason(error: BaseException, _expected: type | None) -> str:
     return str(error)
 
@@ -74,17 +82,48 @@ def read_text(value: object, _type: object = None) -> str:
     raise _wrong("a string", value)
 
 
+def is_count(value: object) -> bool:
+    """Tell whether a value is a whole number, in either form that JSON has for one."""
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _count(value: object, _type: object = None) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    if is_count(value):
+        return int(cast("float", value))
     raise _wrong("a whole number", value)
+
+
+def _arguments(value: object, _type: object = None) -> str:
+    """Read the arguments of a tool call: JSON text, or the object that it would stand for."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else read_text(value)
 
 
 def finish_reason(value: object, _type: object = None) -> str | None:
     """Read a finish_reason: None while the answer goes on, however the service says that."""
     return None if value is None or value in UNFINISHED else read_text(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+READERS: Final = {"arguments": _arguments, "finish_reason": finish_reason}
+"""Fields with a reader of their own."""
+
+ASIDE: Final[Mapping[type[Record], Mapping[str, Callable[[object], bool]]]] = {
+    Choice: {"index": is_count},
+    Message: {"role": _is_text, "name": _is_text, "tool_call_id": _is_text},
+    Response: {"usage": _is_object, "request_id": _is_text, "code": _is_text, "message": _is_text},
+    ToolCall: {"index": is_count, "id": _is_text, "type": _is_text},
+    Usage: dict.fromkeys(USAGE, is_count),
+}
+"""Fields beside the answer, and what they are: a value that isn't goes to `extra` as it came."""
 
 
 def read_list(value: object, _type: object = None) -> list[Any]:
@@ -100,18 +139,9 @@ def _wrong(expected: str, value: object) -> ValueError:
 
 def _reader(model: type[Any], **absent: object) -> Callable[[object, object], Any]:
     """Make the function that reads `model`: null counts as missing, unknown keys are kept."""
-    options: dict[str, Any] = {"extra": override(omit=True)}
-    known: set[str] = set()
-    for field in attrs.fields(model):
-        if field.name == "finish_reason":
-            options[field.name] = override(struct_hook=finish_reason)
-        elif field.name in LISTS:
-            options[field.name] = override(struct_hook=_listed(LISTS[field.name]))
-        elif field.alias != field.name:
-            options[field.name] = override(rename=field.alias, struct_hook=read_text)
-        known.add(field.alias or field.name)
-    known.remove("extra")
-    read = make_dict_structure_fn(model, converter, **options)
+    read = make_dict_structure_fn(model, converter, **_overrides(model))
+    known = {field.alias for field in attrs.fields(model) if field.name != "extra"}
+    aside = ASIDE.get(model, {})
 
     def hook(payload: object, kind: object) -> Any:  # noqa: ANN401  # whatever model is
         if not isinstance(payload, dict):
@@ -121,14 +151,33 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
             given = {key: item for key, item in value.items() if item is not None}
         if absent and not absent.keys() <= given.keys():
             given = {**absent, **given}
-        record = read(given, kind)
-        if not known.issuperset(value):
-            unknown = {key: item for key, item in value.items() if key not in known}
+        odd: set[str] = set()
+        try:
+            record = read(given, kind)
+        except cattrs.BaseValidationError:
+            odd = {key for key, fits in aside.items() if key in given and not fits(given[key])}
+            if not odd:
+                raise
+            rest = {key: item for key, item in given.items() if key not in odd}
+            record = read({**absent, **rest}, kind)
+        if odd or not known.issuperset(value):
+            unknown = {key: item for key, item in value.items() if key in odd or key not in known}
             # Frozen for everyone else; here the model is still being made.
             object.__setattr__(record, "extra", unknown)
         return record
 
     return hook
+
+
+def _overrides(model: type[Any]) -> dict[str, Any]:
+    """Say how the fields of a model are read that cattrs would read in another way."""
+    found: dict[str, Any] = {"extra": override(omit=True)}
+    for field in attrs.fields(model):
+        if field.name in LISTS:
+            found[field.name] = override(struct_hook=_listed(LISTS[field.name]))
+        elif field.name in READERS:
+            found[field.name] = override(struct_hook=READERS[field.name])
+    return found
 
 
 def _listed(kind: Any) -> Callable[[object, object], Any]:  # noqa: ANN401  # a tuple type
@@ -167,14 +216,17 @@ _any_usage: Final = _reader(Usage)
 
 
 def read_usage(payload: object, _type: object = None) -> Usage:
-    """Read usage, by hand where it is as recorded: every frame has it."""
-    if isinstance(payload, dict) and len(usage := cast("dict[str, Any]", payload)) == len(USAGE):
+    """Read usage, by hand where its counts are as recorded: every frame has it."""
+    if isinstance(payload, dict):
+        usage = cast("dict[str, Any]", payload)
         given, made, total = cast("Iterable[Any]", map(usage.get, USAGE))
         if type(given) is type(made) is type(total) is int:
-            return Usage(given, made, total)
+            if len(usage) == len(USAGE):
+                return Usage(given, made, total)
+            extra = {key: value for key, value in usage.items() if key not in USAGE}
+            return Usage(given, made, total, extra=extra)
     return cast("Usage", _any_usage(cast("Any", payload), Usage))
 
 
 converter.register_structure_hook(Usage, read_usage)
 converter.register_structure_hook(Response, _reader(Response))
-converter.register_structure_hook(Chunk, _reader(Chunk))

@@ -9,13 +9,10 @@ a contradiction that can't be resolved is an error, never a doubled or a shorten
 from itertools import pairwise
 from typing import Final
 
-__all__ = ["LIKELY", "SURE", "DeltaDetector"]
+__all__ = ["SURE", "DeltaDetector", "TextAccumulator"]
 
 SURE: Final = 4
 """After so many frames that each repeat and extend everything before, pieces are ruled out."""
-
-LIKELY: Final = 2
-"""The same at the end of an answer, where pieces end in an empty frame and wholes do not."""
 
 
 class DeltaDetector:
@@ -23,6 +20,8 @@ class DeltaDetector:
 
     While it can't be told yet whether a frame is a piece or a whole, its delta is held back; in a
     stream of pieces that is so only while every frame happens to begin with all the text so far.
+    At the end of an answer no doubt is left: pieces end in an empty frame, so a last frame that
+    says all the text again, or begins with it, is a whole.
 
     Args:
         incremental: whether pieces were asked for.
@@ -77,11 +76,10 @@ class DeltaDetector:
         repeats = text == latest and last
         grows = text != latest and text.startswith(latest)
         self._chain.append(text)
-        growth = len(self._chain) - 1
-        if not (grows or repeats) or (last and growth < LIKELY):
+        if not (grows or repeats):
             self._pieces = True
             return self._release(self.held())
-        if growth < SURE and not last:
+        if len(self._chain) <= SURE and not last:
             return []
         self._pieces, self._whole = False, text
         return self._release([whole[len(before) :] for before, whole in pairwise(self._chain)])
@@ -107,3 +105,20 @@ class DeltaDetector:
         delta = text[len(self._whole) :]
         self._whole = text
         return delta
+
+
+class TextAccumulator:
+    """A text that comes in frames and is wanted only at the end."""
+
+    def __init__(self, *, incremental: bool) -> None:
+        """Begin before the first frame; `incremental` as for `DeltaDetector`."""
+        self._deltas = DeltaDetector(incremental=incremental)
+        self._pieces: list[str] = []
+
+    def take(self, text: str, *, last: bool) -> None:
+        """Take a frame's text; see `DeltaDetector.take`."""
+        self._pieces += self._deltas.take(text, last=last)
+
+    def whole(self) -> str:
+        """Return everything that has arrived."""
+        return "".join([*self._pieces, *self._deltas.held()])

@@ -1,6 +1,5 @@
 """Error answers: as JSON, as events, nested as in the compatible mode, or a gateway's page."""
 
-import json
 import math
 import re
 import time
@@ -8,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 
@@ -21,7 +20,8 @@ from llama_dashscope._errors import (
 from llama_dashscope._settings import ApiKey
 
 from .error_codes import classify
-from .sse import BOM, REFUSED, Decoder, ServerSentEvent
+from .payload import as_object, as_text, read_payload
+from .sse import REFUSED, Decoder, ServerSentEvent
 
 __all__ = [
     "PARTIAL",
@@ -32,7 +32,6 @@ __all__ = [
     "is_error",
     "not_the_protocol",
     "read_failure",
-    "read_payload",
     "service_error",
 ]
 
@@ -47,12 +46,6 @@ READ_HEADERS: Final = frozenset({REQUEST_ID, RETRY_AFTER, PARTIAL})
 
 NO_ANSWER: Final[tuple[object, ...]] = (None, "", "null", [])
 """What the fields of an output may be where an error code stands in place of an answer."""
-
-SPACE: Final = " \t\r\n"
-"""What may stand around a JSON value."""
-
-read_json: Final = json.JSONDecoder().raw_decode
-"""Reads the JSON value that a text begins with; half the work of `json.loads`."""
 
 SECONDS: Final = re.compile(r"\s*-?[0-9.]+(e[0-9]+)?\s*", re.ASCII)
 
@@ -114,19 +107,6 @@ def _events(body: bytes) -> Iterator[ServerSentEvent]:
     yield from decoder.finish()
 
 
-def read_payload(data: bytes) -> dict[str, Any] | None:
-    try:
-        text = data.removeprefix(BOM).decode().strip(SPACE)
-        payload, end = read_json(text)
-    except (ValueError, RecursionError):
-        return None
-    return as_object(payload) if end == len(text) else None
-
-
-def as_object(value: object) -> dict[str, Any] | None:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
-
-
 def is_error(payload: dict[str, Any]) -> bool:
     if not payload.get("code") and not payload.get("error"):
         return False
@@ -139,8 +119,8 @@ def service_error(head: ResponseHead, payload: dict[str, Any], body: bytes) -> A
     nested = payload.get("error")
     inner = as_object(nested) or {}
     detail = {**payload, **{key: value for key, value in inner.items() if value is not None}}
-    code = _words(detail.get("code") or detail.get("type"))
-    message = _words(detail.get("message") or (None if isinstance(nested, dict) else nested))
+    code = as_text(detail.get("code") or detail.get("type"))
+    message = as_text(detail.get("message") or (None if isinstance(nested, dict) else nested))
     verdict = classify(code, message, head.status)
     message = message or _gist(head, body) or _reason(verdict.status)
     hint = ""
@@ -167,13 +147,7 @@ def not_the_protocol(head: ResponseHead, what: str, body: bytes) -> ResponseErro
 
 
 def find_request_id(head: ResponseHead, payload: dict[str, Any]) -> str:
-    return _words(payload.get("request_id") or payload.get("requestId")) or head.request_id
-
-
-def _words(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return as_text(payload.get("request_id") or payload.get("requestId")) or head.request_id
 
 
 def _gist(head: ResponseHead, body: bytes) -> str:

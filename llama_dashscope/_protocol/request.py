@@ -15,6 +15,7 @@ from llama_dashscope._errors import InvalidRequestError
 from llama_dashscope._models import Message, Record
 from llama_dashscope._settings import ApiKey
 
+from .converter import unstructure
 from .options import Options, StreamOptions
 
 if sys.version_info >= (3, 11):
@@ -120,7 +121,7 @@ def listed(messages: object) -> Iterable[object]:
 
 def _message(where: str, message: object) -> Mapping[str, Any]:
     if isinstance(message, Message):
-        message = message.to_dict()
+        message = unstructure(message)
     if not _mapping(message):
         raise _wrong(where, "a Message or a dict with 'role' and 'content'", message)
     role = message.get("role")
@@ -221,7 +222,7 @@ def _json(value: object) -> str:
 def _plain(value: object) -> object:
     """Let models, mappings and sequences of any make pass for JSON's own."""
     if isinstance(value, Record):
-        return value.to_dict()
+        return unstructure(value)
     if _mapping(value):
         return dict(value)
     if _list(value) and not isinstance(value, memoryview):

@@ -23,9 +23,9 @@ from .failure import (
     is_error,
     not_the_protocol,
     read_failure,
-    read_payload,
     service_error,
 )
+from .payload import read_payload
 from .sse import REFUSED, ServerSentEvent
 
 __all__ = ["read_event", "read_response"]
@@ -98,7 +98,7 @@ def read_event(
         ResponseError: the frame is not the protocol.
     """
     refused = event.name == "error" or (event.status or 0) >= REFUSED
-    payload = read_payload(event.data)
+    payload = read_payload(event.data, is_frame=True)
     if refused or (payload is not None and is_error(payload)):
         head = attrs.evolve(head, status=event.status or head.status)
         raise service_error(head, payload or {}, event.data)

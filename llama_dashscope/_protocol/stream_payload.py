@@ -15,11 +15,14 @@ from .converter import (
     UNFINISHED,
     converter,
     finish_reason,
+    is_count,
     read_list,
     read_text,
     read_usage,
     structure,
 )
+from .payload import as_object, as_text
+from .surrogates import has_surrogates
 
 __all__ = ["ChoiceDelta", "FastPayload", "StreamPayload", "read_fast", "read_frame"]
 
@@ -40,6 +43,8 @@ class ChoiceDelta(NamedTuple):
     """What a frame adds to one answer."""
 
     answer: int
+    """Which answer: the index, or the place in its frame where the service sends none."""
+    sent_index: int | None
     text: str
     finish_reason: str | None
     role: str
@@ -85,6 +90,8 @@ def read_fast(payload: dict[str, Any]) -> FastPayload | None:
     except (LookupError, TypeError, ValueError, cattrs.BaseValidationError):
         return None
     if as_recorded and type(text) is type(reason) is type(request_id) is str:
+        if has_surrogates(text):
+            return None
         reason = None if reason in UNFINISHED else reason
         return FastPayload(text, reason, usage, request_id)
     return None
@@ -100,26 +107,30 @@ def read_frame(payload: dict[str, Any]) -> StreamPayload:
         return _read(payload)
     except (cattrs.BaseValidationError, AttributeError, TypeError, ValueError):
         structure(payload, Response)  # says better what is wrong
-        raise
+        raise  # pragma: no cover  # it refuses whatever is refused here
 
 
 def _read(payload: dict[str, Any]) -> StreamPayload:
     output = payload.get("output")
     if output is None:
         output = NOTHING
-    choices = output.get("choices")
+    choices, text = output.get("choices"), output.get("text")
+    choices = None if choices is None else read_list(choices)
     usage = payload.get("usage")
-    if choices is None:
-        text, reason = output.get("text"), output.get("finish_reason")
-        pieces = [ChoiceDelta(0, _text(text), finish_reason(reason), "", (), NOTHING, NOTHING)]
+    as_choices = bool(choices) or (choices is not None and text is None)
+    if as_choices:
+        pieces = [_piece(at, choice) for at, choice in enumerate(choices or ())]
     else:
-        pieces = [*map(_piece, range(len(choices)), read_list(choices))]
+        reason = finish_reason(output.get("finish_reason"))
+        pieces = [ChoiceDelta(0, None, _text(text), reason, "", (), NOTHING, NOTHING)]
+    counted = as_object(usage)
+    known = FRAME if counted is not None or usage is None else FRAME - {"usage"}
     return StreamPayload(
         pieces,
-        None if usage is None else read_usage(usage),
-        _text(payload.get("request_id")) or _text(payload.get("requestId")),
-        choices is not None,
-        NOTHING if FRAME.issuperset(payload) else _unknown(payload, FRAME),
+        None if counted is None else read_usage(counted),
+        as_text(payload.get("request_id")) or as_text(payload.get("requestId")),
+        as_choices,
+        NOTHING if known.issuperset(payload) else _unknown(payload, known),
         NOTHING if OUTPUT.issuperset(output) else _unknown(output, OUTPUT),
     )
 
@@ -128,16 +139,20 @@ def _piece(place: int, choice: dict[str, Any]) -> ChoiceDelta:
     message = choice.get("message")
     if message is None:
         message = NOTHING
-    index = choice.get("index")
+    given, role = choice.get("index"), message.get("role")
+    index = converter.structure(given, int) if is_count(given) else None
     calls = message.get("tool_calls")
+    of_choice = CHOICE if given is None or index is not None else CHOICE - {"index"}
+    of_message = MESSAGE if role is None or isinstance(role, str) else MESSAGE - {"role"}
     return ChoiceDelta(
-        place if index is None else converter.structure(index, int),
+        place if index is None else index,
+        index,
         _text(message.get("content")),
         finish_reason(choice.get("finish_reason")),
-        _text(message.get("role")),
+        role if isinstance(role, str) else "",
         () if calls is None else converter.structure(read_list(calls), tuple[ToolCall, ...]),
-        NOTHING if CHOICE.issuperset(choice) else _unknown(choice, CHOICE),
-        NOTHING if MESSAGE.issuperset(message) else _unknown(message, MESSAGE),
+        NOTHING if of_choice.issuperset(choice) else _unknown(choice, of_choice),
+        NOTHING if of_message.issuperset(message) else _unknown(message, of_message),
     )
 
 

@@ -67,7 +67,7 @@ class CumulativeResponses(FrameResponses):
         return attrs.evolve(output, choices=choices)
 
     def _grown(self, answer: int, choice: Choice) -> Choice:
-        whole = self._answers[answer].whole(choice.index)
+        whole = self._answers[answer].whole()
         return attrs.evolve(whole, finish_reason=choice.finish_reason)
 
 

@@ -167,12 +167,12 @@ async def test_a_cut_stream_raises(server: LocalDashScope) -> None:
 
 def test_a_frame_that_contradicts_its_model(server: LocalDashScope) -> None:
     """A field of the wrong type is no answer, not even one that text doesn't depend on."""
-    frame = '{"output":{"choices":[{"message":{"content":"hi","name":5}}]},"request_id":"r"}'
+    frame = '{"output":{"choices":[{"message":{"content":"hi","tool_calls":5}}]},"request_id":"r"}'
     server.reply(
         Raw((f"data:{frame}\n\n".encode(),), headers={"content-type": "text/event-stream"})
     )
 
-    with pytest.raises(ResponseError, match="name") as info:
+    with pytest.raises(ResponseError, match="expected a list") as info:
         read()
 
     assert info.value.request_id == "r"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from llama_dashscope._protocol.deltas import LIKELY, SURE, DeltaDetector
+from llama_dashscope._protocol.deltas import SURE, DeltaDetector
 
 texts = st.lists(st.text(st.sampled_from("a`{你"), max_size=3), min_size=1, max_size=12)
 """Pieces of a text; few characters, so that pieces often repeat each other."""
@@ -49,12 +49,13 @@ def test_pieces_as_asked(pieces: list[str]) -> None:
 
 
 @given(texts)
-@example(["a", "aa"])
-@example(["a", "a"])
+@example(["a", "ba"])
+@example(["a", "b", "a"])
 def test_pieces_of_which_the_last_ends_the_answer(pieces: list[str]) -> None:
-    """The end of an answer may come with text too."""
-    repeats = pieces[-1:] == pieces[-2:-1]
-    assume(growing(pieces) + repeats < LIKELY)
+    """The end of an answer may come with text too, unless that begins with all the text so far."""
+    begun = [piece for piece in pieces if piece]
+    assume(not begun or growing(pieces) < len(begun) - 1)
+    assume(len(begun) < 2 or begun[1] != begun[0])
 
     assert deltas(pieces, incremental=True) == pieces
 
@@ -74,7 +75,7 @@ def test_wholes_as_asked(pieces: list[str], last: str) -> None:
 def test_wholes_though_pieces_were_asked_for(pieces: list[str]) -> None:
     """A model that ignores the wish is found out, and no text is doubled."""
     pieces = [piece for piece in pieces if piece]
-    assume(len(pieces) > LIKELY)
+    assume(pieces)
     wholes = list(accumulate(pieces))
 
     assert deltas(wholes, incremental=True) == pieces
@@ -115,8 +116,9 @@ def test_one_delta_for_each_frame(frames: list[str], incremental: bool) -> None:
 @pytest.mark.parametrize(
     ("frames", "expected"),
     [
-        (["a", "ab"], ["a", "ab"]),
-        (["a", "a"], ["a", "a"]),
+        (["Yes", "Yes"], ["Yes", ""]),
+        (["Yes", "Yes, sir"], ["Yes", ", sir"]),
+        (["Yes", "Yes", ""], ["Yes", "Yes", ""]),
         (["a", "ab", "abc"], ["a", "b", "c"]),
         (["a", "ab", "ab"], ["a", "b", ""]),
         (["a", "ab", "abc", ""], ["a", "ab", "abc", ""]),
@@ -125,7 +127,7 @@ def test_one_delta_for_each_frame(frames: list[str], incremental: bool) -> None:
     ],
 )
 def test_where_the_line_is_drawn(frames: list[str], expected: list[str]) -> None:
-    """Two extensions at the very end, or four in a row, are more than chance."""
+    """An extension at the very end, or four in a row, are more than chance."""
     assert deltas(frames, incremental=True) == expected
 
 

@@ -218,7 +218,6 @@ def test_an_answer_of_old_models() -> None:
         (b'{"output":"hi"}', "expected an object, got str"),
         (b'{"output":5}', "expected an object, got int"),
         (b'{"output":{"text":5}}', "expected a string, got int"),
-        (b'{"output":{"text":"hi"},"usage":{"input_tokens":NaN}}', "expected a whole number"),
         (b'{"output":{"choices":[{"message":{"content":[]}}]}}', "expected a string, got list"),
         (b'data:{"output":{"text":"hi"}}\n\n', "server-sent events"),
     ],
@@ -493,7 +492,6 @@ def test_frames_that_say_nothing(event: ServerSentEvent) -> None:
         (b'{"output":null}', "a frame without output"),
         (b'{"output":[]}', "expected an object, got list"),
         (b'{"output":{"text":5}}', "expected a string, got int"),
-        (b'{"output":{"text":"hi"},"usage":{"input_tokens":"x"}}', "expected a whole number"),
         (b'{"output":{"choices":[{"message":{"tool_calls":[1]}}]}}', "expected an object"),
     ],
 )

@@ -1,0 +1,282 @@
+"""A stream reads whatever a call reads: the same answer, whole or split into frames."""
+
+from __future__ import annotations
+
+import json
+from itertools import accumulate
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from llama_dashscope import Chunk, Response
+from llama_dashscope._protocol.accumulator import StreamAccumulator
+from llama_dashscope._protocol.deltas import SURE
+from llama_dashscope._protocol.failure import ResponseHead
+from llama_dashscope._protocol.response import read_event, read_response
+from llama_dashscope._protocol.sse import ServerSentEvent
+from llama_dashscope._settings import ApiKey
+
+HEAD = ResponseHead(200, {}, ApiKey("sk-0"), "dashscope.aliyuncs.com")
+
+texts = st.lists(st.text(st.sampled_from("xy你😀"), min_size=1, max_size=3), max_size=4)
+counts = st.none() | st.sampled_from([5, 5.0, 5.5, "5", True, -1])
+usages: st.SearchStrategy[Any] = st.sampled_from([None, [], "none"]) | st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(["input_tokens", "output_tokens", "total_tokens", "more"], counts)
+)
+calls = st.lists(
+    st.fixed_dictionaries({"name": st.sampled_from(["weather", "time"]), "arguments": texts}),
+    max_size=2,
+)
+answers = st.fixed_dictionaries(
+    {"content": texts, "reason": st.sampled_from(["stop", "length"]), "calls": calls},
+    optional={"reasoning_content": texts.filter(bool), "note": st.sampled_from([None, 1, "x"])},
+)
+
+
+def is_plain(pieces: list[str]) -> bool:
+    """Tell whether pieces can't be taken for wholes: the second doesn't begin with the first."""
+    return len(pieces) < 2 or not pieces[1].startswith(pieces[0])
+
+
+def message(answer: dict[str, Any], *, with_index: bool) -> dict[str, Any]:
+    """Make the whole message of an answer."""
+    made: dict[str, Any] = {"role": "assistant", "content": "".join(answer["content"])}
+    for name in answer.keys() & {"reasoning_content", "note"}:
+        made[name] = "".join(answer[name]) if name == "reasoning_content" else answer[name]
+    if answer["calls"]:
+        made["tool_calls"] = [
+            {
+                "id": f"call_{at}",
+                "type": "function",
+                "function": {"name": call["name"], "arguments": "".join(call["arguments"])},
+                **({"index": at} if with_index else {}),
+            }
+            for at, call in enumerate(answer["calls"])
+        ]
+    return made
+
+
+def frames(answer: dict[str, Any], *, with_index: bool, incremental: bool) -> list[dict[str, Any]]:
+    """Split an answer into the messages of frames: reasoning, text, tool calls one by one."""
+
+    def shown(pieces: list[str]) -> list[str]:
+        return pieces if incremental else list(accumulate(pieces))
+
+    whole = message(answer, with_index=with_index)
+    made: list[dict[str, Any]] = [
+        {"content": "", "reasoning_content": piece}
+        for piece in shown(answer.get("reasoning_content", []))
+    ]
+    made += [{"role": "assistant", "content": piece} for piece in shown(answer["content"])]
+    for call, sent in zip(whole.get("tool_calls", []), answer["calls"], strict=True):
+        first = True
+        for piece in shown(sent["arguments"]) or [""]:
+            function = {"name": call["function"]["name"], "arguments": piece}
+            later = {**({"index": call["index"]} if with_index else {}), "function": function}
+            made.append({"content": "", "tool_calls": [{**call, "function": function}]})
+            if not first:
+                function["name"] = ""
+                made[-1] = {"content": None, "tool_calls": [later]}
+            first = False
+    return [*made, {"content": "", **{k: whole[k] for k in whole.keys() & {"note"}}}]
+
+
+def streamed(payloads: list[dict[str, Any]], *, incremental: bool, n: int) -> Response:
+    """Read payloads as the frames of a stream."""
+    reader = StreamAccumulator(incremental=incremental, choices=n)
+    for payload in payloads:
+        event = ServerSentEvent(name="result", data=json.dumps(payload).encode(), status=200)
+        read_event(HEAD, event, reader.add)
+    assert reader.whole
+    return reader.response()
+
+
+@given(
+    st.lists(answers, min_size=1, max_size=2),
+    usages,
+    st.booleans(),
+    st.booleans(),
+    st.integers(2, 4),
+)
+def test_a_stream_reads_what_a_call_reads(
+    said: list[dict[str, Any]], usage: object, with_index: bool, incremental: bool, n: int
+) -> None:
+    """Text, reasoning, tool calls, usage and unknown fields are the same, for fewer answers too."""
+    growing = [
+        pieces
+        for answer in said
+        for pieces in [
+            answer["content"],
+            answer.get("reasoning_content", []),
+            *(call["arguments"] for call in answer["calls"]),
+        ]
+    ]
+    assume(all(map(is_plain, growing)) and max(map(len, growing)) < SURE)
+
+    choices = [
+        {
+            "index": at,
+            "finish_reason": answer["reason"],
+            "message": message(answer, with_index=with_index),
+        }
+        for at, answer in enumerate(said)
+    ]
+    whole = {"output": {"choices": choices}, "request_id": "r", "usage": usage}
+    split: list[dict[str, Any]] = [
+        {
+            "output": {"choices": [{"index": at, "finish_reason": "null", "message": each}]},
+            "request_id": "r",
+        }
+        for at, answer in enumerate(said)
+        for each in frames(answer, with_index=with_index, incremental=incremental)
+    ]
+    ends = [
+        {"index": at, "finish_reason": answer["reason"], "message": {"content": ""}}
+        for at, answer in enumerate(said)
+    ]
+    split.append({"output": {"choices": ends}, "request_id": "r", "usage": usage})
+
+    assert streamed(split, incremental=incremental, n=n) == read_response(
+        HEAD, json.dumps(whole).encode()
+    )
+
+
+@given(st.text(min_size=1, max_size=6), st.integers(0, 12), st.booleans())
+def test_a_character_cut_in_two(text: str, at: int, incremental: bool) -> None:
+    """Halves of a character in two frames are one character in the answer; a lone half is none."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    at = min(2 * at, len(units))
+    parts = [units[:at], units[at:]] if incremental else [units[:at], units]
+    split = [
+        {"output": {"text": part.decode("utf-16-le", "surrogatepass"), "finish_reason": reason}}
+        for part, reason in zip(parts, ["null", "stop"], strict=True)
+    ]
+    assume(not incremental or not parts[1].startswith(parts[0]) or not parts[0])
+
+    response = streamed(split, incremental=incremental, n=1)
+
+    assert response.text == text
+    assert response.text.encode()
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["a\ud83d", "b", ""], "a\ufffdb"),
+        (["a", "\ude00b", ""], "a\ufffdb"),
+        (["\ud83d", "\ude00", ""], "😀"),
+        (["a\ud83d", ""], "a\ufffd"),
+        (["a\ud83d b", ""], "a\ufffd b"),
+    ],
+)
+def test_halves_of_characters(texts: list[str], expected: str) -> None:
+    """A half without its other half is the replacement character; no delta holds a half."""
+    reader = StreamAccumulator(incremental=True)
+    chunks: list[Chunk] = []
+    for place, text in enumerate(texts):
+        output = {"text": text, "finish_reason": "stop" if place == len(texts) - 1 else "null"}
+        data = json.dumps({"output": output}).encode()
+        event = ServerSentEvent(name="result", data=data, status=200)
+        chunks += read_event(HEAD, event, reader.add) or []
+
+    assert "".join(chunk.delta for chunk in chunks) == reader.response().text == expected
+    assert all(chunk.delta.encode() or not chunk.delta for chunk in chunks)
+
+
+def test_a_half_in_a_usual_frame() -> None:
+    """Frames that are read in one go hold no halves either."""
+    reader = StreamAccumulator(incremental=True)
+    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    deltas: list[str] = []
+    for text in ["a", "b", "\ud83d", "\ude00", "\ud83d\ude00"]:
+        message = {"role": "assistant", "content": text}
+        choice = {"message": message, "finish_reason": "null"}
+        payload = {"output": {"choices": [choice]}, "usage": usage, "request_id": "r"}
+        event = ServerSentEvent(name="result", data=json.dumps(payload).encode(), status=200)
+        deltas += [chunk.delta for chunk in read_event(HEAD, event, reader.add) or []]
+
+    assert deltas == ["a", "b", "", "😀", "😀"]
+
+
+def test_calls_that_are_repeated_whole() -> None:
+    """Where each frame repeats the calls with their ids, they are not opened again."""
+    wholes = ['{"a"', '{"a":', '{"a":1', '{"a":1}']
+    split: list[dict[str, Any]] = []
+    for whole in wholes:
+        calls = [{"id": name, "function": {"name": "f", "arguments": whole}} for name in "xy"]
+        split.append({"output": {"choices": [{"message": {"tool_calls": calls}}]}})
+    split.append({"output": {"choices": [{"finish_reason": "tool_calls", "message": {}}]}})
+
+    made = streamed(split, incremental=False, n=1).tool_calls
+
+    assert [(call.id, call.function.arguments) for call in made] == [
+        ("x", '{"a":1}'),
+        ("y", '{"a":1}'),
+    ]
+
+
+def test_halves_in_a_whole_answer() -> None:
+    """A call's answer holds no halves either, in text, names and unknown fields."""
+    body = rb'{"output":{"text":"a\ud83d","note\udc00":["\ud83d\ude00","\udc00"]}}'
+
+    response = read_response(HEAD, body)
+
+    assert response.text == "a\ufffd"
+    assert response.output.extra == {"note\ufffd": ["😀", "\ufffd"]}
+
+
+@pytest.mark.parametrize("named", [{}, {"index": 0}], ids=["no index", "one index"])
+def test_a_new_id_opens_a_new_call(named: dict[str, int]) -> None:
+    """Tool calls one after another are told apart by id, whatever their index says."""
+    pieces = [
+        {"id": "a", "function": {"name": "weather", "arguments": '{"city"'}, **named},
+        {"function": {"arguments": ":1}"}, **named},
+        {"id": "b", "function": {"name": "time", "arguments": "{}"}, **named},
+    ]
+    split: list[dict[str, Any]] = [
+        {"output": {"choices": [{"message": {"content": "", "tool_calls": [piece]}}]}}
+        for piece in pieces
+    ]
+    split.append({"output": {"choices": [{"finish_reason": "tool_calls", "message": {}}]}})
+
+    made = streamed(split, incremental=True, n=1).tool_calls
+
+    assert [(call.id, call.function.name, call.function.arguments) for call in made] == [
+        ("a", "weather", '{"city":1}'),
+        ("b", "time", "{}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (("f", '{"a":1}'), ("g", "{}"), [("f", '{"a":1}'), ("g", "{}")]),
+        (("f", '{"a":1}'), ("f", '{"a":2}'), [("f", '{"a":1}'), ("f", '{"a":2}')]),
+        (("f", '{"a":'), ("f", "1}"), [("f", '{"a":1}')]),
+        (("f", '{"a":'), ("", "1}"), [("f", '{"a":1}')]),
+    ],
+)
+def test_calls_with_neither_id_nor_index(
+    first: tuple[str, str], second: tuple[str, str], expected: list[tuple[str, str]]
+) -> None:
+    """Another name, or whole arguments after whole ones, open a call; the rest goes on."""
+    split: list[dict[str, Any]] = [
+        {"output": {"choices": [{"message": {"tool_calls": [{"function": function}]}}]}}
+        for function in ({"name": name, "arguments": text} for name, text in (first, second))
+    ]
+    split.append({"output": {"choices": [{"finish_reason": "tool_calls", "message": {}}]}})
+
+    made = streamed(split, incremental=True, n=1).tool_calls
+
+    assert [(call.function.name, call.function.arguments) for call in made] == expected
+
+
+def test_more_answers_than_were_asked_for() -> None:
+    """They are refused: mixed into the one that was asked for they would be worse than none."""
+    choices = [{"index": at, "message": {"content": "x"}} for at in range(2)]
+    reader = StreamAccumulator(incremental=True)
+
+    with pytest.raises(ValueError, match="more answers than the 1 asked for"):
+        reader.add({"output": {"choices": choices}})
