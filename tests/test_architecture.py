@@ -7,6 +7,7 @@ fails, and so does one that lets a planted violation pass.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 NAME = "llama_dashscope"
-PACKAGE = Path(__file__).parents[1] / NAME
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / NAME
 LONGEST_FILE, LONGEST_FUNCTION, USUAL_FUNCTION = 450, 45, 24
 
 VOCABULARY = ("_catalog", "_environment", "_errors", "_models", "_settings", "_version")
@@ -214,6 +216,19 @@ def test_imports_form_no_circle() -> None:
     }
 
     assert list(TopologicalSorter(inner).static_order())  # raises CycleError, which names it
+
+
+def test_the_page_about_it_names_files_that_are_there() -> None:
+    """Every module and test that docs/architecture.md sends a reader to exists."""
+    page = (PACKAGE.parent / "docs/architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`([\w/]+\.py)`", page))
+    tests = {name for name in named if Path(name).name.startswith("test_")}
+
+    missing = {name for name in named - tests if not (PACKAGE / name).is_file()}
+    missing |= {name for name in tests if not (TESTS / name.removeprefix("tests/")).is_file()}
+
+    assert len(named) > len(tests) > 0
+    assert missing == set()
 
 
 def code_lines(function: ast.AST, source: list[str]) -> int:
