@@ -30,7 +30,7 @@ nitpick_ignore_regex = [
     # Other projects' names are only named, since the build needs no network.
     ("py:.*", r"(?!llama_dashscope\b).*"),
     # What a fault turns into on its way to the wire is the local server's own affair.
-    ("py:class", r"llama_dashscope\.testing\._answer\.Answer"),
+    ("py:class", r"llama_dashscope\.testing\._service\.response_plan\.ResponsePlan"),
     # How a handler gets its client is FastAPI's affair; what it gets is in the text.
     ("py:class", r"llama_dashscope\.fastapi\._application\._until_disconnect"),
 ]
@@ -52,9 +52,9 @@ def read_docstring(
 
 
 def find_words_below(name: str) -> list[str]:
-    """Return the docstring below a constant, which stands in the private module that defines it."""
+    """Return the docstring below a constant, which stands in the module that defines it."""
     package, _, constant = name.rpartition(".")
-    for module in sorted(each for each in sys.modules if each.startswith(f"{package}._")):
+    for module in sorted(each for each in sys.modules if each.startswith(f"{package}.")):
         words = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", constant))
         if words:
             return words
@@ -65,7 +65,7 @@ def find_public(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
 ) -> Element | None:
     """Lead a name that a signature takes from a private module to where it is public."""
-    target = re.sub(r"\._\w+(?=\.)", "", node["reftarget"])
+    target = re.sub(r"\.(_\w+|compat)(\.[a-z_0-9]+)*(?=\.)", "", node["reftarget"])
     if target == node["reftarget"]:
         return None
     return env.domains["py"].resolve_xref(

@@ -113,6 +113,8 @@ class Limits:
     """Seconds that an idle connection is kept for reuse; None keeps it until the peer closes."""
     max_frame_size: int = attrs.field(default=1 << 20, validator=_positive)
     """Largest frame of a stream, in bytes."""
+    max_answer_size: int = attrs.field(default=64 << 20, validator=_positive)
+    """Largest body of an answer that is no stream, in bytes."""
     max_error_size: int = attrs.field(default=1 << 20, validator=_positive)
     """Largest body of an error answer that is read, in bytes."""
 

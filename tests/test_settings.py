@@ -465,7 +465,9 @@ def test_a_timeout_that_is_none(value: object) -> None:
         Timeout.of(cast("float", value))
 
 
-@pytest.mark.parametrize("name", ["max_connections", "max_frame_size", "max_error_size"])
+@pytest.mark.parametrize(
+    "name", ["max_answer_size", "max_connections", "max_error_size", "max_frame_size"]
+)
 @pytest.mark.parametrize("value", [0, -1, 1.5, "5", True, None])
 def test_a_bound_that_is_none(name: str, value: object) -> None:
     """Bounds are whole numbers above 0; the message says which one is not."""

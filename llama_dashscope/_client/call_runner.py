@@ -145,6 +145,9 @@ class CallRunner:
             body = bytearray()
             while data := await exchange.read(call.outgoing.timeout.idle):
                 body += data
+                if len(body) > (most := self._network.limits.max_answer_size):
+                    msg = f"the answer is larger than {most} bytes (limits.max_answer_size)"
+                    raise ResponseError(msg, status_code=head.status, request_id=head.request_id)
         finally:
             await exchange.aclose()
         return read_response(head, bytes(body))

@@ -635,6 +635,16 @@ def test_wrong_region_hint(road: tuple[str, str], server: LocalDashScope) -> Non
         anyio.run(main, backend=road[1])
 
 
+def test_an_answer_beyond_the_limit(road: tuple[str, str], server: LocalDashScope) -> None:
+    """An answer is read up to a limit; what is larger is an error that names it."""
+    server.reply(Raw((b" " * 100_000,) * 20))
+
+    with pytest.raises(ResponseError, match="larger than 1000 bytes") as raised:
+        ask(road, server.base_url, limits=Limits(max_answer_size=1000))
+
+    assert raised.value.status_code == 200
+
+
 def test_an_error_body_beyond_the_limit(road: tuple[str, str], server: LocalDashScope) -> None:
     """An error's body is read up to a limit, and its status says the rest."""
     page = b"<html>" + b"x" * 100_000
