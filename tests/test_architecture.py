@@ -42,7 +42,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "compat": (*VOCABULARY, "_protocol", "_client"),
     "testing": VOCABULARY,
-    "testing._service": ("_catalog", "testing._http_server.http1"),
+    "testing._service": ("_catalog",),
+    "testing._http_server": ("testing._service",),
     "testing._upstream": (
         *("_environment", "_errors", "_settings", "_protocol.sse", "testing"),
         *("_network.interface", "_network.selection"),
@@ -66,6 +67,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "cattrs": ("_protocol",),
     "certifi": ("_network.tls",),
     "fastapi": ("fastapi",),
+    "h11": ("testing._http_server.http1",),
     "httpcore": ("_network.asyncio_backend",),
     "httpx": ("_network.httpx_transport",),
     "pytest": ("testing.plugin",),

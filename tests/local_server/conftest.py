@@ -85,7 +85,7 @@ def request_bytes() -> Callable[..., bytes]:
         length = [] if any("transfer-encoding" in each for each in lines) else [len(body)]
         head = [
             f"POST {PATH} HTTP/{http_version}",
-            "host: local",
+            "host: 127.0.0.1",
             "authorization: Bearer sk-local",
             *(f"content-length: {each}" for each in length),
             *lines,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -107,6 +108,7 @@ def chunked(body: bytes, *sizes: str) -> bytes:
     return bytes(parts)
 
 
+POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
 BODY = b'{"model":"llama3.3-70b-instruct","input":{"prompt":"hi"}}'
 
 
@@ -151,13 +153,23 @@ def test_repeated_headers(
     [
         (b"hello\r\n\r\n", 400),
         (b"GET / HTTP/2\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\ncontent-length: many\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", 400),
-        (b"POST / HTTP/1.1\r\ncontent-length: 9999999999\r\n\r\n", 413),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nfffffffff\r\n", 413),
+        (b"GET / HTTP/2.0\r\nhost: a\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost : a\r\n\r\n", 400),
+        (POST + b"content-length: many\r\n\r\n", 400),
+        (POST + b"content-length: -1\r\n\r\n", 400),
+        (POST + b"content-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
+        (POST + b"content-length: 9999999999\r\n\r\n", 413),
+        (POST + b"transfer-encoding: gzip\r\n\r\n", 501),
+        (POST + b"transfer-encoding: chunked\r\n\r\nxyz\r\n", 400),
+        (POST + b"transfer-encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n", 400),
+        (POST + b"transfer-encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", 400),
+        (POST + b"transfer-encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n", 400),
+        (POST + b"transfer-encoding: chunked\r\n\r\n5\r\nhello!\r\n0\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nx: " + b"x" * 70_000, 431),
+        (POST + b"transfer-encoding: chunked\r\n\r\n5;" + b"x" * 70_000, 431),
     ],
 )
 def test_what_is_no_request(raw: socket.socket, sent: bytes, status: int) -> None:
@@ -173,7 +185,7 @@ def test_max_body() -> None:
         LocalDashScope(max_body=10) as server,
         socket.create_connection((server.host, server.port)) as sock,
     ):
-        sock.sendall(b"POST / HTTP/1.1\r\ncontent-length: 11\r\n\r\n")
+        sock.sendall(POST + b"content-length: 11\r\n\r\n")
 
         assert read_all(sock).startswith(b"HTTP/1.1 413 ")
 
@@ -244,3 +256,50 @@ def test_a_request_while_another_is_answered(
     received = read_all(raw)
 
     assert received.find(b"first") < received.find(b"second")
+
+
+def test_a_folded_header(
+    server: LocalDashScope, raw: socket.socket, request_bytes: Callable[..., bytes]
+) -> None:
+    """A header that goes on in the next line is one header."""
+    raw.sendall(request_bytes("x-tag: a\r\n  b", "connection: close"))
+    read_all(raw)
+
+    assert server.requests[0].headers["x-tag"] == "a b"
+
+
+def test_a_refused_client_may_finish_sending(raw: socket.socket) -> None:
+    """The refusal of a body that is too large reaches a client that reads only when it has sent."""
+    raw.sendall(POST + b"content-length: 9999999999\r\n\r\n")
+    for _ in range(20):
+        raw.sendall(b"x" * 1_000_000)
+
+    assert read_all(raw).startswith(b"HTTP/1.1 413 ")
+
+
+def test_what_is_piled_up_behind_an_answer(
+    server: LocalDashScope, raw: socket.socket, request_bytes: Callable[..., bytes]
+) -> None:
+    """The server takes in little of it, and leaves the rest to the sender."""
+    server.fault(SlowStart(60))
+    raw.sendall(request_bytes())
+    server.wait_for(lambda server: server.running == 1)
+    raw.settimeout(1.0)
+
+    with pytest.raises(TimeoutError):
+        raw.sendall(request_bytes() * 300_000)  # some 60 MB; the system's buffers hold a tenth
+
+
+def test_more_requests_than_are_read_ahead(
+    server: LocalDashScope, raw: socket.socket, request_bytes: Callable[..., bytes]
+) -> None:
+    """All requests that wait behind an answer are answered in their order."""
+    server.reply([Reply("0", first_token_delay=0.1), *map(str, range(1, 40))])
+    raw.sendall(request_bytes())
+    server.wait_for(lambda server: server.running == 1)
+    padded = request_bytes(f"x-padding: {'x' * 10_000}")
+    raw.sendall(padded * 38 + request_bytes("connection: close"))
+
+    received = read_all(raw).decode()
+
+    assert re.findall(r'"text":"(\d+)"', received) == [str(number) for number in range(40)]

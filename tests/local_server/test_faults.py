@@ -323,9 +323,9 @@ def test_a_drip_is_a_drip(server: LocalDashScope) -> None:
     """The bytes come apart: with long pauses the first drop is all there is to read."""
     server.fault(Drip(size=3, seconds=60))
     body = b'{"model":"llama3.3-70b-instruct","input":{"prompt":"hi"}}'
-    head = f"POST {PATH} HTTP/1.1\r\nauthorization: Bearer sk-local\r\ncontent-length: {len(body)}"
+    head = f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer sk-local\r\n"
     with socket.create_connection((server.host, server.port)) as sock:
-        sock.sendall(head.encode() + b"\r\n\r\n" + body)
+        sock.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
 
         assert sock.recv(100) == b"HTT"
 

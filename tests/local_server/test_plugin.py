@@ -86,6 +86,7 @@ def test_what_runs_on_is_broken_off(run: Callable[..., pytest.RunResult]) -> Non
             global sock
             sock = socket.create_connection((dashscope.host, dashscope.port))
             sock.sendall(b"POST /api/v1/services/aigc/text-generation/generation HTTP/1.1\\r\\n")
+            sock.sendall(b"host: 127.0.0.1\\r\\n")
             sock.sendall(b"authorization: Bearer sk-local\\r\\n")
             sock.sendall(b"content-length: 57\\r\\n\\r\\n" + body)
             dashscope.wait_for(lambda server: server.running == 1)

@@ -236,7 +236,7 @@ def test_the_report_of_what_runs(server: LocalDashScope) -> None:
     """A request in the middle is told as such."""
     server.fault(BlackHole())
     with socket.create_connection((server.host, server.port)) as sock:
-        sock.sendall(f"POST {PATH} HTTP/1.1\r\n".encode())
+        sock.sendall(f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\n".encode())
         sock.sendall(b"authorization: Bearer sk-local\r\ncontent-length: 57\r\n\r\n")
         sock.sendall(b'{"model":"llama3.3-70b-instruct","input":{"prompt":"hi"}}')
         server.wait_for(lambda server: server.running == 1)
@@ -258,7 +258,7 @@ def test_waiting_counts_what_is_on_its_way(server: LocalDashScope) -> None:
     """What a client sent before the wait is seen, though nobody has answered it yet."""
     for number in range(1, 20):
         with socket.create_connection((server.host, server.port)) as sock:
-            sock.sendall(b"GET /x HTTP/1.1\r\n\r\n")
+            sock.sendall(b"GET /x HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
             server.wait_idle()
             assert len(server.requests) == number
 

@@ -58,7 +58,7 @@ def test_leaving_the_queue(server: LocalDashScope) -> None:
     """Clients that leave while they wait for their turn leave nothing behind."""
     request = (
         b"POST /api/v1/services/aigc/text-generation/generation HTTP/1.1\r\n"
-        b"content-length: 2\r\n\r\n{}"
+        b"host: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}"
     )
     for _ in range(5):
         sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(CROWD)]

@@ -16,6 +16,10 @@ from llama_dashscope.testing._service.response_plan import Ending, ResponsePlan,
 from .response_writer import ResponseWriter
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_MAX_UNREAD = 64 * 1024
+"""So many bytes may wait behind a running answer; then the socket isn't read any more."""
+_LINGER = 2.0
+"""Seconds for which a refused client may go on sending, so that a reset doesn't eat the refusal."""
 
 
 class Host(Protocol):
@@ -64,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._next_request: Ending | None = None
         self._next_fault: Fault | None = None
+        self._refused = False
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -72,9 +77,12 @@ class Connection(asyncio.Protocol):
         self._number = self._host.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._reader.feed(data)
         if self._task is None:
             self._host.in_turn(partial(self._read_on, monotonic()))
+        self._throttle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -100,21 +108,37 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _read_on(self, came: float) -> None:
-        if self._task or self._transport.is_closing():  # since it waits for its turn
+        if self._task or self._refused or self._transport.is_closing():  # since its turn was set
             return
         try:
             incoming = self._reader.take()
         except http1.MalformedRequestError as error:
-            headers = [("content-length", "0"), ("connection", "close")]
-            self._transport.write(http1.head(error.status, headers))
-            self._transport.close()
+            self._refuse(error.status)
             return
+        finally:
+            self._throttle()
         if incoming:
             self._exchange = self._host.received(self._number, incoming, came)
             self._task = asyncio.get_running_loop().create_task(self._serve(self._exchange))
         elif self._reader.awaits_continue:
             self._reader.awaits_continue = False
             self._transport.write(http1.CONTINUE)
+
+    def _throttle(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._reader.unread > _MAX_UNREAD:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _refuse(self, status: int) -> None:
+        self._refused = True
+        self._transport.write(
+            http1.head(status, [("content-length", "0"), ("connection", "close")])
+        )
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER, self._transport.close)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:

@@ -1,15 +1,18 @@
-"""HTTP/1.1 as bytes: whole requests out of what a socket gives, heads and chunks into it."""
+"""HTTP/1.1: h11 reads requests; heads and chunks are written by hand, as faults need them."""
 
 import zlib
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
+import h11
 from attrs import frozen
 
+from llama_dashscope.testing._service.response_plan import reason_phrase
+
 MAX_HEAD = 64 * 1024
-_END_OF_HEAD = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CRLF = b"\r\n"
 
 
 class MalformedRequestError(Exception):
@@ -41,14 +44,19 @@ class RequestReader:
 
     def __init__(self, max_body: int) -> None:
         self._max_body = max_body
-        self._buffer = bytearray()
-        self._head: Incoming | None = None
+        self._unread = bytearray()
         self.awaits_continue = False
         """The client has sent a head with `Expect: 100-continue` and waits for a word."""
+        self._begin()
+
+    @property
+    def unread(self) -> int:
+        """How many bytes were fed that `take` has not looked at yet."""
+        return len(self._unread)
 
     def feed(self, data: bytes) -> None:
         """Take in what the socket gave."""
-        self._buffer += data
+        self._unread += data
 
     def take(self) -> Incoming | None:
         """Give back the next whole request, or None while more bytes are needed.
@@ -56,92 +64,85 @@ class RequestReader:
         Raises:
             MalformedRequestError: the bytes can't become a request any more.
         """
-        if self._head is None:
-            self._head = self._take_head()
-        if self._head is None or (body := self._take_body(self._head.headers)) is None:
-            return None
-        head, self._head, self.awaits_continue = self._head, None, False
-        return Incoming(head.method, head.target, head.version, head.headers, body)
+        self._pass_on()
+        try:
+            while not isinstance(event := self._parser.next_event(), h11.EndOfMessage):
+                if isinstance(event, h11.Request):
+                    self._take_head(event)
+                elif isinstance(event, h11.Data):
+                    self._take_body(event.data)
+                else:
+                    return None
+        except h11.RemoteProtocolError as error:
+            raise MalformedRequestError(error.error_status_hint) from error
+        return self._finish()
 
-    def _take_head(self) -> Incoming | None:
-        end = self._buffer.find(_END_OF_HEAD)
-        if end < 0:
-            if len(self._buffer) > MAX_HEAD:
-                raise MalformedRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            return None
-        head = _parse_head(bytes(self._buffer[:end]))
-        del self._buffer[: end + len(_END_OF_HEAD)]
-        self.awaits_continue = head.headers.get("expect", "").lower() == "100-continue"
-        return head
+    def _begin(self) -> None:
+        # A parser for each request: to reuse one, it would have to hear of every response.
+        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._fresh = True
+        self._head: h11.Request | None = None
+        self._body = bytearray()
 
-    def _take_body(self, headers: Mapping[str, str]) -> bytes | None:
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            return self._take_chunks()
-        length = _number(headers.get("content-length", "0"), base=10)
-        if length > self._max_body:
+    def _pass_on(self) -> None:
+        if self._fresh:  # https://www.rfc-editor.org/rfc/rfc9112#section-2.2: ignore an empty line
+            if _CRLF.startswith(self._unread):
+                return
+            if self._unread.startswith(_CRLF):
+                del self._unread[: len(_CRLF)]
+        if self._unread:
+            self._fresh = False
+            self._parser.receive_data(bytes(self._unread))
+            self._unread.clear()
+
+    def _take_head(self, head: h11.Request) -> None:
+        if not head.http_version.startswith(b"1."):
+            raise MalformedRequestError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        names = dict(head.headers)
+        announced = 0 if b"transfer-encoding" in names else int(names.get(b"content-length", 0))
+        self._check_size(announced)
+        self._head = head
+        self.awaits_continue = self._parser.they_are_waiting_for_100_continue
+
+    def _take_body(self, data: bytes | bytearray) -> None:
+        self.awaits_continue = False
+        self._check_size(len(self._body) + len(data))
+        self._body += data
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_body:
             raise MalformedRequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        if len(self._buffer) < length:
-            return None
-        body = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        return body
 
-    def _take_chunks(self) -> bytes | None:
-        body, at = bytearray(), 0
-        while (line_end := self._buffer.find(b"\r\n", at)) >= 0:
-            size = _number(self._buffer[at:line_end].partition(b";")[0].decode("latin-1"), base=16)
-            start, at = line_end + 2, line_end + 2 + size + 2
-            if len(body) + size > self._max_body:
-                raise MalformedRequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-            if len(self._buffer) < at:
-                break
-            body += self._buffer[start : start + size]
-            if size == 0:
-                del self._buffer[:at]
-                return bytes(body)
-        return None
+    def _finish(self) -> Incoming:
+        head, body, (rest, _) = self._head, bytes(self._body), self._parser.trailing_data
+        assert head is not None  # noqa: S101  # h11 ends no message that it hasn't begun
+        self.awaits_continue = False
+        self._begin()
+        self._unread[:0] = rest
+        return Incoming(
+            head.method.decode(),
+            head.target.decode("latin-1"),
+            f"HTTP/{head.http_version.decode()}",
+            _join(head.headers),
+            body,
+        )
 
 
-def _parse_head(data: bytes) -> Incoming:
-    first, *lines = data.decode("latin-1").lstrip("\r\n").split("\r\n")
-    parts = first.split(" ")
-    if len(parts) != len(("method", "target", "version")) or not parts[2].startswith("HTTP/1."):
-        raise MalformedRequestError(HTTPStatus.BAD_REQUEST)
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise MalformedRequestError(HTTPStatus.BAD_REQUEST)
-        name, value = name.lower(), value.strip()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Incoming(parts[0], parts[1], parts[2], headers, b"")
-
-
-def _number(text: str, base: int) -> int:
-    try:
-        number = int(text.strip(), base)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise MalformedRequestError(HTTPStatus.BAD_REQUEST)
-    return number
+def _join(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
 
 
 def head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
     """Write a status line and headers."""
     lines = [
-        f"HTTP/1.1 {status} {reason(status)}",
+        f"HTTP/1.1 {status} {reason_phrase(status)}",
         *(f"{name}: {value}" for name, value in headers),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
-
-
-def reason(status: int) -> str:
-    """Name a status as HTTP does, or not at all if HTTP doesn't know it."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def chunk(data: bytes) -> bytes:

@@ -36,7 +36,11 @@ class ResponseWriter:
     ) -> None:
         self._transport, self._writable = transport, writable
         self._answer, self._exchange = answer, exchange
-        self._pending = answer.head
+        self._pending = (
+            http1.head(answer.status, answer.headers)
+            if answer.raw_head is None
+            else answer.raw_head
+        )
         self._gzip = http1.GzipStream() if answer.gzip else None
         self._late = answer.delay
         self.complete = True

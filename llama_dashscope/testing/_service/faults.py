@@ -9,7 +9,6 @@ from typing import Literal
 
 from attrs import evolve, field, fields, frozen
 
-from llama_dashscope.testing._http_server import http1
 from llama_dashscope.testing._service import responses
 
 from .received_request import ReceivedRequest
@@ -18,10 +17,12 @@ from .response_plan import (
     BodyPart,
     End,
     Ending,
+    Headers,
     Pause,
     ResponsePlan,
     Step,
     cut_at,
+    reason_phrase,
     silence,
 )
 from .rules import Refusal
@@ -131,7 +132,7 @@ class GatewayPage(Fault):
 
     def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan:
         del request_id
-        page = _GATEWAY_PAGE.format(status=self.status, reason=http1.reason(self.status))
+        page = _GATEWAY_PAGE.format(status=self.status, reason=reason_phrase(self.status))
         return responses.body_answer(
             request,
             (page if self.body is None else self.body).encode(),
@@ -344,7 +345,7 @@ class Mix:
         return chosen if self._random.random() < self.rate else None
 
 
-def _retry_after(value: float | str | None) -> responses.Headers:
+def _retry_after(value: float | str | None) -> Headers:
     return () if value is None else (("retry-after", str(value)),)
 
 

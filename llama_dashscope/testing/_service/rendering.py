@@ -5,11 +5,10 @@ from itertools import count, repeat
 
 from attrs import evolve, frozen
 
-from llama_dashscope.testing._http_server import http1
 from llama_dashscope.testing._service import responses, tokenizer
 
 from .received_request import ReceivedRequest
-from .response_plan import FOREVER, BodyPart, ResponsePlan
+from .response_plan import FOREVER, BodyPart, Headers, ResponsePlan
 from .responses import Payload
 from .scripted_replies import Raw, Reply, TokenizedReply, ToolCall, settle
 
@@ -60,14 +59,15 @@ def raw_answer(raw: Raw, request: ReceivedRequest) -> ResponsePlan:
     pieces = tuple(BodyPart(data, at) for data, at in zip(raw.chunks, times, strict=False))
     names = {name.lower() for name in raw.headers}
     chunked = raw.head is None and not names & {"content-length", "transfer-encoding"}
-    framing = [("transfer-encoding", "chunked")] if chunked else []
+    framing: Headers = (("transfer-encoding", "chunked"),) if chunked else ()
     return ResponsePlan(
         raw.status,
-        raw.head or http1.head(raw.status, [*raw.headers.items(), *framing]),
+        (*raw.headers.items(), *framing),
         pieces,
         framing="chunked" if chunked else "raw",
         end=raw.end,
         keep=request.keeps_alive,
+        raw_head=raw.head,
     )
 
 

@@ -1,6 +1,7 @@
-"""An answer before it meets a socket: a head, and steps that follow it in time."""
+"""A response as a plan: status, headers, and the parts of the body with the time of each."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from http import HTTPStatus
 from typing import Literal, TypeAlias
 
 from attrs import evolve, frozen
@@ -8,7 +9,17 @@ from attrs import evolve, frozen
 Ending: TypeAlias = Literal["clean", "fin", "rst", "hang"]
 """How an answer ends: the body properly, or the connection closed, or reset, or mute for ever."""
 
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
 FOREVER = float("inf")
+
+
+def reason_phrase(status: int) -> str:
+    """Return the reason phrase of a status; empty where HTTP defines none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 @frozen
@@ -49,8 +60,7 @@ class ResponsePlan:
     """Everything the connection needs to know to send it."""
 
     status: int
-    """For the log; the one in `head` counts."""
-    head: bytes
+    headers: Headers
     pieces: Iterable[BodyPart] | AsyncGenerator[BodyPart, None]
     framing: Literal["length", "chunked", "raw"] = "length"
     gzip: bool = False
@@ -67,6 +77,8 @@ class ResponsePlan:
     """Seconds after which the server closes the idle connection."""
     next_request: Ending | None = None
     """What awaits the next request on the same connection, if not an answer."""
+    raw_head: bytes | None = None
+    """Sent instead of the status line and headers; `status` is then only for the log."""
 
     @property
     def streamed(self) -> bool:
@@ -76,7 +88,7 @@ class ResponsePlan:
 
 def silence(how: Ending) -> ResponsePlan:
     """Answer nothing at all."""
-    return ResponsePlan(0, b"", (), framing="raw", end=how)
+    return ResponsePlan(0, (), (), framing="raw", end=how, raw_head=b"")
 
 
 def cut_at(

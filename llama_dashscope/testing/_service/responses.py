@@ -10,13 +10,10 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
-from llama_dashscope.testing._http_server import http1
-
 from .received_request import ReceivedRequest
-from .response_plan import BodyPart, ResponsePlan
+from .response_plan import BodyPart, Headers, ResponsePlan
 from .rules import Refusal
 
-Headers = tuple[tuple[str, str], ...]
 Payload = dict[str, Any]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -71,16 +68,16 @@ def body_answer(
         body = gzip.compress(body, compresslevel=1, mtime=0)
         headers = (*headers, ("content-encoding", "gzip"))
     length = (("content-type", content_type), ("content-length", str(len(body))))
-    head = http1.head(status, (*service, *length, *headers, *_closing(request)))
+    headers = (*service, *length, *headers, *_closing(request))
     pieces = (BodyPart(b"" if request.method == "HEAD" else body, at),)
-    return ResponsePlan(status, head, pieces, keep=request.keeps_alive)
+    return ResponsePlan(status, headers, pieces, keep=request.keeps_alive)
 
 
 def bare_answer(request: ReceivedRequest, status: int, headers: Headers = ()) -> ResponsePlan:
     """Answer without a body, as a gateway does where nothing is behind the path."""
     length = ("content-length", "0")
-    head = http1.head(status, (length, *headers, *_closing(request)))
-    return ResponsePlan(status, head, (), keep=request.keeps_alive)
+    headers = (length, *headers, *_closing(request))
+    return ResponsePlan(status, headers, (), keep=request.keeps_alive)
 
 
 def stream_answer(
@@ -99,7 +96,7 @@ def stream_answer(
     kind = ("content-type", "text/event-stream;charset=UTF-8")
     return ResponsePlan(
         status,
-        http1.head(status, (*service, kind, *framing, *zipped, *headers, *_closing(request))),
+        (*service, kind, *framing, *zipped, *headers, *_closing(request)),
         pieces,
         framing="chunked" if chunked else "raw",
         gzip=bool(zipped),
