@@ -125,8 +125,6 @@ class Connection(asyncio.Protocol):
             self._transport.write(http1.CONTINUE)
 
     def _throttle(self) -> None:
-        if self._transport.is_closing():
-            return
         if self._reader.unread > _MAX_UNREAD:
             self._transport.pause_reading()
         else:
