@@ -70,11 +70,11 @@ class Record:
         """Return name and value pairs, models as models."""
         return dict(self._items()).items()
 
-    def get(self, key: str, default: object = None) -> Any:  # noqa: ANN401  # any field
+    def get(self, key: str, default: object = None) -> Any:  # any field
         """Return the value of a field, or `default` where there is none."""
         return dict(self._items()).get(key, default)
 
-    def __getitem__(self, key: str) -> Any:  # noqa: ANN401  # any field
+    def __getitem__(self, key: str) -> Any:  # any field
         return dict(self._items())[key]
 
     def __contains__(self, key: object) -> bool:

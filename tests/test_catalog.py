@@ -61,5 +61,5 @@ def test_the_catalogue_is_read_only() -> None:
         MODELS["other"] = model  # type: ignore[index]  # pyright: ignore[reportIndexIssue]  # that it is refused is the test
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         model.max_input = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  # as above
-    assert pickle.loads(pickle.dumps(model)) == model  # noqa: S301  # our own bytes
+    assert pickle.loads(pickle.dumps(model)) == model  # our own bytes
     assert isinstance(model, Model)

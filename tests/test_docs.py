@@ -117,14 +117,14 @@ def test_ci_runs_the_second_command_of_the_readme() -> None:
 
 
 @pytest.fixture
-def app(reader: None) -> Any:  # noqa: ANN401  ASGI applications have no common type
+def app(reader: None) -> Any:
     """Load FastAPI's example with the environment of a reader."""
     return runpy.run_path(str(ROOT / "docs/examples/fastapi_app.py"))["app"]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/answer", "/answer-sync", "/tokens"])
-async def test_the_fastapi_example_answers(app: Any, path: str) -> None:  # noqa: ANN401  as above
+async def test_the_fastapi_example_answers(app: Any, path: str) -> None:
     """Each handler of the example gives the browser an answer."""
     async with (
         app.router.lifespan_context(app),

@@ -257,7 +257,7 @@ def test_errors_travel(kind: type[DashScopeError], way: str) -> None:
     """An error crosses processes and is copied with everything it says."""
     error = full(kind)
     if way == "pickle":
-        again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+        again = pickle.loads(pickle.dumps(error))  # our own bytes
     else:
         again = copy.copy(error) if way == "copy" else copy.deepcopy(error)
 

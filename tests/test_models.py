@@ -57,7 +57,7 @@ def test_a_response_prints_as_the_services_sdk_prints_it() -> None:
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_pickle(record: Record, protocol: int) -> None:
     """A model comes back from a pickle as it was, in every protocol that knows slots."""
-    again = pickle.loads(pickle.dumps(record, protocol))  # noqa: S301  # our own bytes
+    again = pickle.loads(pickle.dumps(record, protocol))  # our own bytes
 
     assert again == record
     assert again.to_dict() == record.to_dict()

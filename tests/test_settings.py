@@ -181,7 +181,11 @@ def test_a_key_travels_with_its_client() -> None:
     """Copies and pickles of a client need it."""
     key = ApiKey("sk-secret")
 
-    for again in (copy.copy(key), copy.deepcopy(key), pickle.loads(pickle.dumps(key))):  # noqa: S301  # our own bytes
+    for again in (
+        copy.copy(key),
+        copy.deepcopy(key),
+        pickle.loads(pickle.dumps(key)),
+    ):  # our own bytes
         assert again.reveal() == "sk-secret"
 
 
@@ -499,7 +503,7 @@ def test_limits() -> None:
 def test_settings_are_values() -> None:
     """They compare, hash and travel."""
     for value in (Timeout(1, total=2), Limits(5)):
-        assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301  # our own bytes
+        assert pickle.loads(pickle.dumps(value)) == value  # our own bytes
         assert hash(value) == hash(copy.deepcopy(value))
 
 

@@ -213,7 +213,9 @@ class CallRunner:
             return known[0]
         for other in [other for other in list(self._pools) if is_closed(other)]:
             self._pools.pop(other, None)
-        from llama_dashscope._network.selection import select_transport  # noqa: PLC0415  # httpx takes its time to import
+        from llama_dashscope._network.selection import (
+            select_transport,  # httpx takes its time to import
+        )
 
         pool = ConnectionPool(select_transport(self._network), self._network.limits.max_connections)
         self._pools[loop] = pool, await on_loop_end(pool.aclose)

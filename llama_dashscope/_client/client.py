@@ -256,7 +256,7 @@ class Client:
 
 def bridge() -> Bridge:
     """Return the way from sync code to the coroutines; only sync code pays for its import."""
-    from .sync_bridge import run_sync  # noqa: PLC0415  # see above
+    from .sync_bridge import run_sync  # see above
 
     return run_sync
 

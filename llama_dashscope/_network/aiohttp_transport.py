@@ -108,7 +108,7 @@ def _connector(network: Network, used: WeakSet[ResponseHandler]) -> aiohttp.TCPC
         def __del__(self, *_: object) -> None:
             """Leave the sockets alone: in a fork they are the parent's, and so is their epoll."""
 
-        async def connect(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # aiohttp's own
+        async def connect(self, *args: Any, **kwargs: Any) -> Any:  # aiohttp's own
             connection = await super().connect(*args, **kwargs)
             protocol = connection.protocol
             _reused.set(protocol in used)

@@ -26,7 +26,7 @@ def select_transport(network: Network) -> Transport:
         return HttpxTransport(network)
     obstacle = _against_aiohttp(network)
     if not obstacle:
-        from .aiohttp_transport import AiohttpTransport  # noqa: PLC0415  # an extra
+        from .aiohttp_transport import AiohttpTransport  # an extra
 
         return AiohttpTransport(network)
     if network.transport == "aiohttp":

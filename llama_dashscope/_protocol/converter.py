@@ -143,7 +143,7 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
     known = {field.alias for field in attrs.fields(model) if field.name != "extra"}
     aside = ASIDE.get(model, {})
 
-    def hook(payload: object, kind: object) -> Any:  # noqa: ANN401  # whatever model is
+    def hook(payload: object, kind: object) -> Any:  # whatever model is
         if not isinstance(payload, dict):
             raise _wrong("an object", payload)
         given = value = cast("dict[str, Any]", payload)
@@ -180,11 +180,11 @@ def _overrides(model: type[Any]) -> dict[str, Any]:
     return found
 
 
-def _listed(kind: Any) -> Callable[[object, object], Any]:  # noqa: ANN401  # a tuple type
+def _listed(kind: Any) -> Callable[[object, object], Any]:  # a tuple type
     """Make the function that reads a list: cattrs alone would take any iterable for one."""
     read = converter.get_structure_hook(kind)
 
-    def hook(value: object, _type: object) -> Any:  # noqa: ANN401  # whatever it is a list of
+    def hook(value: object, _type: object) -> Any:  # whatever it is a list of
         return read(read_list(value), kind)
 
     return hook

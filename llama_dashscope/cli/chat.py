@@ -88,7 +88,7 @@ def _reach(args: argparse.Namespace) -> Generator[Client]:
     with ExitStack() as stack:
         key, base_url = None, args.base_url
         if args.local:
-            from llama_dashscope.testing import LocalDashScope  # noqa: PLC0415  # for those who ask for it
+            from llama_dashscope.testing import LocalDashScope  # for those who ask for it
 
             pace = LOCAL_PACE if is_terminal(sys.stdout) else None
             server = stack.enter_context(LocalDashScope(tokens_per_second=pace))

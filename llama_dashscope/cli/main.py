@@ -158,7 +158,7 @@ def _add_serve(command: _Command, *, in_full: bool) -> None:
     """Add `serve`; in full only where it is asked for, since the server takes a while to import."""
     parser = command("serve", help="run a DashScope on this machine, for tests and demos")
     if in_full:
-        from llama_dashscope.cli import serve  # noqa: PLC0415  # see above
+        from llama_dashscope.cli import serve  # see above
 
         parser.description, parser.epilog = serve.ABOUT, EXIT_CODES
         parser.set_defaults(run=serve.run, parser=parser)

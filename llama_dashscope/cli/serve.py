@@ -113,7 +113,7 @@ def _teller(log: TextIO | None) -> Callable[[Exchange], None]:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - what a command is for
+    print(text, flush=True)
 
 
 def _welcome(server: LocalDashScope) -> str:

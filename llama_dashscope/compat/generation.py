@@ -76,11 +76,11 @@ MACHINERY: Final = frozenset(
 """Keywords that steer the official SDK's own transport."""
 
 
-class InputRequired(InvalidRequestError):  # noqa: N818  # the official SDK's name
+class InputRequired(InvalidRequestError):  # the official SDK's name
     """There is neither a prompt nor a message."""
 
 
-class ModelRequired(InvalidRequestError):  # noqa: N818  # the official SDK's name
+class ModelRequired(InvalidRequestError):  # the official SDK's name
     """There is no name of a model."""
 
 
@@ -131,7 +131,7 @@ class Generation:
         messages: Iterable[MessageLike] | None = None,
         plugins: str | Mapping[str, Any] | None = None,
         workspace: str | None = None,
-        stream: bool | None = None,  # noqa: FBT001  # the official SDK's order
+        stream: bool | None = None,  # the official SDK's order
         *values: object,
         **parameters: object,
     ) -> Response | Generator[Response, None, None]: ...
@@ -209,7 +209,7 @@ class Generation:
         messages: Iterable[MessageLike] | None = None,
         plugins: str | Mapping[str, Any] | None = None,
         workspace: str | None = None,
-        stream: bool | None = None,  # noqa: FBT001  # the official SDK's order
+        stream: bool | None = None,  # the official SDK's order
         *values: object,
         **parameters: object,
     ) -> Response | AsyncGenerator[Response, None]: ...
@@ -265,7 +265,7 @@ class AioGeneration:
         messages: Iterable[MessageLike] | None = None,
         plugins: str | Mapping[str, Any] | None = None,
         workspace: str | None = None,
-        stream: bool | None = None,  # noqa: FBT001  # the official SDK's order
+        stream: bool | None = None,  # the official SDK's order
         *values: object,
         **parameters: object,
     ) -> Response | AsyncGenerator[Response, None]: ...
@@ -314,7 +314,7 @@ def _responses(asked: _PreparedGeneration) -> Generator[Response, None, None]:
         yield refused(error)
 
 
-def _ask(  # noqa: PLR0917  # the official SDK's order
+def _ask(  # the official SDK's order
     model: str,
     prompt: object = None,
     history: object = None,
@@ -322,7 +322,7 @@ def _ask(  # noqa: PLR0917  # the official SDK's order
     messages: Iterable[MessageLike] | None = None,
     plugins: str | Mapping[str, Any] | None = None,
     workspace: str | None = None,
-    stream: bool | None = None,  # noqa: FBT001  # see above
+    stream: bool | None = None,  # see above
     *values: object,
     **named: object,
 ) -> _PreparedGeneration:

@@ -89,7 +89,7 @@ class Page:
         self.tell("Page.navigate", url=address)
         self.until(f"location.href.startsWith({address!r}) && document.readyState === 'complete'")
 
-    def look(self, expression: str) -> Any:  # noqa: ANN401  # whatever the page says
+    def look(self, expression: str) -> Any:  # whatever the page says
         """Return the value of an expression of the page."""
         found = self.tell(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True

@@ -65,7 +65,7 @@ class Leg:
     def client(
         self,
         server: LocalDashScope,
-        **settings: Any,  # noqa: ANN401 - whatever Client takes
+        **settings: Any,
     ) -> Client:
         """Make a client of the server that goes this way."""
         settings = {"base_url": server.base_url, "transport": self.transport, **settings}
@@ -77,7 +77,7 @@ class Leg:
         times: int = 1,
         *,
         at_chunk: Callable[[], object] = bool,
-        **options: Any,  # noqa: ANN401 - whatever the call takes
+        **options: Any,
     ) -> Outcome:
         """Ask so many times on one event loop, close the client, and tell how the last one went.
 

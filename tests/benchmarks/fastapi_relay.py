@@ -57,7 +57,7 @@ def our_application() -> "FastAPI":
     return app
 
 
-def relaying(tokens: Any) -> "FastAPI":  # noqa: ANN401  # a function that the peers' types can't name
+def relaying(tokens: Any) -> "FastAPI":  # a function that the peers' types can't name
     """Relay what a function yields, by Starlette's means."""
     from fastapi import FastAPI
     from starlette.responses import StreamingResponse
@@ -150,7 +150,7 @@ def serve_upstream(tokens: int) -> None:
         asyncio.run(serve_openai(server, tokens))
 
 
-async def serve_openai(server: Any, tokens: int) -> None:  # noqa: ANN401  # imported late
+async def serve_openai(server: Any, tokens: int) -> None:  # imported late
     """Answer chat completions at the same pace, and `GET /open` with what is still open."""
     open_now = 0
 
@@ -231,7 +231,7 @@ def look(address: str) -> dict[str, float]:
 
 async def crowd(port: int, browsers: int, seconds: float) -> list[bytes | None]:
     """Let all browsers in within a second, and a tenth out at random."""
-    dice = random.Random(7)  # noqa: S311  # the same for every kind
+    dice = random.Random(7)  # the same for every kind
 
     async def one(leaves: bool) -> bytes | None:
         await asyncio.sleep(dice.random())

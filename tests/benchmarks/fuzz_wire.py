@@ -79,7 +79,7 @@ def load() -> Callable[[bytes], None]:
 
 def inputs(seed: int) -> Iterator[bytes]:
     """Cut, join and spoil recorded bodies, without end."""
-    chance = random.Random(seed)  # noqa: S311  # no secret
+    chance = random.Random(seed)  # no secret
     recorded = [path.read_bytes() for path in sorted(SAMPLES.glob("*/body.*"))]
     while True:
         parts = chance.choices([chance.choice(recorded), *WORDS, chance.randbytes(3)], k=9)

@@ -45,7 +45,7 @@ class Run:
 
 def simulate(retry: Retry) -> list[int]:
     """Count the requests that arrive in each second."""
-    chance = random.Random(5)  # noqa: S311 - a simulation
+    chance = random.Random(5)
     load = [0] * END
     budgets = [Budget(retry.budget) for _ in range(CLIENTS)]
     order = count()

@@ -48,7 +48,7 @@ class Weather:
     def __init__(self, client: Client, seconds: float) -> None:
         self.client = client
         self.end = time.monotonic() + seconds
-        self.chance = random.Random(11)  # noqa: S311 - weather, no secrets
+        self.chance = random.Random(11)
         self.ends: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.unexpected: list[BaseException] = []

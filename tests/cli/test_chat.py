@@ -29,7 +29,7 @@ from .conftest import Screen
 Type = Callable[..., None]
 
 
-def body(**output: Any) -> list[bytes]:  # noqa: ANN401  as JSON
+def body(**output: Any) -> list[bytes]:
     """Write the body of an answer."""
     return [json.dumps({"output": output, "request_id": "r-1"}).encode()]
 
@@ -176,7 +176,7 @@ def test_plain_http_to_another_machine_is_warned_about(
     ],
 )
 def test_an_error_of_the_service_is_one_line_and_code_1(
-    fault: Any,  # noqa: ANN401  a fault of any kind
+    fault: Any,
     said: str,
     server: LocalDashScope,
     capsys: pytest.CaptureFixture[str],

@@ -180,7 +180,7 @@ def test_logging_is_left_alone() -> None:
 
 def pickled(client: Client) -> Client:
     """Send a client through pickle."""
-    copied = pickle.loads(pickle.dumps(client))  # noqa: S301 - our own
+    copied = pickle.loads(pickle.dumps(client))
     assert isinstance(copied, Client)
     return copied
 

@@ -173,7 +173,7 @@ def test_a_policy_is_a_value() -> None:
     """It can be compared, hashed and sent to another process."""
     retry = Retry(3, budget=7)
 
-    assert pickle.loads(pickle.dumps(retry)) == retry  # noqa: S301  # our own bytes
+    assert pickle.loads(pickle.dumps(retry)) == retry  # our own bytes
     assert hash(retry) == hash(Retry(3, budget=7))
 
 

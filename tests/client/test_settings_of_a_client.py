@@ -26,8 +26,17 @@ def test_zero_is_a_mistake_in_a_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["api_key", "workspace", "proxy", "base_url"])
-def test_empty_is_unset(name: str) -> None:
-    """An empty string is the same as nothing, as it is in the environment."""
+def test_empty_is_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty string is the same as nothing: the environment has its say, as without it."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-env")
+    monkeypatch.setenv("DASHSCOPE_HTTP_BASE_URL", "https://dashscope.example/api/v1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     arguments: dict[str, Any] = {name: ""}
 
-    assert repr(Client(**arguments)) == repr(Client())
+    found = Client(**arguments).__getstate__()
+
+    assert found.api_key is not None
+    assert found.api_key.reveal() == "sk-env"
+    assert found.network.base_url == "https://dashscope.example/api/v1"
+    assert found.network.proxy == "http://proxy.example:3128"
+    assert found.workspace is None

@@ -18,7 +18,7 @@ async def test_closing_a_stream_that_is_being_opened() -> None:
     gate = threading.Event()
 
     async def reply(_request: object) -> str:
-        while not gate.is_set():  # noqa: ASYNC110  the event is another thread's
+        while not gate.is_set():
             await asyncio.sleep(0.001)
         return "too late"
 

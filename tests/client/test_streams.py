@@ -362,12 +362,12 @@ def test_cancelled_and_closed_at_once(
         async with client:
             stream = client.astream(MODEL, "hi")
             await anext(stream)
-            exchange = stream._body  # noqa: SLF001 - what the other task takes
+            exchange = stream._body
             assert exchange is not None
             async with anyio.create_task_group() as group:
                 group.start_soon(anext, stream)
                 await anyio.wait_all_tasks_blocked()
-                stream._let_go()  # noqa: SLF001 - the other task has come this far
+                stream._let_go()
                 group.cancel_scope.cancel()
             await exchange.aclose()
 

@@ -110,7 +110,7 @@ def test_ctrl_c_on_the_doorstep() -> None:
         passage.through(cast("asyncio.AbstractEventLoop", Door()))
     assert _BridgedCall(partial(asyncio.sleep, 0, "next")).through(real) == "next"
     assert ran == []
-    background._stop()  # noqa: SLF001 - as the interpreter does at its end
+    background._stop()
 
 
 def test_without_sniffio(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,5 +382,5 @@ def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     background = _BackgroundLoop()
 
     assert background.loop() is background.loop()
-    background._stop()  # noqa: SLF001 - as the interpreter does at its end
-    background._stop()  # noqa: SLF001 - once is enough
+    background._stop()
+    background._stop()

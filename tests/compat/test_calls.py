@@ -177,7 +177,7 @@ def test_plugins_as_text(server: LocalDashScope) -> None:
 @pytest.mark.anyio
 async def test_what_is_refused_before_sending(
     server: LocalDashScope,
-    call: Any,  # noqa: ANN401  both have overloads
+    call: Any,
     given: dict[str, Any],
     error: type[Exception],
 ) -> None:

@@ -28,12 +28,12 @@ PIECES = ["one", " two", " three", ""]
 pytestmark = pytest.mark.usefixtures("program")
 
 
-def read(**more: Any) -> list[Response]:  # noqa: ANN401  whatever a call takes
+def read(**more: Any) -> list[Response]:
     """Read a stream in sync code."""
     return list(Generation.call(MODEL, messages=MESSAGES, stream=True, **more))
 
 
-async def aread(**more: Any) -> list[Response]:  # noqa: ANN401  whatever a call takes
+async def aread(**more: Any) -> list[Response]:
     """Read a stream in async code."""
     stream = await Generation.acall(MODEL, messages=MESSAGES, stream=True, **more)
     return [response async for response in stream]

@@ -168,7 +168,7 @@ def test_a_storm_of_cancellations(
 ) -> None:
     """After hundreds of cancellations at random moments the pool serves as on its first day."""
     server.reply(Reply(pieces=["a", "b", "c"], first_token_delay=0.01))
-    chance = random.Random(7)  # noqa: S311 - moments, no secrets
+    chance = random.Random(7)
     cancelled = 0
 
     async def worker(client: Client, end: float) -> None:

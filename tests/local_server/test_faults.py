@@ -546,7 +546,7 @@ def test_a_fault_of_ones_own_that_raises(server: LocalDashScope, call: Call) -> 
     """A fault with a bug of its own resets its connection and no other; the exception is kept."""
 
     class Broken(Fault):
-        def spoil(self, answer: Any, request_id: str) -> Any:  # noqa: ANN401 - raises anyway
+        def spoil(self, answer: Any, request_id: str) -> Any:
             raise KeyError(request_id, answer)
 
     server.fault(Broken())

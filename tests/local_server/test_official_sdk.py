@@ -42,7 +42,7 @@ def sdk2(server: LocalDashScope) -> Iterator[Any]:
         yield client
 
 
-def test_the_call_of_the_documentation(sdk: Any) -> None:  # noqa: ANN401 - the SDK has no types
+def test_the_call_of_the_documentation(sdk: Any) -> None:
     """The documented example has the documented answer."""
     response = sdk.Generation.call(model=MODEL, messages=MESSAGES, result_format="message")
 
@@ -54,7 +54,7 @@ def test_the_call_of_the_documentation(sdk: Any) -> None:  # noqa: ANN401 - the 
 
 
 @pytest.mark.parametrize("incremental", [True, False, None])
-def test_streams(sdk: Any, server: LocalDashScope, incremental: bool | None) -> None:  # noqa: ANN401
+def test_streams(sdk: Any, server: LocalDashScope, incremental: bool | None) -> None:
     """Streams of either kind come out as the SDK promises."""
     server.reply("one two three")
     more = {} if incremental is None else {"incremental_output": incremental}
@@ -69,7 +69,7 @@ def test_streams(sdk: Any, server: LocalDashScope, incremental: bool | None) -> 
     assert frames[-1].output.finish_reason == "stop"
 
 
-def test_refusals(sdk: Any, server: LocalDashScope) -> None:  # noqa: ANN401
+def test_refusals(sdk: Any, server: LocalDashScope) -> None:
     """Refusals come with their code, for calls and streams."""
     server.fault(RateLimited())
     limited = sdk.Generation.call(model=MODEL, messages=MESSAGES)
@@ -81,7 +81,7 @@ def test_refusals(sdk: Any, server: LocalDashScope) -> None:  # noqa: ANN401
     assert framed.code == "ModelNotFound"
 
 
-def test_tool_calls(sdk: Any, server: LocalDashScope) -> None:  # noqa: ANN401
+def test_tool_calls(sdk: Any, server: LocalDashScope) -> None:
     """A tool call reaches the program."""
     server.reply(ToolCall("weather", {"city": "杭州"}))
 
@@ -91,7 +91,7 @@ def test_tool_calls(sdk: Any, server: LocalDashScope) -> None:  # noqa: ANN401
     assert call["function"] == {"name": "weather", "arguments": '{"city": "杭州"}'}
 
 
-def test_the_async_face(sdk: Any, server: LocalDashScope) -> None:  # noqa: ANN401
+def test_the_async_face(sdk: Any, server: LocalDashScope) -> None:
     """AioGeneration calls and streams."""
     server.reply("one two")
 
@@ -108,7 +108,7 @@ def test_the_async_face(sdk: Any, server: LocalDashScope) -> None:  # noqa: ANN4
     assert [frame.output.text for frame in frames] == ["one", " two", ""]
 
 
-def test_the_2_x_face(sdk2: Any, server: LocalDashScope) -> None:  # noqa: ANN401
+def test_the_2_x_face(sdk2: Any, server: LocalDashScope) -> None:
     """The 2.x client calls and streams on the same route."""
     server.reply("one two")
     create = sdk2.chat.completions.create
@@ -124,7 +124,7 @@ def test_the_2_x_face(sdk2: Any, server: LocalDashScope) -> None:  # noqa: ANN40
     }
 
 
-def test_refusals_of_the_2_x_face(sdk2: Any, server: LocalDashScope) -> None:  # noqa: ANN401
+def test_refusals_of_the_2_x_face(sdk2: Any, server: LocalDashScope) -> None:
     """It raises for an error and tries a rate limit again."""
     create = sdk2.chat.completions.create
     server.reply(Reply("ok"))

@@ -296,7 +296,7 @@ def test_an_unknown_status_has_no_reason(server: LocalDashScope, call: Call) -> 
 
 
 @pytest.mark.parametrize("end", ["fin", "rst"])
-def test_a_raw_answer_that_breaks_off(server: LocalDashScope, call: Call, end: Any) -> None:  # noqa: ANN401
+def test_a_raw_answer_that_breaks_off(server: LocalDashScope, call: Call, end: Any) -> None:
     """Closed or reset after the last chunk, the body has no proper end."""
     server.reply(Raw([b"a"], end=end))
 

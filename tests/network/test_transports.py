@@ -51,7 +51,7 @@ def road(request: pytest.FixtureRequest) -> tuple[str, str]:
     return transport, backend
 
 
-def ask(road: tuple[str, str], base_url: str, times: int = 1, **settings: Any) -> Response:  # noqa: ANN401 - whatever Client takes
+def ask(road: tuple[str, str], base_url: str, times: int = 1, **settings: Any) -> Response:
     """Ask so many times by a client made for it, and return the last answer."""
     settings = {"transport": road[0], "retry": 0, **settings}
 

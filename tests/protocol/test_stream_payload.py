@@ -117,7 +117,7 @@ def test_a_usual_frame(payload: dict[str, Any]) -> None:
     )
 
 
-def keys_of(value: Any) -> list[Any]:  # noqa: ANN401  # JSON
+def keys_of(value: Any) -> list[Any]:  # JSON
     """List the keys of an object or the places in a list."""
     return sorted(value) if hasattr(value, "keys") else list(range(len(value)))
 

@@ -66,7 +66,9 @@ async def test_a_busy_service_says_when_to_come_back(server: LocalDashScope) -> 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("turns", [[], [{"role": "system", "content": "x"}], [{"role": "user"}]])
-async def test_nonsense_goes_no_further(server: LocalDashScope, turns: Any) -> None:  # noqa: ANN401  # nonsense has no type
+async def test_nonsense_goes_no_further(
+    server: LocalDashScope, turns: Any
+) -> None:  # nonsense has no type
     """A conversation that is none is refused before the service hears of it."""
     assert (await post(turns)).status_code == 422
     assert server.requests == []

@@ -252,7 +252,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """Close the connection without a word to anyone."""
         self._transport.abort()
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # httpcore's interface
+    def get_extra_info(self, info: str) -> Any:  # httpcore's interface
         """Return what httpcore wants to know, or None."""
         if info == "is_readable":
             return bool(self._arrived) or self._over or self._has_more()

@@ -57,7 +57,7 @@ def parse_faults(spec: str, seed: int | None = None) -> list[ArmedFault]:
     if not rate:
         return orders
     percent = float(rate["percent"])
-    if percent > 100 or any(order.times is not None for order in orders):  # noqa: PLR2004 - percent
+    if percent > 100 or any(order.times is not None for order in orders):
         raise ValueError("a random mix is a share of up to 100%, and its faults have no number")
     mix = [order.fault for order in orders if isinstance(order.fault, Fault)] or DEFAULT_MIX
     return [ArmedFault(Mix(percent / 100, mix, seed))]
@@ -89,7 +89,7 @@ def _order(name: str, told: str, times: str | None) -> ArmedFault:
     return ArmedFault(kind(**arguments), int(times) if times else None)
 
 
-def _value(what: str, text: str, kind: Any) -> object:  # noqa: ANN401 - a type of any form
+def _value(what: str, text: str, kind: Any) -> object:
     choices: Sequence[object] = get_args(kind) if get_origin(kind) is Literal else ()
     if choices and text not in choices:
         raise ValueError(f"{what} is one of {', '.join(map(str, choices))}, not {text!r}")

@@ -336,7 +336,7 @@ class Mix:
         return f"{self.rate * 100:.3g}% of the calls: {ways}"
 
     def __attrs_post_init__(self) -> None:
-        generator = random.Random(self.seed)  # noqa: S311 - a failure drill, no secret
+        generator = random.Random(self.seed)
         object.__setattr__(self, "_random", generator)
 
     def draw(self) -> Fault | None:

@@ -27,7 +27,7 @@ class ReceivedRequest:
     http_version: str = field(default="HTTP/1.1", repr=False)
 
     @cached_property
-    def json(self) -> Any:  # noqa: ANN401 - a client may send anything
+    def json(self) -> Any:
         """The body as JSON, or None where it is not JSON."""
         try:
             return json.loads(self.body)

@@ -103,8 +103,8 @@ def problem(status: int, body: object) -> Refusal:
     """Say in DashScope's dialect why an upstream refused."""
     error = as_dict(body).get("error", body)
     message = as_dict(error).get("message") or (error if isinstance(error, str) else "")
-    status = 400 if status == 422 else status  # noqa: PLR2004 - DashScope has no 422
-    code = _CODES.get(status, "InternalError" if status >= 500 else "InvalidParameter")  # noqa: PLR2004
+    status = 400 if status == 422 else status
+    code = _CODES.get(status, "InternalError" if status >= 500 else "InvalidParameter")
     return Refusal(status, code, str(message) or f"The upstream answered with status {status}.")
 
 
@@ -272,4 +272,4 @@ def _usage(told: Mapping[str, Any], request: ReceivedRequest, tokens: int) -> Pa
 
 def _status(error: object) -> int:
     code = as_dict(error).get("code")
-    return code if isinstance(code, int) and 400 <= code < 600 else 500  # noqa: PLR2004 - HTTP's
+    return code if isinstance(code, int) and 400 <= code < 600 else 500

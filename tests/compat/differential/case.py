@@ -96,14 +96,14 @@ def calling(arguments: Mapping[str, Any]) -> Snippet:
     return snippet
 
 
-def fields(response: Any) -> dict[str, Any]:  # noqa: ANN401  a response of either package
+def fields(response: Any) -> dict[str, Any]:
     """Read the fields that the documentation names, and print the response as its sample does."""
-    print(response)  # noqa: T201  see above
+    print(response)
     names = ("status_code", "request_id", "code", "message", "output", "usage")
     return {name: plain(response[name]) for name in names}
 
 
-def replies(*answers: Any) -> Callable[[LocalDashScope], object]:  # noqa: ANN401  as the server's
+def replies(*answers: Any) -> Callable[[LocalDashScope], object]:
     """Let the server give these answers."""
     return lambda server: server.reply(answers[0] if len(answers) == 1 else list(answers))
 

@@ -82,7 +82,7 @@ def raises(name: str) -> dict[str, str]:
     return {"raised": name}
 
 
-def ask(sdk: Sdk, **more: object) -> Any:  # noqa: ANN401  a response of either package
+def ask(sdk: Sdk, **more: object) -> Any:
     """Make the plainest call."""
     return sdk.Generation.call(MODEL, messages=messages(), **more)
 

@@ -80,13 +80,13 @@ call_with_messages()
 @CASES.snippet()
 def seed_sample(sdk: Sdk) -> None:
     """The sample of the service's page on Llama, its one import changed."""
-    exec(SEED, {"dashscope": sdk})  # noqa: S102  the sample above
+    exec(SEED, {"dashscope": sdk})
 
 
 @CASES.snippet(faults(ErrorStatus(403, "AccessDenied", "not yours")))
 def seed_sample_refused(sdk: Sdk) -> None:
     """The same where the service refuses."""
-    exec(SEED, {"dashscope": sdk})  # noqa: S102  the sample above
+    exec(SEED, {"dashscope": sdk})
 
 
 CASES.acalls(

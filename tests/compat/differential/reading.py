@@ -111,9 +111,9 @@ def copies(sdk: Sdk) -> object:
 def printing(sdk: Sdk) -> object:
     """`print`, `str` and f-strings show the JSON of the documentation."""
     response = sdk.Generation.call(MODEL, messages=messages(), result_format="message")
-    print(response)  # noqa: T201  as the seed's sample does
-    print(f"{response.output} {response.usage}")  # noqa: T201
-    print(response.output.choices[0], response.output.choices[0].message)  # noqa: T201
+    print(response)
+    print(f"{response.output} {response.usage}")
+    print(response.output.choices[0], response.output.choices[0].message)
     return str(response)
 
 
@@ -177,7 +177,7 @@ def unknown_fields(sdk: Sdk) -> object:
     """Fields that no version knows are attributes and items."""
     response = sdk.Generation.call(MODEL, messages=messages(), result_format="message")
     choice = response.output.choices[0]
-    print(response)  # noqa: T201  as the seed's sample does
+    print(response)
     return [
         choice.message.mood,
         choice.message["mood"],

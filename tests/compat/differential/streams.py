@@ -146,7 +146,7 @@ CASES.calls(
 )
 
 
-def read(stream: Any) -> list[tuple[str, str]]:  # noqa: ANN401  a stream of either package
+def read(stream: Any) -> list[tuple[str, str]]:
     """Read text and thoughts of a stream."""
     found: list[tuple[str, str]] = []
     for response in stream:

@@ -42,7 +42,7 @@ def write(path: Path, seed: int = 1) -> None:
     writer.close()
 
 
-def _add_tokens(writer: Any) -> list[str]:  # noqa: ANN401 - gguf has no types
+def _add_tokens(writer: Any) -> list[str]:
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *LETTERS]
     normal, unknown, control, byte = 1, 2, 3, 6
     kinds = [unknown, control, control, *[byte] * 256, *[normal] * len(LETTERS)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import httpcore
@@ -24,7 +24,7 @@ from llama_dashscope.testing import LocalDashScope
 pytestmark = pytest.mark.anyio
 
 Backend: TypeAlias = tuple[str, dict[str, bool]]
-WINDOWS = sys.platform == "win32"
+HAS_UVLOOP = find_spec("uvloop") is not None
 
 ALL = 1 << 20
 """More bytes than a test waits for at once."""
@@ -41,7 +41,9 @@ UVLOOP: Backend = ("asyncio", {"use_uvloop": True})  # what uvicorn[standard] ru
 @pytest.fixture(
     params=[
         pytest.param(USUAL, id="asyncio"),
-        pytest.param(UVLOOP, id="uvloop", marks=pytest.mark.skipif(WINDOWS, reason="no uvloop")),
+        pytest.param(
+            UVLOOP, id="uvloop", marks=pytest.mark.skipif(not HAS_UVLOOP, reason="no uvloop")
+        ),
     ]
 )
 def anyio_backend(request: pytest.FixtureRequest) -> Backend:
@@ -62,7 +64,7 @@ class Pair:
     async def send(self, data: bytes) -> None:
         """Send from the far end, and let it arrive."""
         self.writer.write(data)
-        while not self.near.get_extra_info("is_readable"):  # noqa: ASYNC110 - nobody tells us
+        while not self.near.get_extra_info("is_readable"):
             await asyncio.sleep(0)
         await asyncio.sleep(0)
 
@@ -75,7 +77,7 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(**options: Any) -> AsyncGenerator[Pair]:  # noqa: ANN401 - connect_tcp's
+async def pair(**options: Any) -> AsyncGenerator[Pair]:
     """Connect two ends on this machine."""
     ends: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
 
@@ -256,7 +258,7 @@ class Clock:
         self.ahead = 0.0
         self.alarms = 0
 
-        def set_alarm(*args: Any, **options: Any) -> asyncio.TimerHandle:  # noqa: ANN401 - call_at's
+        def set_alarm(*args: Any, **options: Any) -> asyncio.TimerHandle:
             self.alarms += 1
             return call_at(*args, **options)
 
@@ -475,7 +477,7 @@ class TestBeneathHttpx:
             sockets: AsyncioBackend,
             host: str,
             port: int,
-            **rest: Any,  # noqa: ANN401  # as connect_tcp has them
+            **rest: Any,  # as connect_tcp has them
         ) -> AsyncioStream:
             opened.append(port)
             return await connect_tcp(sockets, host, port, **rest)

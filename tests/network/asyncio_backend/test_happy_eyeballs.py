@@ -58,7 +58,7 @@ class Network:
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     """Let a name stand for four addresses, and waiting take no time."""
 
-    async def look_up(host: str, port: int, **_: Any) -> list[Any]:  # noqa: ANN401 - getaddrinfo's
+    async def look_up(host: str, port: int, **_: Any) -> list[Any]:
         assert (host, port) == ("example.com", 443)
         six = [(socket.AF_INET6, 1, 6, "", (each, port, 0, 0)) for each in (SIX_A, SIX_A, SIX_B)]
         return six + [(socket.AF_INET, 1, 6, "", (each, port)) for each in (FOUR_A, FOUR_B)]
