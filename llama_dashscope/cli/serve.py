@@ -61,7 +61,11 @@ def run(args: argparse.Namespace) -> int:
         OSError: the port is taken, or the log can't be written.
     """
     with ExitStack() as stack:
-        log = stack.enter_context(args.log.open("a", encoding="utf-8")) if args.log else None
+        log = (
+            stack.enter_context(args.log.open("a", encoding="utf-8", errors="backslashreplace"))
+            if args.log
+            else None
+        )
         server = _server(args, _teller(log))
         stop = stack.enter_context(_signals())
         stack.enter_context(server)

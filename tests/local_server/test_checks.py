@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llama_dashscope.testing import LocalDashScope
+from llama_dashscope.testing import Exchange, LocalDashScope, ReceivedRequest
+from llama_dashscope.testing._service.rendering import Pace
+from llama_dashscope.testing._service.rules import Rules
+from llama_dashscope.testing._service.script import Script
+from llama_dashscope.testing._service.service import Service
 
 if TYPE_CHECKING:
     import httpx
@@ -89,6 +98,11 @@ def test_model_and_input(call: Call, body: dict[str, Any], expected: tuple[int, 
         ({"input": {"messages": []}}, NEITHER),
         ({"input": {"messages": [{"role": "robot", "content": "hi"}]}}, ROLE),
         ({"input": {"messages": ["hi"]}}, ROLE),
+        ({"input": {"messages": [{"role": ["user"], "content": "hi"}]}}, ROLE),
+        (
+            {"input": {"messages": [{"role": "user", "content": list[str]()}]}},
+            "input content must be a string.",
+        ),
         ({"input": {"messages": [{"role": "user", "content": ""}]}}, ROLE),
         ({"input": {"messages": [USER, {"role": "system", "content": "late"}, USER]}}, ROLE),
         (
@@ -103,6 +117,55 @@ def test_model_and_input(call: Call, body: dict[str, Any], expected: tuple[int, 
 def test_input_rules(call: Call, body: dict[str, Any], message: str) -> None:
     """Input in the wrong place or of the wrong form is 400 InvalidParameter."""
     assert refused(call(body={"model": MODEL, **body})) == (400, "InvalidParameter", message)
+
+
+@pytest.mark.parametrize("content", ["", None, []])
+def test_calling_tools_without_a_word(call: Call, content: object) -> None:
+    """An assistant that calls tools need not say anything, in any of the ways that clients send."""
+    function = {"name": "weather", "arguments": "{}"}
+    calls = [{"id": "a", "type": "function", "function": function}]
+    asked = {"role": "assistant", "content": content, "tool_calls": calls}
+    result = {"role": "tool", "content": "sunny", "tool_call_id": "a"}
+
+    response = call(body={"model": MODEL, "input": {"messages": [USER, asked, result]}})
+
+    assert response.status_code == 200
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+PARAMETERS = st.dictionaries(
+    st.sampled_from(["result_format", "n", "stop", "max_tokens", "tools", "tool_choice", "seed"]),
+    JSON,
+)
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "tool"]) | JSON},
+    optional={"content": JSON, "tool_calls": JSON},
+)
+INPUT = st.fixed_dictionaries({}, optional={"prompt": JSON, "messages": st.lists(MESSAGE | JSON)})
+BODY = st.fixed_dictionaries(
+    {"model": JSON | st.just(MODEL)}, optional={"input": INPUT | JSON, "parameters": PARAMETERS}
+)
+
+
+@given(BODY | JSON, st.booleans())
+def test_whatever_is_asked_is_answered_or_refused(body: object, streaming: bool) -> None:
+    """No JSON, however odd, makes the service fail on its own account."""
+    headers = {"authorization": "Bearer sk-local", "accept": "text/event-stream" * streaming}
+    content = json.dumps(body).encode()
+    request = ReceivedRequest(1, 1, "POST", PATH, headers, content)
+    service = Service(Rules(("sk-local",), None), Script(), Pace())
+    exchange = Exchange(request)
+
+    plan = asyncio.run(service.answer(exchange))
+
+    assert exchange.error is None
+    assert plan.status in {200, 400, 404, 500}
+    assert not isinstance(plan.pieces, AsyncGenerator)
+    assert all(piece.data for piece in plan.pieces)
 
 
 def test_the_last_message_must_be_the_users(call: Call) -> None:

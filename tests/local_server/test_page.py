@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .conftest import Call
 
+PATH = "/api/v1/services/aigc/text-generation/generation"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -65,6 +66,25 @@ def test_the_status(server: LocalDashScope, http: httpx.Client, call: Call) -> N
     assert (first["number"], first["what"], first["text"]) == (1, "llama3.3-70b-instruct", "first")
     assert (first["status"], first["fault"], first["stream"]) == (429, "RateLimited()", False)
     assert (second["outcome"], second["error"], second["pieces"]) == ("answered", "KeyError(2)", 1)
+
+
+def test_no_request_spoils_the_page(server: LocalDashScope, http: httpx.Client) -> None:
+    """A body too deep to be read and names of a megabyte do no harm; all is shown short."""
+    long = "x" * 1_000_000
+    http.post("/", content=b"[" * 100_000, headers={"authorization": ""})
+    http.post(PATH, json={"model": long, "input": {"prompt": long}})
+    http.get("/" + "y" * 10_000)
+    server.wait_idle()
+
+    status = http.get("/status.json")
+
+    assert status.status_code == 200
+    assert len(status.content) < 2_000
+    assert [each["what"] for each in status.json()["exchanges"]] == [
+        f"GET /{'y' * 115}...",
+        f"{'x' * 120}...",
+        "POST /",
+    ]
 
 
 def test_the_default_mix_is_told_short(server: LocalDashScope, http: httpx.Client) -> None:

@@ -97,6 +97,17 @@ def test_arguments(tmp_path: Path) -> None:
     assert "sk-mine" not in log.read_text(encoding="utf-8")
 
 
+def test_half_a_character_in_the_log(tmp_path: Path) -> None:
+    """A body with half a surrogate pair, which UTF-8 can't carry, has its line like any other."""
+    log = tmp_path / "requests.jsonl"
+    with serve("--log", str(log)) as served:
+        url = served.environ["DASHSCOPE_HTTP_BASE_URL"] + PATH
+        httpx.post(url, content=rb'{"model": "\ud800\u4e2d"}')
+        served.end(signal.SIGINT)
+
+    assert json.loads(log.read_text(encoding="utf-8"))["body"] == {"model": "\ud800\u4e2d"}
+
+
 def parsed(*arguments: str) -> argparse.Namespace:
     """Read arguments as the command does."""
     parser = argparse.ArgumentParser(exit_on_error=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import socket
 import subprocess
@@ -230,6 +231,25 @@ def test_the_report(server: LocalDashScope, call: Call) -> None:
     assert "(retry_after=1), status 429, 1 pieces, " in lines[1]
     assert lines[2].startswith("#2 llama3.3-70b-instruct: stream answered, status 200, ")
     assert lines[3].startswith("#3 GET /nowhere: call answered, status 404, 0 pieces, ")
+
+
+def test_a_name_moves_no_cursor(server: LocalDashScope) -> None:
+    """What a client wrote, or a script raised, stays on its line in a log, short and escaped."""
+
+    def broken(_: object) -> str:
+        raise KeyError("y" * 1000)
+
+    model = "a\x1b[2J\r\n#9 forged\u202e\ud800"
+    body = f'{{"model": {json.dumps(model)}, "input": {{"prompt": "hi"}}}}'
+    httpx.post(server.origin + PATH, content=body, headers=KEY)
+    server.reply(broken)
+    httpx.post(server.origin + PATH, json=BODY, headers=KEY)
+    server.wait_idle()
+
+    _, refused, failed = server.report().split("\n")
+
+    assert refused.startswith(r"#1 a\x1b[2J\r\n#9 forged\u202e\ud800: call answered, status 404")
+    assert failed.endswith(f", raised KeyError('{'y' * 490}...")
 
 
 def test_the_report_of_what_runs(server: LocalDashScope) -> None:

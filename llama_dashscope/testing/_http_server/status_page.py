@@ -42,13 +42,13 @@ def describe(exchange: Exchange) -> dict[str, Any]:
     return {
         "number": request.number,
         "received": exchange.received,
-        "what": request.model or f"{request.method} {request.path}",
+        "what": request.title,
         "text": request.text[:_TEXT],
         "stream": request.streaming,
         "status": exchange.status,
         "outcome": exchange.outcome,
         "fault": str(exchange.fault) if exchange.fault else None,
-        "error": repr(exchange.error) if exchange.error else None,
+        "error": exchange.shown_error,
         "pieces": exchange.pieces_sent,
         "ms": round(spent * 1000),
     }

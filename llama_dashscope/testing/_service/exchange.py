@@ -6,7 +6,9 @@ from typing import Literal, TypeAlias
 from attrs import define, field
 
 from .faults import Fault
-from .received_request import ReceivedRequest
+from .received_request import ReceivedRequest, printable
+
+_LONGEST_ERROR = 500  # characters
 
 Outcome: TypeAlias = Literal["running", "answered", "cut", "client left"]
 """`"cut"` is an answer that a fault, or the end of the server, broke off."""
@@ -37,14 +39,18 @@ class Exchange:
         if self.ended is None:
             self.outcome, self.ended = outcome, time.monotonic()
 
+    @property
+    def shown_error(self) -> str | None:
+        """What a scripted function raised, on one line; None for nothing."""
+        return printable(repr(self.error), _LONGEST_ERROR) if self.error else None
+
     def __str__(self) -> str:
         """One line for a log."""
         request, spent = self.request, (self.ended or time.monotonic()) - self.started
-        what = request.model or f"{request.method} {request.path}"
         how = f"{'stream' if request.streaming else 'call'} {self.outcome}"
         fault = f" by {self.fault}" if self.fault else ""
-        raised = f", raised {self.error!r}" if self.error else ""
+        raised = f", raised {self.shown_error}" if self.error else ""
         return (
-            f"#{request.number} {what}: {how}{fault}, status {self.status or 'none'}, "
+            f"#{request.number} {request.title}: {how}{fault}, status {self.status or 'none'}, "
             f"{self.pieces_sent} pieces, {spent * 1000:.0f} ms{raised}"
         )

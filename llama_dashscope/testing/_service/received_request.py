@@ -8,6 +8,7 @@ from typing import Any, cast
 from attrs import field, frozen
 
 GENERATION = "/services/aigc/text-generation/generation"
+_LONGEST_SHOWN = 120  # characters
 
 
 @frozen(slots=False)
@@ -31,7 +32,7 @@ class ReceivedRequest:
         """The body as JSON, or None where it is not JSON."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for 100,000 brackets
             return None
 
     @property
@@ -90,6 +91,11 @@ class ReceivedRequest:
         return content if isinstance(content, str) else ""
 
     @property
+    def title(self) -> str:
+        """What it asks for, on one line for a log: the model, or else the method and the path."""
+        return printable(self.model or f"{self.method} {self.path}")
+
+    @property
     def accepts_gzip(self) -> bool:
         """Whether the client takes a gzip body."""
         return "gzip" in self.headers.get("accept-encoding", "").lower()
@@ -102,6 +108,17 @@ class ReceivedRequest:
 
     def _member(self, name: str) -> object:
         return as_dict(self.json).get(name)
+
+
+def printable(text: str, longest: int = _LONGEST_SHOWN) -> str:
+    """Shorten text from outside, with escapes for what would move a terminal's cursor.
+
+    Args:
+        text: any text.
+        longest: how many characters of it are shown.
+    """
+    shown = text if len(text) <= longest else f"{text[:longest]}..."
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
 
 
 def as_dict(value: object) -> dict[str, Any]:

@@ -122,13 +122,14 @@ def _check_messages(messages: list[dict[str, Any]]) -> Refusal | None:
 
 
 def _check_message(index: int, message: dict[str, Any]) -> Refusal | None:
-    if message.get("role") not in _ROLES:
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or role not in _ROLES:
         return ROLE_OR_CONTENT
-    content = message.get("content")
+    calls_tools = role == "assistant" and message.get("tool_calls")
     if content is not None and not isinstance(content, str):
-        return NOT_A_STRING
-    late_system = message["role"] == "system" and index > 0
-    calls_tools = message["role"] == "assistant" and message.get("tool_calls")
+        # agentscope sends an empty list where the model said nothing but called tools.
+        return None if calls_tools and content == [] else NOT_A_STRING
+    late_system = role == "system" and index > 0
     return ROLE_OR_CONTENT if late_system or not (content or calls_tools) else None
 
 
