@@ -23,6 +23,11 @@ from llama_dashscope._environment import (
 from llama_dashscope._errors import ConfigurationError, InvalidRequestError
 from llama_dashscope._models import Response
 from llama_dashscope._network.interface import HTTPRequest
+from llama_dashscope._protocol.arguments import (
+    CallArguments,
+    call_arguments,
+    stream_arguments,
+)
 from llama_dashscope._protocol.failure import READ_HEADERS
 from llama_dashscope._protocol.options import Options, Self, StreamOptions, Unpack
 from llama_dashscope._protocol.request import PATH, Payload, build_payload, request_headers
@@ -30,6 +35,7 @@ from llama_dashscope._settings import ApiKey, Limits, Network, Timeout
 from llama_dashscope._version import __version__
 
 from .call_runner import Call, CallRunner
+from .keyword_help import shows_keywords
 from .retry import Retry
 from .streams import AsyncStream, Bridge, Stream
 
@@ -127,6 +133,7 @@ class Client:
         self._settings = settings
         self._engine = CallRunner(settings.network, settings.retry)
 
+    @shows_keywords(Options)
     async def acall(
         self, model: str, prompt: str | None = None, **options: Unpack[Options]
     ) -> Response:
@@ -135,7 +142,7 @@ class Client:
         Args:
             model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
             prompt: the instruction, for models that take one; instead of `messages`.
-            **options: see `Options`.
+            **options: the keywords of `Options`, each with its range and source there.
 
         Raises:
             InvalidRequestError: an argument was refused; nothing was sent.
@@ -144,10 +151,12 @@ class Client:
             APIConnectionError: there was no answer, or not in time.
             ResponseError: what came back is not the protocol.
             IncompleteResponseError: the service says that the answer is cut short.
+            TypeError: there is no such keyword.
         """
-        call = self._prepare(model, prompt, cast("StreamOptions", options), streaming=False)
+        call = self._prepare(model, prompt, call_arguments(**options))
         return await self._engine.whole(call)
 
+    @shows_keywords(StreamOptions)
     def astream(
         self, model: str, prompt: str | None = None, **options: Unpack[StreamOptions]
     ) -> AsyncStream:
@@ -156,23 +165,54 @@ class Client:
         Args:
             model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
             prompt: the instruction, for models that take one; instead of `messages`.
-            **options: see `StreamOptions`.
+            **options: the keywords of `StreamOptions`, each with its range and source there.
 
         Raises:
             InvalidRequestError: an argument was refused; nothing was sent.
             ConfigurationError: there is no key.
+            TypeError: there is no such keyword.
         """
-        return AsyncStream(self._engine, self._prepare(model, prompt, options, streaming=True))
+        return AsyncStream(self._engine, self._prepare(model, prompt, stream_arguments(**options)))
 
+    @shows_keywords(Options)
     def call(self, model: str, prompt: str | None = None, **options: Unpack[Options]) -> Response:
-        """Ask a model and wait for the whole answer, in sync code; see `acall`."""
-        return bridge()(partial(self.acall, model, prompt, **options))
+        """Ask a model and wait for the whole answer, in sync code.
 
+        Args:
+            model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
+            prompt: the instruction, for models that take one; instead of `messages`.
+            **options: the keywords of `Options`, each with its range and source there.
+
+        Raises:
+            InvalidRequestError: an argument was refused; nothing was sent.
+            ConfigurationError: there is no key.
+            APIStatusError: the service answered with an error.
+            APIConnectionError: there was no answer, or not in time.
+            ResponseError: what came back is not the protocol.
+            IncompleteResponseError: the service says that the answer is cut short.
+            TypeError: there is no such keyword.
+        """
+        call = self._prepare(model, prompt, call_arguments(**options))
+        return bridge()(partial(self._engine.whole, call))
+
+    @shows_keywords(StreamOptions)
     def stream(
         self, model: str, prompt: str | None = None, **options: Unpack[StreamOptions]
     ) -> Stream:
-        """Ask a model and read its answer as it is written, in sync code; see `astream`."""
-        return Stream(self.astream(model, prompt, **options), bridge())
+        """Ask a model and read its answer as it is written, in sync code: `with` what this returns.
+
+        Args:
+            model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
+            prompt: the instruction, for models that take one; instead of `messages`.
+            **options: the keywords of `StreamOptions`, each with its range and source there.
+
+        Raises:
+            InvalidRequestError: an argument was refused; nothing was sent.
+            ConfigurationError: there is no key.
+            TypeError: there is no such keyword.
+        """
+        call = self._prepare(model, prompt, stream_arguments(**options))
+        return Stream(AsyncStream(self._engine, call), bridge())
 
     async def aclose(self) -> None:
         """Close all connections; calls under way end with `ClientClosedError`, as later ones do."""
@@ -224,21 +264,19 @@ class Client:
         """Start like a new client with these settings."""
         self._start(settings)
 
-    def _prepare(
-        self, model: str, prompt: str | None, options: StreamOptions, *, streaming: bool
-    ) -> Call:
+    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call:
         """Turn arguments into a call that is ready to be sent."""
-        return self._ready(build_payload(model, prompt, options, streaming=streaming), options)
+        return self._ready(build_payload(model, prompt, arguments), arguments)
 
-    def _ready(self, payload: Payload, options: Options) -> Call:
+    def _ready(self, payload: Payload, arguments: CallArguments) -> Call:
         """Put the headers and limits of a call to its request body."""
         settings = self._settings
         try:
-            given, own = options.get("api_key"), options.get("workspace")
+            given, own = arguments.api_key, arguments.workspace
             key = settings.api_key if _unset(given) else ApiKey(given)
             workspace = settings.workspace if _unset(own) else check_workspace(own)
-            timeout = Timeout.of(options.get("timeout"), settings.timeout)
-            extra = _headers(options.get("headers"))
+            timeout = Timeout.of(arguments.timeout, settings.timeout)
+            extra = _headers(arguments.headers)
         except ConfigurationError as error:
             raise InvalidRequestError(error.message) from None
         if key is None:

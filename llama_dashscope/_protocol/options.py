@@ -1,4 +1,4 @@
-"""The keyword arguments of a call, and what each one means."""
+"""The keyword arguments of a call and of a stream, and what each one means."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,53 +21,69 @@ MessageLike = Message | Mapping[str, Any]
 class Options(TypedDict, total=False):
     """The keyword arguments of a call; None anywhere is the same as leaving it out.
 
-    Only `result_format` is documented for Llama; the other parameters are the ones that the same
-    endpoint documents for other models, and a model that lacks one says so in its answer.
+    For Llama the service documents only `messages`, `prompt` and `result_format`
+    (https://help.aliyun.com/zh/model-studio/api-details-of-llama-llm). The other parameters, with
+    their ranges and defaults, are those that the same endpoint documents for Qwen
+    (https://help.aliyun.com/zh/model-studio/qwen-api-via-dashscope). The client checks their types
+    and leaves the ranges to the service, which names in its error what a model does not take.
     """
 
     messages: Iterable[MessageLike] | None
-    """The conversation, oldest first; instead of `prompt`."""
+    """The conversation, oldest first; instead of `prompt`. Each message is a `Message` or a dict
+    with `role` (`system`, `user`, `assistant` or `tool`) and `content`."""
     result_format: str | None
-    """`message` or `text`; by default `message` for messages and `text` for a prompt."""
+    """`message` or `text`: the form of the answer. By default `message` for `messages` and `text`
+    for `prompt`; it is always sent, since the service's default, `text`, is to change."""
     temperature: float | None
-    """How freely the model chooses its words."""
+    """How freely the model chooses its words: from 0 to below 2; lower is more predictable. The
+    default is the model's own (Qwen's reference)."""
     top_p: float | None
-    """Share of probability that words are chosen from."""
+    """Nucleus sampling: the share of probability that words are chosen from, above 0 and up to 1.
+    The default is the model's own (Qwen's reference; older pages exclude 1)."""
     top_k: int | None
-    """How many of the likeliest words are chosen from."""
+    """How many of the likeliest tokens each one is chosen from: 0 or more; above 100 it does
+    nothing. The default is the model's own (Qwen's reference)."""
     max_tokens: int | None
-    """Longest answer in tokens."""
+    """Longest answer, in tokens: from 1 to the model's maximum, which is the default. A longer
+    answer is cut and has the finish_reason `length` (Qwen's reference)."""
     seed: int | None
-    """Makes answers repeatable, as far as the service can."""
+    """Makes answers repeatable, as far as the service can: 0 to 2**31 - 1. By default random
+    (Qwen's reference; the service's error texts say up to 2**63 - 1)."""
     repetition_penalty: float | None
-    """Above 1 the model repeats itself less."""
+    """Above 1 the model repeats itself less; above 0, and 1 has no effect (Qwen's reference)."""
     presence_penalty: float | None
-    """Above 0 the model says again less of what it has said."""
+    """Above 0 the model says again less of what it has said: -2 to 2 (Qwen's reference)."""
     stop: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None
-    """Text or tokens that end the answer."""
+    """Where the answer ends: a text, a list of texts, or a list of token ids or of lists of them;
+    texts and token ids don't mix (Qwen's reference)."""
     n: int | None
-    """How many answers to give."""
+    """How many answers to give: 1 to 4, by default 1; for some Qwen models (Qwen's reference)."""
     tools: Sequence[Mapping[str, Any]] | None
-    """Tools that the model may call."""
+    """Tools that the model may call, as JSON Schema in the form
+    `{"type": "function", "function": {...}}`; for models with tool calls, and with the result
+    format `message` (Qwen's reference)."""
     tool_choice: str | Mapping[str, Any] | None
-    """Whether and which tool to call."""
+    """Which tool to call: `auto` (the default), `none`, or
+    `{"type": "function", "function": {"name": ...}}` (Qwen's reference)."""
     response_format: Mapping[str, Any] | None
-    """Form of the answer, such as `{"type": "json_object"}`."""
+    """Form of the text: `{"type": "text"}` (the default) or `{"type": "json_object"}`; for models
+    with structured output (Qwen's reference)."""
     parameters: Mapping[str, Any] | None
-    """Whatever has no name here yet; goes into the request's `parameters` as it is."""
+    """Whatever has no name here; goes into the request's `parameters` as it is."""
     api_key: str | None
     """Key for this call instead of the client's."""
     workspace: str | None
-    """Workspace for this call instead of the client's."""
+    """Workspace id for this call instead of the client's."""
     timeout: Timeout | float | None
-    """Time limits for this call instead of the client's; see `Timeout`."""
+    """Time limits for this call instead of the client's: a `Timeout`, or seconds above 0 for its
+    `connect`, `read` and `idle`."""
     headers: Mapping[str, str] | None
     """HTTP headers for this call, on top of the client's."""
 
 
 class StreamOptions(Options, total=False):
-    """The keyword arguments of a stream."""
+    """The keyword arguments of a stream: those of a call, and one of its own."""
 
-    incremental_output: bool
-    """Whether frames hold only what is new (the default) or repeat the whole text; chunks are the
-    same either way."""
+    incremental_output: bool | None
+    """Whether frames hold only what is new (True, the default here) or repeat the whole text
+    (False, the service's default). Chunks are the same either way."""

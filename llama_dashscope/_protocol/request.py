@@ -15,13 +15,8 @@ from llama_dashscope._errors import InvalidRequestError
 from llama_dashscope._models import Message, Record
 from llama_dashscope._settings import ApiKey
 
+from .arguments import CallArguments, StreamArguments
 from .converter import unstructure
-from .options import Options, StreamOptions
-
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass  # comes with anyio on these versions
 
 __all__ = ["PATH", "Payload", "build_payload", "encode", "listed", "request_headers"]
 
@@ -36,9 +31,7 @@ class Payload:
     choices: int
 
 
-def build_payload(
-    model: str, prompt: str | None, options: StreamOptions, *, streaming: bool
-) -> Payload:
+def build_payload(model: str, prompt: str | None, arguments: CallArguments) -> Payload:
     """Check the arguments of a call and write its request body.
 
     `result_format` is always sent: the service's default is `text` and announced to change.
@@ -46,27 +39,21 @@ def build_payload(
 
     Raises:
         InvalidRequestError: an argument can't be right; the message names it.
-        TypeError: a keyword that a call doesn't have.
     """
-    known = _STREAM_NAMES if streaming else _CALL_NAMES
-    if not known.issuperset(options):
-        unknown = ", ".join(sorted(options.keys() - known))
-        verb = "a stream" if streaming else "a call"
-        msg = f"{verb} has no argument {unknown}; parameters={{...}} takes what has no name here"
-        raise TypeError(msg)
-    content = _input(prompt, options.get("messages"))
-    parameters = _parameters(options, "text" if "prompt" in content else "message")
-    incremental = not streaming or _settle_pieces(options, parameters)
-    payload = {"model": _model(model), "input": content, "parameters": parameters}
-    body = encode(payload)
+    content = _input(prompt, arguments.messages)
+    parameters = _parameters(arguments, "text" if "prompt" in content else "message")
+    streaming, incremental = False, True
+    if isinstance(arguments, StreamArguments):
+        streaming, incremental = True, _settle_incremental(arguments, parameters)
+    body = encode({"model": _model(model), "input": content, "parameters": parameters})
     choices = parameters.get("n")
     return Payload(body, streaming, incremental, max(choices, 1) if _whole(choices) else 1)
 
 
-def _settle_pieces(options: StreamOptions, parameters: dict[str, Any]) -> bool:
+def _settle_incremental(arguments: StreamArguments, parameters: dict[str, Any]) -> bool:
     """Settle whether a stream is to come in pieces, and ask for them in its parameters."""
     name = "incremental_output"
-    given: object = options.get(name)
+    given: object = arguments.incremental_output
     if given is None:
         given = parameters.get(name)
     elif name in parameters:
@@ -91,6 +78,9 @@ def _input(prompt: object, messages: object) -> dict[str, Any]:
         if prompt is None:
             msg = "prompt and messages are both missing: give one of them"
             raise InvalidRequestError(msg)
+        if isinstance(prompt, list | tuple | Mapping | Message):
+            expected = "a string (a conversation goes by name, messages=[...])"
+            raise _wrong("prompt", expected, cast("object", prompt))
         if not isinstance(prompt, str):
             raise _wrong("prompt", "a string", prompt)
         if not prompt:
@@ -134,14 +124,14 @@ def _message(where: str, message: object) -> Mapping[str, Any]:
     return dict(message)
 
 
-def _parameters(options: StreamOptions, default_format: str) -> dict[str, Any]:
-    given: object = options.get("parameters")
+def _parameters(arguments: CallArguments, default_format: str) -> dict[str, Any]:
+    given: object = arguments.parameters
     extra: object = {} if given is None else given
     if not _mapping(extra) or any(not isinstance(name, str) for name in cast("Any", extra)):
         raise _wrong("parameters", "a dict with names for keys", extra)
     parameters: dict[str, Any] = {"result_format": default_format, **extra}
     for name, (fits, expected) in _NAMED.items():
-        value = options.get(name)
+        value: object = getattr(arguments, name)
         if value is None:
             continue
         if not fits(value):
@@ -194,9 +184,6 @@ _NAMED: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
 }
 LONGEST_SHOWN: Final = 80
 """Longest value that an error shows, in characters."""
-
-_CALL_NAMES: Final = frozenset(Options.__annotations__)
-_STREAM_NAMES: Final = frozenset(StreamOptions.__annotations__)
 
 
 def encode(payload: dict[str, Any]) -> bytes:

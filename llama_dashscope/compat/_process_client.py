@@ -12,7 +12,7 @@ from llama_dashscope._client.streams import AsyncStream
 from llama_dashscope._environment import find_api_key, find_base_url, no_key
 from llama_dashscope._models import Response
 from llama_dashscope._protocol.accumulator import StreamAccumulator
-from llama_dashscope._protocol.options import Options
+from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.request import Payload
 
 __all__ = [
@@ -40,14 +40,14 @@ class ProcessClient(Client):
     """A client that also takes request bodies that its own arguments couldn't say."""
 
     def prepare(
-        self, payload: Payload, options: Options, assembler: type[StreamAccumulator]
+        self, payload: Payload, arguments: CallArguments, assembler: type[StreamAccumulator]
     ) -> Call:
         """Make a call that is ready to be sent.
 
         Raises:
             InvalidRequestError: an option was refused.
         """
-        return attrs.evolve(self._ready(payload, options), assembler=assembler)
+        return attrs.evolve(self._ready(payload, arguments), assembler=assembler)
 
     async def answer(self, call: Call) -> Response:
         """Make a call and return its whole answer."""

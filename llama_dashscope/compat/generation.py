@@ -18,7 +18,8 @@ from llama_dashscope._client.client import bridge
 from llama_dashscope._client.streams import Stream
 from llama_dashscope._errors import APIStatusError, InvalidRequestError
 from llama_dashscope._models import Response
-from llama_dashscope._protocol.options import MessageLike, Options
+from llama_dashscope._protocol.arguments import CallArguments
+from llama_dashscope._protocol.options import MessageLike
 from llama_dashscope._protocol.request import Payload, encode, listed
 from llama_dashscope._version import __version__
 
@@ -335,17 +336,18 @@ def _ask(  # the official SDK's order
         raise ModelRequired(msg)
     parameters = _parameters(values, named)
     address = parameters.pop("base_address", None)
-    options: Options = {
-        "api_key": find_key(api_key),
-        "workspace": workspace,
-        "timeout": parameters.pop("request_timeout", None),
-        "headers": _headers(parameters, plugins, streaming=bool(stream)),
-    }
+    arguments = CallArguments(
+        api_key=find_key(api_key),
+        workspace=workspace,
+        timeout=parameters.pop("request_timeout", None),
+        headers=_headers(parameters, plugins, streaming=bool(stream)),
+    )
     growing = not parameters.get("incremental_output")
     payload = _payload(model, _input(prompt, history, messages), parameters, streaming=bool(stream))
     client = shared_client(address)
     return _PreparedGeneration(
-        client, client.prepare(payload, options, CumulativeResponses if growing else FrameResponses)
+        client,
+        client.prepare(payload, arguments, CumulativeResponses if growing else FrameResponses),
     )
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from collections import UserDict, UserList
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_dashscope import InvalidRequestError, Message, StreamOptions, ToolCall
+from llama_dashscope import InvalidRequestError, Message, Options, StreamOptions, ToolCall
+from llama_dashscope._protocol.arguments import (
+    CALL_NAMES,
+    STREAM_NAMES,
+    StreamArguments,
+    call_arguments,
+    stream_arguments,
+)
 from llama_dashscope._protocol.request import Payload, build_payload
 
 MODEL = "llama3.3-70b-instruct"
@@ -25,12 +32,8 @@ def build(
     prompt: object = None, *, model: object = MODEL, streaming: bool = False, **options: object
 ) -> Payload:
     """Build a payload from arguments of any type."""
-    return build_payload(
-        cast("str", model),
-        cast("str | None", prompt),
-        cast("StreamOptions", options),
-        streaming=streaming,
-    )
+    take = stream_arguments if streaming else call_arguments
+    return build_payload(cast("str", model), cast("str | None", prompt), take(**options))
 
 
 def body(prompt: object = None, *, model: object = MODEL, **options: object) -> dict[str, Any]:
@@ -350,10 +353,44 @@ def test_long_values_are_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_an_unknown_keyword(streaming: bool) -> None:
-    """A typing error is a TypeError, as for any function, and says where the rest may go."""
-    with pytest.raises(TypeError, match=r"no argument temprature, topk; parameters=\{\.\.\.\}"):
-        build("hi", streaming=streaming, topk=1, temprature=1)
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("temprature", "did you mean temperature?"),
+        ("topk", "did you mean top_k?"),
+        ("message", "did you mean messages?"),
+        ("stream", "client.stream(...), in async code client.astream(...)"),
+        ("thinking_budget", 'parameters={"thinking_budget": ...}'),
+    ],
+)
+def test_an_unknown_keyword(name: str, advice: str, streaming: bool) -> None:
+    """A typing error is a TypeError, as for any function, and says what to write instead."""
+    with pytest.raises(TypeError, match=f"no argument {name}: ") as caught:
+        build("hi", streaming=streaming, **{name: 1})
+
+    assert advice in str(caught.value)
+
+
+def test_unknown_keywords_are_all_named() -> None:
+    """One error speaks of every keyword that there is not."""
+    with pytest.raises(TypeError, match=r"no argument topk, temprature: .*top_k.*; .*temperature"):
+        build("hi", topk=1, temprature=1)
+
+
+@pytest.mark.parametrize("given", [[USER], (USER,), USER, Message("user", "hi")])
+def test_messages_in_the_place_of_the_prompt(given: object) -> None:
+    """A conversation as the second argument is told its name."""
+    with pytest.raises(InvalidRequestError, match=r"prompt must .* messages=\[\.\.\.\]"):
+        build(given)
+
+
+def test_arguments_have_the_names_and_types_of_options() -> None:
+    """The keywords of a call are the fields of `Options`, those of a stream of `StreamOptions`."""
+    types = get_type_hints(StreamArguments)
+
+    assert tuple(Options.__annotations__) == CALL_NAMES
+    assert tuple(StreamOptions.__annotations__) == STREAM_NAMES
+    assert get_type_hints(StreamOptions) == types
 
 
 any_text = st.text(st.characters(), max_size=4)  # lone surrogates too, unlike text()

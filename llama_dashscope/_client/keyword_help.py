@@ -1,0 +1,90 @@
+"""Help on `**options`: a function's signature and docstring show each keyword and its meaning."""
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable
+from functools import cache
+from inspect import Parameter
+from itertools import pairwise
+from typing import Any, Final, TypeVar
+
+__all__ = ["field_docs", "shows_keywords"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PLACE: Final = "            **options: "
+"""How the line of a docstring begins that the keywords take the place of."""
+
+
+def shows_keywords(options: type) -> Callable[[F], F]:
+    """Make a decorator for a function that takes `**options: Unpack[options]`.
+
+    `inspect.signature` and `help` then show the fields of `options` as the function's own keywords,
+    with the docstrings that stand below them.
+
+    Args:
+        options: a TypedDict.
+    """
+
+    def show(function: F) -> F:
+        shown: Any = function
+        signature = inspect.signature(function)
+        own = [each for each in signature.parameters.values() if each.kind != Parameter.VAR_KEYWORD]
+        named = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in options.__annotations__.items()
+        ]
+        shown.__signature__ = signature.replace(parameters=[*own, *named])
+        shown.__doc__ = _documented(function.__doc__ or "", options)
+        return function
+
+    return show
+
+
+def _documented(text: str, options: type) -> str:
+    """Put what each keyword means in the place of `**options` in a docstring."""
+    meanings = field_docs(options.__module__)
+    entries = [f"{name}: {meanings[name]}" for name in options.__annotations__ if name in meanings]
+    lines = [_wrapped(entry) for entry in entries]
+    return "\n".join(
+        line
+        for each in text.split("\n")
+        for line in (lines if lines and each.startswith(PLACE) else [each])
+    )
+
+
+def _wrapped(entry: str) -> str:
+    return textwrap.fill(
+        " ".join(entry.split()),
+        width=100,
+        initial_indent=" " * 12,
+        subsequent_indent=" " * 16,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+@cache
+def field_docs(module: str) -> dict[str, str]:
+    """Read the docstrings below the fields of a module's classes, which Python throws away.
+
+    Where a program is shipped without its source there are none, and `help` names the class.
+    """
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError):
+        return {}
+    found: dict[str, str] = {}
+    for body in (node.body for node in tree.body if isinstance(node, ast.ClassDef)):
+        for field, below in pairwise(body):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = text
+                case _:
+                    pass
+    return found

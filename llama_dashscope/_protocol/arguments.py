@@ -1,0 +1,88 @@
+"""The keyword arguments of one call as attributes; a mistyped keyword is told the nearest one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Final
+
+import attrs
+
+from llama_dashscope._settings import Timeout
+
+from .options import MessageLike
+
+__all__ = ["CallArguments", "StreamArguments", "call_arguments", "stream_arguments"]
+
+
+@attrs.frozen(kw_only=True)
+class CallArguments:
+    """What a call was given by keyword; `Options` says what each one means.
+
+    The names stand here again because editors that run no code (jedi) read the keywords of
+    `Client.acall` from them. A test holds the two together.
+    """
+
+    messages: Iterable[MessageLike] | None = None
+    result_format: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None = None
+    n: int | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+    tool_choice: str | Mapping[str, Any] | None = None
+    response_format: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] | None = None
+    api_key: str | None = attrs.field(default=None, repr=False)
+    workspace: str | None = None
+    timeout: Timeout | float | None = None
+    headers: Mapping[str, str] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class StreamArguments(CallArguments):
+    """What a stream was given by keyword."""
+
+    incremental_output: bool | None = None
+
+
+def call_arguments(**options: Any) -> CallArguments:
+    """Take the keyword arguments of a call.
+
+    Raises:
+        TypeError: a call has no such keyword; the message names the nearest one.
+    """
+    _check_names(options, "a call", CALL_NAMES)
+    return CallArguments(**options)
+
+
+def stream_arguments(**options: Any) -> StreamArguments:
+    """Take the keyword arguments of a stream; see `call_arguments`."""
+    _check_names(options, "a stream", STREAM_NAMES)
+    return StreamArguments(**options)
+
+
+CALL_NAMES: Final = tuple(attrs.fields_dict(CallArguments))
+STREAM_NAMES: Final = tuple(attrs.fields_dict(StreamArguments))
+
+
+def _check_names(given: Mapping[str, object], verb: str, known: Sequence[str]) -> None:
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        advice = "; ".join(_advice(name, known) for name in unknown)
+        msg = f"{verb} has no argument {', '.join(unknown)}: {advice}"
+        raise TypeError(msg)
+
+
+def _advice(name: str, known: Sequence[str]) -> str:
+    """Say what to write instead of a keyword that there is not."""
+    if name == "stream":
+        return "for a stream use client.stream(...), in async code client.astream(...)"
+    if name in STREAM_NAMES:
+        return f"{name} is for client.stream(...) and client.astream(...)"
+    if near := get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]}?"
+    return f'parameters={{"{name}": ...}} sends what has no name here'
