@@ -43,7 +43,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "compat": (*VOCABULARY, "_protocol", "_client"),
     "testing": VOCABULARY,
     "testing._service": ("_catalog",),
-    "testing._http_server": ("testing._service",),
+    "testing._http_server": ("_environment", "testing._service"),
     "testing._upstream": (
         *("_environment", "_errors", "_settings", "_protocol.sse", "testing"),
         *("_network.interface", "_network.selection"),

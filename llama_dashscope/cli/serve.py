@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import signal
+import sys
 import textwrap
 import threading
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from llama_dashscope.testing._http_server import status_page
+from llama_dashscope.testing._http_server.allowed_hosts import is_loopback
 from llama_dashscope.testing._local_dashscope import LocalDashScope
 from llama_dashscope.testing._service.exchange import Exchange
 from llama_dashscope.testing._service.fault_parser import KINDS, parse_faults
@@ -35,11 +37,19 @@ The faults:
 """
 
 
+_EXPOSED = """\
+warning: this is no loopback address. Whoever reaches it over the network can read
+at the page what is asked, and make calls with the key.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments that `run` reads."""
     parser.set_defaults(parser=parser)
     add = parser.add_argument
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
+    other = "a name that clients call this machine by, if not by localhost or ADDRESS; repeatable"
+    add("--allow-host", action="append", default=[], metavar="NAME", help=other)
     add("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0 for any free one")
     add("--api-key", default="sk-local", metavar="KEY", help="the key it takes: %(default)s")
     add("--any-model", action="store_true", help="answer for any name, not only for Llama's")
@@ -71,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         stack.enter_context(server)
         gc.freeze()  # this process is ours: a look at all that was imported costs a frame's time
         _say(_welcome(server))
+        if not is_loopback(args.host):
+            print(_EXPOSED, file=sys.stderr, flush=True)  # noqa: T201  # what a command is for
         while not stop.is_set():
             stop.wait(1.0)  # Windows doesn't hear Ctrl-C in a wait without end
     return 0
@@ -80,6 +92,7 @@ def _server(args: argparse.Namespace, on_end: Callable[[Exchange], None]) -> Loc
     server = LocalDashScope(
         host=args.host,
         port=args.port,
+        allowed_hosts=args.allow_host,
         api_key=args.api_key,
         models=None if args.any_model or args.upstream else (),
         tokens_per_second=args.tokens_per_second,

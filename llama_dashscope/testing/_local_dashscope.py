@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from ._http_server.admission import AdmissionQueue
+from ._http_server.allowed_hosts import AllowedHosts, reachable
 from ._http_server.connection import Connection
 from ._http_server.listener import Listener
 from ._http_server.server_state import ServerState
@@ -37,8 +38,12 @@ class LocalDashScope:
     is going on.
 
     Args:
-        host: the address to listen on.
+        host: the address to listen on. On any but a loopback address, whoever reaches the port can
+            read at the status page what is asked.
         port: the port; 0 for any free one.
+        allowed_hosts: names that it is called by, besides loopback names and addresses and `host`;
+            `"*"` for any. A request for another name is refused with 421, since it may come from a
+            web page that points its own name at this machine (DNS rebinding).
         api_key: the key it accepts; every other is refused with 401.
         models: names it answers for besides the service's Llama models, None for any name.
         tokens_per_second: how fast it speaks; None for as fast as it can.
@@ -53,6 +58,7 @@ class LocalDashScope:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        allowed_hosts: Collection[str] = (),
         api_key: str = "sk-local",
         models: Collection[str] | None = (),
         tokens_per_second: float | None = None,
@@ -70,7 +76,8 @@ class LocalDashScope:
             self._script,
             Pace(tokens_per_second or FOREVER, first_token_delay),
         )
-        self._hub = ServerState(service, max_body, keep, on_end)
+        hosts = AllowedHosts(host, allowed_hosts)
+        self._hub = ServerState(service, hosts, max_body, keep, on_end)
         self._listener: Listener | None = None
 
     # lifetime
@@ -140,8 +147,9 @@ class LocalDashScope:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """Scheme, host and port, as a client on this machine reaches it."""
+        host = reachable(self.host)
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}"
 
     @property

@@ -97,6 +97,22 @@ def test_arguments(tmp_path: Path) -> None:
     assert "sk-mine" not in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("::1", False)]
+)
+def test_listening_to_the_network_is_worth_a_warning(
+    capfd: pytest.CaptureFixture[str], host: str, warned: bool
+) -> None:
+    """Whoever opens the server to other machines is told what they can read."""
+    with serve("--host", host, "--allow-host", "box.example") as served:
+        url = served.environ["DASHSCOPE_HTTP_BASE_URL"] + PATH
+        named = httpx.post(url, json=BODY, headers={"host": "box.example"})
+        served.end(signal.SIGINT)
+
+    assert named.status_code == 401
+    assert ("warning: this is no loopback address" in capfd.readouterr().err) == warned
+
+
 def test_half_a_character_in_the_log(tmp_path: Path) -> None:
     """A body with half a surrogate pair, which UTF-8 can't carry, has its line like any other."""
     log = tmp_path / "requests.jsonl"

@@ -2,17 +2,22 @@
 
 import itertools
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from llama_dashscope.testing._http_server import status_page
+from llama_dashscope.testing._service import responses
 from llama_dashscope.testing._service.exchange import Exchange
-from llama_dashscope.testing._service.received_request import ReceivedRequest
+from llama_dashscope.testing._service.received_request import ReceivedRequest, printable
 from llama_dashscope.testing._service.response_plan import ResponsePlan
+from llama_dashscope.testing._service.rules import Refusal
 from llama_dashscope.testing._service.service import Service
 
 from .admission import AdmissionQueue
+from .allowed_hosts import AllowedHosts
 from .connection import Connection
 from .http1 import Incoming
 
@@ -23,6 +28,7 @@ class ServerState:
     def __init__(
         self,
         service: Service,
+        hosts: AllowedHosts,
         max_body: int,
         keep: int,
         on_end: Callable[[Exchange], None] | None,
@@ -33,7 +39,7 @@ class ServerState:
         self.base_url = ""
         self.accepted = self.requests = self.running = self.faults_met = 0
         self._numbers = itertools.count(1)
-        self._service, self._on_end = service, on_end
+        self._service, self._hosts, self._on_end = service, hosts, on_end
         self._connections: set[Connection] = set()
         self._exchanges: deque[Exchange] = deque(maxlen=keep)
 
@@ -115,8 +121,12 @@ class ServerState:
 
     async def answer(self, exchange: Exchange) -> ResponsePlan:
         """Show the page, or let the service decide what becomes of a request."""
-        if exchange.request.number == 0:
-            return status_page.answer(exchange.request, self._status)
+        request = exchange.request
+        host = request.headers.get("host")
+        if not self._hosts.allows(host):
+            return responses.refusal(request, _misdirected(str(host)), str(uuid.uuid4()))
+        if request.number == 0:
+            return status_page.answer(request, self._status)
         return await self._service.answer(exchange)
 
     def _status(self) -> dict[str, Any]:
@@ -130,6 +140,16 @@ class ServerState:
             "faults": self._service.script.waiting(),
             "exchanges": status_page.newest(self.exchanges()),
         }
+
+
+def _misdirected(host: str) -> Refusal:
+    return Refusal(
+        HTTPStatus.MISDIRECTED_REQUEST,
+        "MisdirectedRequest",
+        f"This server isn't called {printable(host)!r}. If that is its name, allow it by "
+        "LocalDashScope(allowed_hosts=...) or serve --allow-host.",
+        at_the_gate=True,
+    )
 
 
 def _request(number: int, connection: int, incoming: Incoming) -> ReceivedRequest:
