@@ -145,7 +145,8 @@ def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
 def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
     """Return the proxy that the environment names for this address: ALL_, HTTP_ and HTTPS_PROXY.
 
-    NO_PROXY is honoured, by the rules of the standard library.
+    None for this machine's own addresses. NO_PROXY is honoured, by the rules of the standard
+    library.
 
     Args:
         base_url: the service's address.
@@ -155,7 +156,7 @@ def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
     Raises:
         ConfigurationError: the environment names a proxy that is none.
     """
-    if not any(name.lower().endswith("_proxy") for name in environ):
+    if is_local(base_url) or not any(name.lower().endswith("_proxy") for name in environ):
         return None
     parts = urlsplit(base_url)
     proxies = urllib.request.getproxies_environment()
@@ -170,7 +171,7 @@ def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
 
 def is_local(base_url: str) -> bool:
     """Tell whether an address is this machine's own."""
-    host = urlsplit(base_url).hostname or ""
+    host = (urlsplit(base_url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

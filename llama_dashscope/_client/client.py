@@ -82,7 +82,7 @@ class Client:
             `httpx` and `aiohttp` insist; or a transport of httpx's kind, which stays yours to
             close.
         proxy: address of a proxy; by default HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY
-            decide.
+            decide, except for this machine's own addresses, which need none.
         verify: whether certificates are verified, or a TLS context of your own.
         trust_env: whether the environment has a say in proxies and certificates.
 

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         gc.freeze()  # this process is ours: a look at all that was imported costs a frame's time
         _say(_welcome(server))
         if not is_loopback(args.host):
-            print(_EXPOSED, file=sys.stderr, flush=True)  # noqa: T201  # what a command is for
+            print(_EXPOSED, file=sys.stderr, flush=True)
         while not stop.is_set():
             stop.wait(1.0)  # Windows doesn't hear Ctrl-C in a wait without end
     return 0

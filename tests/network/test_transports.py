@@ -41,6 +41,7 @@ from llama_dashscope._settings import Network
 from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection
 
 PATH = "/services/aigc/text-generation/generation"
+ELSEWHERE = "dashscope.example"
 WHOLE = {"output": {"text": "abc", "finish_reason": "stop"}, "request_id": "r"}
 
 
@@ -92,6 +93,16 @@ def pem(authority: trustme.CA, tmp_path: Path) -> str:
     path = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(path))
     return str(path)
+
+
+def know(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+    """Let a name be that of an address, whichever resolver looks it up."""
+    look_up = socket.getaddrinfo
+
+    def known(host: Any, *args: Any, **options: Any) -> Any:
+        return look_up(address if host in {name, name.encode()} else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", known)
 
 
 class TestTLS:
@@ -187,11 +198,25 @@ class TestTLS:
 class TestProxies:
     """The environment's proxies and the argument's, of each kind."""
 
+    @pytest.fixture
+    def server(self) -> Iterator[LocalDashScope]:
+        """Run a server that the proxies here may call by another machine's name."""
+        with LocalDashScope(allowed_hosts=[ELSEWHERE]) as server:
+            yield server
+
+    @pytest.fixture
+    def elsewhere(self, server: LocalDashScope) -> Iterator[str]:
+        """Give the server an address on another machine, which the proxies here know."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*plain http")
+            yield server.base_url.replace(server.host, ELSEWHERE)
+
     @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
     def test_http(
         self,
         road: tuple[str, str],
         server: LocalDashScope,
+        elsewhere: str,
         monkeypatch: pytest.MonkeyPatch,
         name: str,
     ) -> None:
@@ -199,30 +224,31 @@ class TestProxies:
         server.reply("abc")
         with relay(Relay.http) as proxy:
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-            text = ask(road, server.base_url).text
+            text = ask(road, elsewhere).text
 
         assert text == "abc"
-        assert proxy.asked == [f"POST {server.base_url}{PATH}"]
+        assert proxy.asked == [f"POST {elsewhere}{PATH}"]
 
     @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
     def test_connect(
         self, road: tuple[str, str], tls: str, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         """An address with TLS goes through a tunnel, in which the proxy can't read the key."""
+        url = tls.replace("localhost", ELSEWHERE)
         with relay(Relay.http) as proxy:
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-            text = ask(road, tls, times=2, verify=False).text
+            text = ask(road, url, times=2, verify=False).text
 
         assert text == "abc"
-        assert proxy.asked == [f"CONNECT {tls.removeprefix('https://').partition('/')[0]}"]
+        assert proxy.asked == [f"CONNECT {url.removeprefix('https://').partition('/')[0]}"]
         assert b"sk-local" not in proxy.seen
 
     @pytest.mark.parametrize(
         "environment",
         [
-            {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"},
+            {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ELSEWHERE},
             {"HTTP_PROXY": "http://127.0.0.1:9", "no_proxy": "*"},
-            {"ALL_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.com,127.0.0.1"},
+            {"ALL_PROXY": "http://127.0.0.1:9", "NO_PROXY": f"example.com,{ELSEWHERE}"},
             {"HTTPS_PROXY": "http://127.0.0.1:9"},
         ],
         ids=str,
@@ -231,24 +257,47 @@ class TestProxies:
         self,
         road: tuple[str, str],
         server: LocalDashScope,
+        elsewhere: str,
         monkeypatch: pytest.MonkeyPatch,
         environment: dict[str, str],
     ) -> None:
         """NO_PROXY is honoured, and a proxy for https isn't asked about http."""
         server.reply("abc")
+        know(monkeypatch, ELSEWHERE, server.host)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
 
-        assert ask(road, server.base_url).text == "abc"
+        assert ask(road, elsewhere).text == "abc"
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    def test_this_machine_needs_none(
+        self,
+        road: tuple[str, str],
+        server: LocalDashScope,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        host: str,
+    ) -> None:
+        """No proxy of the environment is asked for a loopback address: it leads elsewhere there."""
+        server.reply("abc")
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+        assert ask(road, server.base_url.replace(server.host, host)).text == "abc"
 
     def test_trust_env(
-        self, road: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+        self,
+        road: tuple[str, str],
+        server: LocalDashScope,
+        elsewhere: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """With trust_env=False the environment's proxies aren't asked."""
         server.reply("abc")
+        know(monkeypatch, ELSEWHERE, server.host)
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
-        assert ask(road, server.base_url, trust_env=False).text == "abc"
+        assert ask(road, elsewhere, trust_env=False).text == "abc"
 
     def test_argument(
         self, road: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
@@ -314,6 +363,7 @@ class TestProxies:
     def test_socks(
         self,
         server: LocalDashScope,
+        elsewhere: str,
         monkeypatch: pytest.MonkeyPatch,
         scheme: str,
         backend: str,
@@ -322,10 +372,10 @@ class TestProxies:
         server.reply("abc")
         with relay(Relay.socks) as proxy:
             monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{proxy.port}")
-            text = ask(("auto", backend), server.base_url).text
+            text = ask(("auto", backend), elsewhere).text
 
         assert text == "abc"
-        assert proxy.asked == ["127.0.0.1"]
+        assert proxy.asked == [ELSEWHERE]
 
     def test_socks_without_its_extra(
         self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
