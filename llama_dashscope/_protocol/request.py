@@ -238,7 +238,9 @@ def _obstacle(value: object) -> str:
         _json(value).encode()
     except UnicodeEncodeError:
         return "it has a lone surrogate, half of a character; UTF-8 has no place for it"
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError:  # each Python words it in its own way
+        return "it is nested too deeply"
+    except (TypeError, ValueError) as error:
         return str(error)
     return ""
 

@@ -284,7 +284,7 @@ DEEP = deep()
         (["parameters['x']", "object"], {"prompt": "hi", "parameters": {"x": object()}}),
         (["parameters['x']", "bytes"], {"prompt": "hi", "parameters": {"x": b"hi"}}),
         (["parameters['x']", "Circular"], {"prompt": "hi", "parameters": {"x": NESTED}}),
-        (["parameters['x']", "recursion"], {"prompt": "hi", "parameters": {"x": DEEP}}),
+        (["parameters['x']", "too deeply"], {"prompt": "hi", "parameters": {"x": DEEP}}),
         (["parameters['x']"], {"prompt": "hi", "parameters": {"x": 10**5000}}),
         (["parameters", "surrogate"], {"prompt": "hi", "parameters": {"\udc80": 1}}),
         (["stop", "surrogate"], {"prompt": "hi", "stop": ["\udc80"]}),
