@@ -35,6 +35,13 @@ WAIT: Final = 60
 logger: Final = logging.getLogger("llama_dashscope")
 
 
+LONGEST_WAIT: Final = 24 * 60 * 60
+"""The longest `Retry-After`, in seconds; no quota of the service has a longer period."""
+
+LONGEST_PATH: Final = 200
+"""How many characters of a request's path go into the log."""
+
+
 class _Rule(NamedTuple):
     """What an error becomes: a status, and a sentence where the service's own words stay here."""
 
@@ -78,13 +85,13 @@ class Problem:
         """Say of an error what a browser may know."""
         rule = next(RULES[kind] for kind in type(error).__mro__ if kind in RULES)
         phrase = HTTPStatus(rule.status).phrase
-        wait = WAIT if rule.status == HTTPStatus.TOO_MANY_REQUESTS else None
+        code, message = ("", rule.sentence) if rule.sentence else _words(error)
         return cls(
             rule.status,
-            ("" if rule.sentence else error.code) or phrase.replace(" ", ""),
-            rule.sentence or error.message or phrase,
+            code or phrase.replace(" ", ""),
+            message or phrase,
             error.request_id,
-            wait if error.retry_after is None else math.ceil(error.retry_after),
+            _wait(rule.status, error.retry_after),
         )
 
     def to_event(self) -> dict[str, Any]:
@@ -110,16 +117,33 @@ class Problem:
         return JSONResponse(document, self.status, wait, MEDIA_TYPE)
 
 
+def _words(error: DashScopeError) -> tuple[str, str]:
+    """Return the code and the message of an error, as far as they are meant for a browser."""
+    if isinstance(error, InvalidRequestError):  # what follows shows an object of the application
+        return error.code, error.message.partition(", got ")[0]
+    # An answer without a code of the service is not the service's. It may be a gateway's page,
+    # which names what stands behind it.
+    return (error.code, error.message) if error.code[:1].isalpha() else ("", "")
+
+
+def _wait(status: int, asked: float | None) -> int | None:
+    """Return the seconds of `Retry-After`, or None for a response without one."""
+    if asked is None or math.isnan(asked):
+        return WAIT if status == HTTPStatus.TOO_MANY_REQUESTS else None
+    return math.ceil(min(max(asked, 0), LONGEST_WAIT))
+
+
 def log(error: DashScopeError, path: str, problem: Problem) -> None:
     """Tell the application's owner what the browser is not told."""
     level = logging.WARNING if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
-    logger.log(level, "%s answers %d: %s: %s", path, problem.status, type(error).__name__, error)
+    shown = repr(path[:LONGEST_PATH])[1:-1]  # a server has decoded it: %0a is a line break again
+    logger.log(level, "%s answers %d: %s: %s", shown, problem.status, type(error).__name__, error)
 
 
 async def _handle(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DashScopeError)  # noqa: S101  # FastAPI's types know only Exception
     problem = Problem.of(error)
-    log(error, request.url.path, problem)
+    log(error, request.scope["path"], problem)
     return problem.to_response()
 
 

@@ -17,6 +17,7 @@ from llama_dashscope.testing import LocalDashScope
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.applications import Starlette
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalDashScope]:
 
 
 @asynccontextmanager
-async def browsing(app: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
+async def browsing(app: Starlette) -> AsyncGenerator[httpx.AsyncClient]:
     """Start an application in this process, and give a browser that sees nothing else."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))

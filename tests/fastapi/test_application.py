@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason="the extra fastapi is not installed")
 
 import anyio.lowlevel
 from fastapi import BackgroundTasks, FastAPI, Form, Request, WebSocket
+from starlette.applications import Starlette
 from starlette.types import Message, Scope
 
 from llama_dashscope import Client, ClientClosedError
@@ -77,6 +78,42 @@ async def test_the_client_lives_as_long_as_the_application(server: LocalDashScop
         await client.acall(MODEL, messages=HELLO)
     await server.await_for(lambda server: server.open_connections == 0)
     assert not hasattr(app.state, "dashscope")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("outer", [FastAPI, Starlette])
+async def test_a_mounted_application_takes_the_outer_ones_client(
+    server: LocalDashScope, outer: type[Starlette]
+) -> None:
+    """An application mounted under another, at any depth, has the client of the outer one."""
+    app, middle, inner = outer(lifespan=lifespan), FastAPI(), with_handlers(FastAPI())
+    middle.mount("/inner", inner)
+    app.mount("/middle", middle)
+    async with browsing(app) as browser:
+        replies = [await browser.get(f"/middle/inner{path}") for path in ("/async", "/def")]
+
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert server.connections_accepted == 1
+
+
+@pytest.mark.anyio
+async def test_a_mounted_application_may_have_its_own_client(server: LocalDashScope) -> None:
+    """Where a mounted application's lifespan is entered too, each has the client it opened."""
+    sub = with_handlers(FastAPI())
+
+    @asynccontextmanager
+    async def both(app: FastAPI) -> AsyncGenerator[None]:
+        clients = [Client(headers={"x-who": name}) for name in ("outer", "inner")]
+        async with lifespan(app, clients[0]), lifespan(sub, clients[1]):
+            yield
+
+    app = with_handlers(FastAPI(lifespan=both))
+    app.mount("/sub", sub)
+    async with browsing(app) as browser:
+        for path in ("/async", "/sub/async", "/sub/def"):
+            assert (await browser.get(path)).status_code == 200
+
+    assert [request.headers["x-who"] for request in server.requests] == ["outer", "inner", "inner"]
 
 
 @pytest.mark.anyio

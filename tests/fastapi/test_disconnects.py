@@ -141,6 +141,17 @@ def test_the_call_ends_before_the_first_token(
     assert server.exchanges[-1].outcome == "client left"
 
 
+def test_the_call_of_a_mounted_application_ends(server: LocalDashScope, serve: Serve) -> None:
+    """A browser that leaves a handler of a mounted application takes the call with it, too."""
+    outer, inner = FastAPI(lifespan=lifespan), FastAPI()
+    inner.get("/plain")(plain)
+    outer.mount("/inner", inner)
+
+    leave_early(server, serve(outer), "/inner/plain")
+
+    assert server.exchanges[-1].outcome == "client left"
+
+
 @pytest.mark.parametrize("path", STREAMS)
 def test_the_call_ends_in_the_middle(server: LocalDashScope, serve: Serve, path: str) -> None:
     """A browser that leaves while the model speaks takes the call with it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http
 import logging
+from typing import Any
 
 import pytest
 
@@ -14,11 +16,12 @@ import llama_dashscope as house
 from llama_dashscope.fastapi import (
     PROBLEMS,
     ClientDep,
+    EventStream,
     Problem,
     add_exception_handlers,
     lifespan,
 )
-from llama_dashscope.testing import ErrorStatus, LocalDashScope, Moderated, RateLimited
+from llama_dashscope.testing import ErrorFrame, ErrorStatus, LocalDashScope, Moderated, RateLimited
 
 from .conftest import browsing
 
@@ -80,9 +83,33 @@ def test_what_is_not_the_browsers_business_stays_here(kind: type[house.DashScope
     assert (SECRET in shown, "Arrearage" in shown) == (problem.status < 500,) * 2
 
 
-@pytest.mark.parametrize(("asked", "told"), [(None, "60"), (0.2, "1"), (7, "7")])
+PAGE = "<html><body>upstream 10.0.0.1:8080 timed out</body></html>"
+
+
+@pytest.mark.parametrize(
+    "kind", [house.BadRequestError, house.RequestTooLargeError, house.RateLimitError]
+)
+@pytest.mark.parametrize("code", ["", "400"])
+def test_words_that_are_not_the_services_stay_here(
+    kind: type[house.DashScopeError], code: str
+) -> None:
+    """A gateway's page or JSON, which has no code of the service, is not shown below 500 either."""
+    problem = Problem.of(kind(PAGE, code=code))
+    response = problem.to_response()
+
+    assert "10.0.0.1" not in str(problem.to_event()) + bytes(response.body).decode()
+    assert problem.message == http.HTTPStatus(problem.status).phrase
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        *((None, "60"), (0.2, "1"), (7, "7"), (-5, "0"), (86_400.5, "86400")),
+        *((1e300, "86400"), (float("inf"), "86400"), (float("nan"), "60"), (float("-inf"), "0")),
+    ],
+)
 def test_a_rate_limit_says_when_to_come_back(asked: float | None, told: str) -> None:
-    """Retry-After is the service's in whole seconds, or a minute where the service says nothing."""
+    """Retry-After is the service's in whole seconds up to a day; a minute where it says nothing."""
     response = Problem.of(house.RateLimitError("slow down", retry_after=asked)).to_response()
 
     assert response.headers["retry-after"] == told
@@ -154,6 +181,58 @@ async def test_a_refused_argument_is_a_400(app: FastAPI, server: LocalDashScope)
     assert reply.status_code == 400
     assert "model" in reply.json()["detail"]
     assert server.requests == []
+
+
+class Session:
+    """Something of the application that no browser should see."""
+
+    def __repr__(self) -> str:
+        return f"Session({SECRET!r})"
+
+
+@pytest.mark.parametrize("argument", [SECRET, Session(), float("nan"), 10**5000], ids=type)
+def test_a_refused_argument_shows_no_value(argument: object) -> None:
+    """The browser reads which argument was refused and why, and nothing of its value."""
+    options: Any = {"temperature": argument}
+    with house.Client("sk-local") as client, pytest.raises(house.InvalidRequestError) as caught:
+        client.call(MODEL, messages=[{"role": "user", "content": "hi"}], **options)
+
+    problem = Problem.of(caught.value)
+
+    assert problem.message.startswith("temperature must be ")
+    assert "got" not in problem.message
+
+
+@pytest.mark.anyio
+async def test_a_path_forges_no_line_of_the_log(
+    server: LocalDashScope, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a browser puts into the path stays on its line, short and escaped."""
+    app = FastAPI(lifespan=lifespan)
+    add_exception_handlers(app)
+
+    @app.get("/{rest}")
+    async def answer(client: ClientDep, rest: str) -> str:
+        return (await client.acall(MODEL, messages=[{"role": "user", "content": rest}])).text
+
+    @app.get("/stream/{rest}")
+    async def stream(client: ClientDep, rest: str) -> EventStream:
+        return EventStream(client.astream(MODEL, messages=[{"role": "user", "content": rest}]))
+
+    server.fault(ErrorStatus(401, "InvalidApiKey", "no"), times=1)
+    server.fault(ErrorFrame(after=1), times=1)
+    with caplog.at_level(logging.WARNING, "llama_dashscope"):
+        async with browsing(app) as browser:
+            for path in ("/a", "/stream/b"):
+                await browser.get(f"{path}%0aCRITICAL%20forged%1b[2J{'x' * 1000}")
+
+    told = [record.getMessage() for record in caplog.records]
+    assert [line[:32] for line in told] == [
+        r"/a\nCRITICAL forged\x1b[2Jxxxxxx",
+        r"/stream/b\nCRITICAL forged\x1b[2",
+    ]
+    assert [len(line.splitlines()) for line in told] == [1, 1]
+    assert max(map(len, told)) < 400
 
 
 @pytest.mark.anyio
