@@ -15,6 +15,7 @@ from llama_dashscope._errors import APIConnectionError, DashScopeError, Response
 from llama_dashscope._models import Chunk, Response
 from llama_dashscope._network.event_loop import (
     EventLoop,
+    close_from_sync,
     is_closed,
     on_loop_end,
     running_loop,
@@ -228,29 +229,31 @@ class CallRunner:
         self._pools = {}
         self._pid = os.getpid()
 
-    def close_unused(self) -> bool:
-        """Close an engine that has no pool; tell whether that is done."""
-        self._closed = True
-        return not self._pools
-
     async def aclose(self) -> None:
         """Close all connections in all event loops; calls under way end with an error."""
+        here = running_loop()
+        for loop, end in self._give_up_pools():
+            if loop is here:
+                await end()
+            else:
+                start_soon_threadsafe(loop, end)
+
+    def close_from_sync(self) -> None:
+        """Do what `aclose` does from sync code, and never wait for long."""
+        close_from_sync(self._give_up_pools())
+
+    def _give_up_pools(self) -> list[tuple[EventLoop, Callable[[], Awaitable[None]]]]:
+        """Close the engine; return what ends the pools, each with its event loop."""
         self._closed = True
         pools, self._pools = self._pools, {}
         if self._pid != os.getpid():
             _parents.append(pools)
-            return
-        here = running_loop()
-        for loop, (_, end) in pools.items():
-            if loop is here:
-                await end.aclose()
-            elif not is_closed(loop):
-                start_soon_threadsafe(loop, end.aclose)
+            return []
+        return [(loop, end.aclose) for loop, (_, end) in pools.items()]
 
     def __del__(self) -> None:
-        if self._pid == os.getpid():
-            for loop, (_, end) in self._pools.items():
-                start_soon_threadsafe(loop, end.aclose)
+        for loop, end in self._give_up_pools():
+            start_soon_threadsafe(loop, end)
 
 
 _parents: Final[list[object]] = []

@@ -220,9 +220,7 @@ class Client:
 
     def close(self) -> None:
         """Close all connections, in sync code; see `aclose`."""
-        if self._engine.close_unused():
-            return
-        bridge()(self.aclose)
+        self._engine.close_from_sync()
 
     async def __aenter__(self) -> Self:
         """Return the client."""

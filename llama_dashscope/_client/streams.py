@@ -3,11 +3,15 @@
 import warnings
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Protocol, TypeVar, final
+from typing import Final, Protocol, TypeVar, final
 
 from llama_dashscope._errors import DashScopeError, IncompleteResponseError
 from llama_dashscope._models import Chunk, Response
-from llama_dashscope._network.event_loop import LoopAffinity, start_soon_threadsafe
+from llama_dashscope._network.event_loop import (
+    LoopAffinity,
+    close_from_sync,
+    start_soon_threadsafe,
+)
 from llama_dashscope._network.interface import ByteStream
 
 from .call_runner import Call, CallRunner
@@ -106,10 +110,15 @@ class AsyncStream:
         finally:
             await body.aclose()
 
-    def close_unused(self) -> bool:
-        """Close a stream that holds no connection; tell whether that is done."""
+    def close_from_sync(self) -> None:
+        """Close the stream from sync code: in its own event loop, and never waiting for long."""
         self._closed = True
-        return self._body is None
+        if self._body is None or self._home is None:
+            return
+        if self._home.forked:
+            _parents.append(self._let_go())
+        else:
+            close_from_sync([(self._home.loop, self.aclose)])
 
     @property
     def closed(self) -> bool:
@@ -186,14 +195,23 @@ class AsyncStream:
 
     def __del__(self) -> None:
         body = self._body
-        if body is not None and self._home is not None:
-            warnings.warn(
-                "a stream was left open: use 'async with client.astream(...)' or close it",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
-            start_soon_threadsafe(self._home.loop, body.aclose)
+        if body is None or self._home is None:
+            return
+        if self._home.forked:
+            _parents.append(body)
+            return
+        start_soon_threadsafe(self._home.loop, body.aclose)
+        warnings.warn(
+            "a stream was left open: use 'async with client.astream(...)' or close it",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+
+
+_parents: Final[list[object]] = []
+"""What a forked process found open. It is kept alive: closing it would touch sockets and event
+loops that the parent goes on using."""
 
 
 @final
@@ -262,8 +280,7 @@ class Stream:
 
     def close(self) -> None:
         """Close the stream and free its connection; safe to call more than once."""
-        if not self._stream.close_unused():
-            self._run(self._stream.aclose)
+        self._stream.close_from_sync()
 
     @property
     def response(self) -> Response:

@@ -8,7 +8,6 @@ started when it is first needed.
 import asyncio
 import atexit
 import os
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -17,6 +16,8 @@ from typing import Final, Generic, TypeVar, cast
 import anyio.from_thread
 from anyio.from_thread import BlockingPortal
 
+from llama_dashscope._errors import DashScopeError
+from llama_dashscope._network.event_loop import context_for_asyncio
 from llama_dashscope._network.failures import closed_error
 
 __all__ = ["run_sync"]
@@ -25,6 +26,12 @@ T = TypeVar("T")
 
 LETTING_GO: Final = 2.0
 """Seconds that a cancelled call may take to close its connection before Ctrl-C goes on without."""
+
+
+OWN_THREAD: Final = (
+    "sync calls wait for this thread, so none can be made in it: not in a finalizer that the "
+    "garbage collector runs here, nor in a log handler or a transport that calls run through"
+)
 
 
 def run_sync(function: Callable[[], Awaitable[T]]) -> T:
@@ -37,7 +44,10 @@ def run_sync(function: Callable[[], Awaitable[T]]) -> T:
         return anyio.from_thread.run(_as_coroutine, function)
     passage = _BridgedCall(function)
     try:
-        return passage.through(_background.loop())
+        loop = _background.loop()
+        if _runs_here(loop):
+            raise DashScopeError(OWN_THREAD)
+        return passage.through(loop)
     except asyncio.CancelledError:
         raise closed_error() from None  # the interpreter is ending, and the background with it
     finally:
@@ -58,6 +68,13 @@ def _in_worker_thread() -> bool:
     return True
 
 
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
 class _BridgedCall(Generic[T]):
     """One call's way through the background thread and back.
 
@@ -73,7 +90,7 @@ class _BridgedCall(Generic[T]):
     def through(self, loop: asyncio.AbstractEventLoop) -> T:
         """Run the function in an event loop of another thread."""
         try:
-            loop.call_soon_threadsafe(self._begin)
+            loop.call_soon_threadsafe(self._begin, context=context_for_asyncio())
             with self._under_way:
                 pass
         except BaseException:
@@ -83,9 +100,6 @@ class _BridgedCall(Generic[T]):
         return cast("asyncio.Future[T]", self._task).result()
 
     def _begin(self) -> None:
-        # This runs in a copy of the caller's context; where that is trio's, it says so.
-        if sniffio := sys.modules.get("sniffio"):
-            sniffio.current_async_library_cvar.set("asyncio")
         self._task = asyncio.ensure_future(self._function())
         self._task.add_done_callback(self._end)
 

@@ -1,20 +1,31 @@
 """Event loops as things that begin and end: which one runs, is it over, what is its last act."""
 
 import asyncio
+import logging
+import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import suppress
-from threading import get_ident
-from typing import Any, Protocol, cast
+from contextvars import Context, copy_context
+from threading import Lock, get_ident
+from typing import Any, Final, Protocol, cast
 
 __all__ = [
     "EventLoop",
     "LoopAffinity",
+    "close_from_sync",
+    "context_for_asyncio",
     "is_closed",
     "on_loop_end",
     "running_loop",
     "start_soon_threadsafe",
 ]
+
+
+PATIENCE: Final = 2.0
+"""Seconds that sync code waits for something to be closed in an event loop; then it goes on."""
+
+logger: Final = logging.getLogger("llama_dashscope")
 
 
 class TrioToken(Protocol):
@@ -47,12 +58,18 @@ class LoopAffinity:
     for the process's id, on Python 3.11 and before.
     """
 
-    __slots__ = ("_thread", "loop")
+    __slots__ = ("_pid", "_thread", "loop")
 
     def __init__(self) -> None:
-        """Remember the running event loop, and its thread."""
+        """Remember the running event loop, its thread and its process."""
         self.loop = running_loop()
         self._thread = get_ident()
+        self._pid = os.getpid()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a child of the one that runs the event loop."""
+        return self._pid != os.getpid()
 
     def is_here(self) -> bool:
         """Tell whether this event loop is the one that runs here."""
@@ -73,21 +90,81 @@ def is_closed(loop: EventLoop) -> bool:
     return False
 
 
-def start_soon_threadsafe(loop: EventLoop, function: Callable[[], Awaitable[None]]) -> None:
+def context_for_asyncio() -> Context:
+    """Return a copy of this context for a task on asyncio; this one may be trio's, and say so."""
+    context = copy_context()
+    if sniffio := sys.modules.get("sniffio"):
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
+
+
+def start_soon_threadsafe(loop: EventLoop, function: Callable[[], Awaitable[None]]) -> bool:
     """Start an async function on a loop from anywhere, without waiting for it.
 
-    On a loop that is over, nothing happens: what it held is gone with it.
+    Tells whether the loop took it. One that is over doesn't: what it held is gone with it. An
+    exception of the function is logged: on trio it would end the whole run.
     """
 
     async def task() -> None:
-        await function()
+        try:
+            await function()
+        except Exception:
+            logger.debug("failed in the background", exc_info=True)
 
-    with suppress(RuntimeError, KeyError):  # KeyError: the interpreter is ending, trio is gone
+    def on_trio() -> None:
+        with suppress(RuntimeError):  # the run is ending: its nursery takes no more tasks
+            trio: Any = sys.modules["trio"]
+            trio.lowlevel.spawn_system_task(task)
+
+    try:
         if isinstance(loop, asyncio.AbstractEventLoop):
-            loop.call_soon_threadsafe(lambda: _keep(loop.create_task(task())))
+            context = context_for_asyncio()
+            loop.call_soon_threadsafe(lambda: _keep(loop.create_task(task())), context=context)
         else:
-            lowlevel: Any = sys.modules["trio"].lowlevel
-            loop.run_sync_soon(lambda: lowlevel.spawn_system_task(task))
+            loop.run_sync_soon(on_trio)
+    except RuntimeError:
+        return False
+    return True
+
+
+def close_from_sync(acts: Iterable[tuple[EventLoop, Callable[[], Awaitable[None]]]]) -> None:
+    """Run async functions that close something, each on its loop, from sync code.
+
+    It waits for them where that is safe, and never for long. Garbage collection may bring a caller
+    here in any thread, the loop's own included, and with any lock in its hands.
+    """
+    waiting: list[Lock] = []
+    for loop, function in acts:
+        ended = Lock()
+        ended.acquire()
+        if start_soon_threadsafe(loop, _then(function, ended.release)) and _may_wait_for(loop):
+            waiting.append(ended)
+    for ended in waiting:
+        ended.acquire(timeout=PATIENCE)
+
+
+def _then(
+    function: Callable[[], Awaitable[None]], at_end: Callable[[], None]
+) -> Callable[[], Awaitable[None]]:
+    async def both() -> None:
+        try:
+            await function()
+        finally:
+            at_end()
+
+    return both
+
+
+def _may_wait_for(loop: EventLoop) -> bool:
+    """Tell whether sync code may wait here for what a loop does."""
+    if isinstance(sys.exc_info()[1], GeneratorExit):
+        return False  # a generator is closed, maybe by the garbage collector
+    if isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_running():
+        return False
+    try:
+        return running_loop() is not loop
+    except RuntimeError:
+        return True
 
 
 _tasks: set[asyncio.Task[None]] = set()

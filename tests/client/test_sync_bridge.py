@@ -96,7 +96,10 @@ def test_ctrl_c_on_the_doorstep() -> None:
     class Door:
         orders = 0
 
-        def call_soon_threadsafe(self, order: Callable[[], object]) -> object:
+        def call_soon_threadsafe(
+            self, order: Callable[[], object], *, context: contextvars.Context | None = None
+        ) -> object:
+            del context
             self.orders += 1
             if self.orders == 1:
                 raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import anyio
 import anyio.lowlevel
@@ -50,6 +51,24 @@ def test_a_loop_that_is_over(backend: str) -> None:
     assert is_closed(loop)
     start_soon_threadsafe(loop, begin)
     assert begun == [1]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_failure_in_the_background(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What fails where nobody waits is logged; on trio it would end the whole run."""
+    caplog.set_level(logging.DEBUG, "llama_dashscope")
+
+    async def fail() -> None:
+        raise ValueError("no luck")
+
+    async def main() -> str:
+        assert start_soon_threadsafe(running_loop(), fail)
+        while not caplog.records:
+            await anyio.lowlevel.checkpoint()
+        return "went on"
+
+    assert anyio.run(main, backend=backend) == "went on"
+    assert "no luck" in caplog.text
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
