@@ -11,6 +11,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 
+import llama_dashscope
+
 project = "llama-dashscope"
 author = "the llama-dashscope authors"
 project_copyright = f"2026, {author}"
@@ -51,6 +53,22 @@ def read_docstring(
         lines[:] = GoogleDocstring(lines).lines()
 
 
+def return_to_modules() -> None:
+    """Have each public class name the module that it stands in: its fields' docstrings are there.
+
+    The package makes its classes name the package.
+    """
+    for name in llama_dashscope.__all__:
+        thing = getattr(llama_dashscope, name)
+        if isinstance(thing, type):
+            thing.__module__ = next(
+                module
+                for module in sorted(sys.modules)
+                if module.startswith("llama_dashscope.")
+                if name in ModuleAnalyzer.for_module(module).find_tags()
+            )
+
+
 def find_words_below(name: str) -> list[str]:
     """Return the docstring below a constant, which stands in the module that defines it."""
     package, _, constant = name.rpartition(".")
@@ -75,5 +93,6 @@ def find_public(
 
 def setup(app: Sphinx) -> None:
     """Register what the settings above can't say."""
+    return_to_modules()
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("missing-reference", find_public)

@@ -80,3 +80,8 @@ __all__ = [
     "api_key_file_path",
     "base_http_api_url",
 ]
+
+# Tracebacks, reprs and pickles name a class by where it is public.
+for _name in __all__:
+    if isinstance(_public := globals()[_name], type):
+        _public.__module__ = __name__

@@ -157,8 +157,8 @@ class Message(Record):
 
     role: str
     """`system`, `user` or `assistant`; `tool` for the result of a tool call."""
-    content: str = ""
-    """The text of the turn."""
+    content: str = attrs.field(default=cast("str", None))
+    """The text of the turn; only a message with tool calls may leave it out."""
     tool_calls: tuple[ToolCall, ...] | None = attrs.field(
         default=None, converter=_calls, metadata=OMIT_NONE
     )
@@ -170,6 +170,17 @@ class Message(Record):
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
     """Fields of the service that this version has no name for, as they came."""
 
+    def __attrs_post_init__(self) -> None:
+        content = cast("str | None", self.content)
+        if content is None:
+            if not self.tool_calls:
+                msg = (
+                    "Message takes a role and a content, as in Message('user', 'hi');"
+                    f" got the role {self.role!r} alone"
+                )
+                raise TypeError(msg)
+            object.__setattr__(self, "content", "")
+
 
 @attrs.frozen
 class Choice(Record):
@@ -177,7 +188,7 @@ class Choice(Record):
 
     finish_reason: str | None = None
     """Why the answer ended: `stop`, `length`, `tool_calls`; None while it is being written."""
-    message: Message = attrs.field(factory=lambda: Message("assistant"))
+    message: Message = attrs.field(factory=lambda: Message("assistant", ""))
     """The answer."""
     index: int | None = attrs.field(default=None, metadata=OMIT_NONE)
     """Place among several answers (`n` above 1)."""
@@ -309,13 +320,13 @@ class LazyText:
         return str, (str(self),)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Chunk(Record):
     """One step of a stream: what is new, and how far the answer has come."""
 
     delta: str = ""
     """New text, whether the service sends pieces or repeats the whole."""
-    _text: str | LazyText = attrs.field(default="", repr=lambda text: repr(str(text)), eq=str)
+    _text: str | LazyText = attrs.field(default="", eq=str)
     finish_reason: str | None = None
     """Why the answer ended; None before its end."""
     usage: Usage | None = None
@@ -335,3 +346,7 @@ class Chunk(Record):
     def text(self) -> str:
         """The text of this answer so far, put together when it is read."""
         return str(self._text)
+
+    def __repr__(self) -> str:
+        shown = [f"{key}={value!r}" for key, value in self.items() if value or key == "delta"]
+        return f"Chunk({', '.join(shown)})"

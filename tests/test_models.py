@@ -114,7 +114,7 @@ def test_what_a_model_does_not_have() -> None:
 
 def test_unknown_fields_are_attributes_and_items() -> None:
     """What this version has no name for is reached as if it had one."""
-    message: Any = Message("assistant", extra={"reasoning_content": "嗯", "_private": 1})
+    message: Any = Message("assistant", "", extra={"reasoning_content": "嗯", "_private": 1})
 
     assert message.reasoning_content == message["reasoning_content"] == "嗯"
     assert message["_private"] == 1
@@ -141,7 +141,7 @@ def test_a_known_field_is_never_hidden_by_an_unknown_one() -> None:
 def test_an_empty_model_is_true() -> None:
     """A model is a value, not a container that could be empty."""
     assert Usage()
-    assert Message("user")
+    assert Message("user", "")
 
 
 def test_fields_that_hide_while_they_are_none() -> None:
@@ -185,7 +185,10 @@ def test_the_tool_calls_of_a_response() -> None:
 
     assert asked.tool_calls == (CALL,)
     assert Response(output=Output("hi")).tool_calls == ()
-    assert Response(output=Output(choices=(Choice("stop", Message("assistant")),))).tool_calls == ()
+    assert (
+        Response(output=Output(choices=(Choice("stop", Message("assistant", "")),))).tool_calls
+        == ()
+    )
 
 
 def test_a_chunk_knows_its_own_text() -> None:
@@ -197,3 +200,20 @@ def test_a_chunk_knows_its_own_text() -> None:
     assert hash(chunk) == hash(Chunk("好", "你好"))
     assert repr(chunk) == repr(Chunk("好", "你好"))
     assert "'你好'" in repr(chunk)
+
+
+def test_a_chunk_shows_what_it_says() -> None:
+    """A chunk printed in a notebook is short: what is empty stays out."""
+    assert repr(Chunk("lo", "hello")) == "Chunk(delta='lo', text='hello')"
+    assert repr(Chunk()) == "Chunk(delta='')"
+    assert repr(Chunk("", "hello", "stop", index=1)) == (
+        "Chunk(delta='', text='hello', finish_reason='stop', index=1)"
+    )
+
+
+def test_a_message_has_a_role_and_a_content() -> None:
+    """A lone text is told where it belongs; only tool calls can stand in its place."""
+    with pytest.raises(TypeError, match=r"role and a content, as in Message\('user', 'hi'\)"):
+        Message("hi")
+
+    assert Message("assistant", tool_calls=[CALL]).content == ""

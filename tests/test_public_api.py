@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import subprocess
 import sys
 from importlib import metadata
@@ -53,6 +54,17 @@ def test_a_public_object_is_documented(name: str) -> None:
 
     assert inspect.getdoc(thing)
     assert silent == []
+
+
+@pytest.mark.parametrize("name", llama_dashscope.__all__)
+def test_a_public_class_shows_where_it_is_public(name: str) -> None:
+    """Tracebacks and reprs name what users import, and pickles find it there."""
+    thing = getattr(llama_dashscope, name)
+    if not inspect.isclass(thing):
+        return
+
+    assert f"{thing.__module__}.{thing.__qualname__}" == f"llama_dashscope.{name}"
+    assert pickle.loads(pickle.dumps(thing)) is thing
 
 
 def is_code(value: object) -> bool:

@@ -2,13 +2,14 @@
 
 import ast
 import inspect
-import sys
 import textwrap
 from collections.abc import Callable
 from functools import cache
 from inspect import Parameter
 from itertools import pairwise
 from typing import Any, Final, TypeVar
+
+from llama_dashscope._protocol import options as options_module
 
 __all__ = ["field_docs", "shows_keywords"]
 
@@ -25,7 +26,7 @@ def shows_keywords(options: type) -> Callable[[F], F]:
     with the docstrings that stand below them.
 
     Args:
-        options: a TypedDict.
+        options: a TypedDict of `_protocol/options.py`.
     """
 
     def show(function: F) -> F:
@@ -45,7 +46,7 @@ def shows_keywords(options: type) -> Callable[[F], F]:
 
 def _documented(text: str, options: type) -> str:
     """Put what each keyword means in the place of `**options` in a docstring."""
-    meanings = field_docs(options.__module__)
+    meanings = field_docs()
     entries = [f"{name}: {meanings[name]}" for name in options.__annotations__ if name in meanings]
     lines = [_wrapped(entry) for entry in entries]
     return "\n".join(
@@ -67,14 +68,14 @@ def _wrapped(entry: str) -> str:
 
 
 @cache
-def field_docs(module: str) -> dict[str, str]:
-    """Read the docstrings below the fields of a module's classes, which Python throws away.
+def field_docs() -> dict[str, str]:
+    """Read the docstrings below the fields of options, which Python throws away.
 
     Where a program is shipped without its source there are none, and `help` names the class.
     """
     try:
-        tree = ast.parse(inspect.getsource(sys.modules[module]))
-    except (OSError, TypeError):
+        tree = ast.parse(inspect.getsource(options_module))
+    except OSError:
         return {}
     found: dict[str, str] = {}
     for body in (node.body for node in tree.body if isinstance(node, ast.ClassDef)):

@@ -209,7 +209,7 @@ converter: Final = _make_converter()
 converter.register_structure_hook(Function, _reader(Function))
 converter.register_structure_hook(ToolCall, _reader(ToolCall))
 # The service leaves the role out of some pieces; whatever it sends is the assistant's.
-converter.register_structure_hook(Message, _reader(Message, role="assistant"))
+converter.register_structure_hook(Message, _reader(Message, role="assistant", content=""))
 converter.register_structure_hook(Choice, _reader(Choice))
 converter.register_structure_hook(Output, _reader(Output))
 _any_usage: Final = _reader(Usage)
