@@ -19,7 +19,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "types", "docs", "tests", "coverage"]
+nox.options.sessions = ["lint", "types", "docs", "tests", "guests", "coverage"]
 nox.options.envdir = os.environ.get("NOX_ENVDIR", ".nox")
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
@@ -110,6 +110,19 @@ def tests(session: nox.Session) -> None:
         *("coverage", "run", f"{session.bin}/pytest"),  # from the start: pytest loads our plugin
         *(f"--numprocesses={WORKERS}", "--dist=worksteal", "--ignore=tests/static_typing"),
         *passed_over,
+        *session.posargs,
+        env=env,
+    )
+
+
+@nox.session
+def guests(session: nox.Session) -> None:
+    """Test the package in other frameworks, with the tests that those have for their members."""
+    # pytest-benchmark, which LangChain's tests bring, does not know pytest 9.2 yet.
+    session.install("--upgrade", ".[langchain]", *group("guests"), *group("tests"), "pytest<9.1")
+    env = {"COVERAGE_FILE": ".coverage.guests", "PYTHONSAFEPATH": "1"}
+    session.run(
+        *("coverage", "run", f"{session.bin}/pytest", "tests/langchain"),
         *session.posargs,
         env=env,
     )

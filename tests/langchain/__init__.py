@@ -1,0 +1,1 @@
+"""`ChatLlamaDashScope`, with the standard tests of LangChain."""
