@@ -1,16 +1,17 @@
-"""Settings as values: time limits, bounds, an API key with a redacted repr, the network."""
+"""Settings as values: time limits, bounds, the network; a key and a proxy with redacted reprs."""
 
 import re
 import ssl
 import sys
+from base64 import b64encode
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import attrs
 
 from ._errors import ConfigurationError
 
-__all__ = ["TOKEN", "ApiKey", "Limits", "Network", "Timeout"]
+__all__ = ["TOKEN", "ApiKey", "Limits", "Network", "Proxy", "Timeout"]
 
 TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -40,10 +41,6 @@ class ApiKey:
     def reveal(self) -> str:
         """Return the key itself, for the header of a request."""
         return self._value
-
-    def redact(self, text: str) -> str:
-        """Return a text of somebody else without the key in it."""
-        return text.replace(self._value, "***")
 
     def __repr__(self) -> str:
         return "***"
@@ -128,11 +125,56 @@ class Limits:
 
 
 @attrs.frozen
+class Proxy:
+    """A proxy that shows its user name and password to nobody who doesn't ask by name."""
+
+    url: str
+    """Its address, without user name and password."""
+    auth: tuple[bytes, bytes] | None = attrs.field(default=None, repr=False)
+    """User name and password, as they are and not as an address spells them."""
+
+    @property
+    def scheme(self) -> str:
+        """How it is spoken to: `http`, `https`, `socks5` or `socks5h`."""
+        return self.url.partition(":")[0]
+
+    @property
+    def authorization(self) -> str:
+        """The value of the Proxy-Authorization header; empty without a user name."""
+        # UTF-8, whatever the user name: https://www.rfc-editor.org/rfc/rfc7617#section-2.1
+        return f"Basic {b64encode(b':'.join(self.auth)).decode()}" if self.auth else ""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody may show: the password, however it is spelled, and the header with it."""
+        if self.auth is None:
+            return ()
+        _, password = self.auth
+        spellings = (
+            password.decode(errors="replace"),
+            password.decode("latin-1"),
+            repr(password)[2:-1],
+            quote(password, safe=""),
+        )
+        return *dict.fromkeys(spellings), self.authorization.removeprefix("Basic ")
+
+
+def _proxy(value: Proxy | str | None) -> Proxy | None:
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    login, at, host = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    auth = (unquote_to_bytes(user), unquote_to_bytes(password)) if at else None
+    return Proxy(parts._replace(netloc=host).geturl(), auth)
+
+
+@attrs.frozen
 class Network:
     """How to reach the service: what is the same for all calls of a client."""
 
     base_url: str
-    proxy: str | None
+    proxy: Proxy | None = attrs.field(converter=_proxy)
     verify: bool | ssl.SSLContext
     trust_env: bool
     limits: Limits
@@ -147,4 +189,9 @@ class Network:
     @property
     def uses_tls(self) -> bool:
         """Whether anything on the way needs certificates."""
-        return self.base_url.startswith("https:") or (self.proxy or "").startswith("https:")
+        return self.base_url.startswith("https:") or self.proxy_scheme == "https"
+
+    @property
+    def proxy_scheme(self) -> str:
+        """How the proxy is spoken to; empty without one."""
+        return self.proxy.scheme if self.proxy else ""

@@ -24,7 +24,7 @@ from llama_dashscope._environment import (
     is_local,
     no_key,
 )
-from llama_dashscope._settings import ApiKey, Network
+from llama_dashscope._settings import ApiKey, Network, Proxy
 
 CHINA = "https://dashscope.aliyuncs.com/api/v1"
 FILE = "DASHSCOPE_API_KEY_FILE_PATH"
@@ -169,12 +169,33 @@ def test_a_key_hides() -> None:
     assert key.reveal() == "sk-secret"
 
 
-def test_a_key_is_taken_out_of_others_words() -> None:
-    """Whatever echoes the key is shown without it."""
-    key = ApiKey("sk-secret")
+@pytest.mark.parametrize(
+    ("address", "proxy"),
+    [
+        ("http://proxy:3128", Proxy("http://proxy:3128")),
+        ("http://me:p%40ss@proxy:3128/x", Proxy("http://proxy:3128/x", (b"me", b"p@ss"))),
+        ("socks5://u:%E5%AF%86@[::1]:1", Proxy("socks5://[::1]:1", (b"u", "密".encode()))),
+        ("https://me@proxy", Proxy("https://proxy", (b"me", b""))),
+    ],
+)
+def test_the_address_of_a_proxy(address: str, proxy: Proxy) -> None:
+    """User name and password are kept apart from the address."""
+    network = Network("http://x", address, True, True, Limits(), "auto")
 
-    assert key.redact("bad key sk-secret: sk-secret!") == "bad key ***: ***!"
-    assert key.redact("nothing here") == "nothing here"
+    assert network.proxy == proxy
+    assert network.proxy_scheme == address.partition(":")[0]
+
+
+def test_a_proxy_hides_its_password() -> None:
+    """No repr shows it; what may not be shown is the password and the header that holds it."""
+    network = Network("http://x", "http://me:mine@proxy", True, True, Limits(), "auto")
+    proxy = network.proxy
+
+    assert proxy is not None
+    assert "Proxy(url='http://proxy')" in repr(network)
+    assert proxy.authorization == "Basic bWU6bWluZQ=="
+    assert proxy.secrets == ("mine", "bWU6bWluZQ==")
+    assert (Proxy("http://proxy").authorization, Proxy("http://proxy").secrets) == ("", ())
 
 
 def test_a_key_travels_with_its_client() -> None:

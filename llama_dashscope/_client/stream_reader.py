@@ -105,7 +105,7 @@ class StreamReader:
             self.failure = error
             error.partial_text = error.partial_text or self._assembler.text
             error.usage = error.usage or self._assembler.usage
-            error.request_id = error.request_id or self._assembler.request_id
+            error.request_id = error.request_id or self._head.shown_name(self._assembler.request_id)
             error.attempts = self._tries
             raise
         return chunks

@@ -20,7 +20,16 @@ from aiohttp.http_exceptions import ContentEncodingError
 from llama_dashscope._errors import DashScopeError, ResponseError
 from llama_dashscope._settings import Network, Timeout
 
-from .failures import broken, cant_connect, describe, first_cause, refused_by_proxy, timed_out
+from .failures import (
+    broken,
+    cant_connect,
+    describe,
+    first_cause,
+    refused_by_proxy,
+    secrets_of,
+    timed_out,
+    with_cause,
+)
 from .interface import HTTPRequest, TransportResponse
 from .read_timer import ReusableTimer
 from .tls import keepalive_options, tls_context
@@ -29,6 +38,8 @@ __all__ = []
 
 ERRORS: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 """Everything that aiohttp raises when the network is at fault."""
+
+PROXY_AUTHORIZATION: Final = "Proxy-Authorization"
 
 FOR_EVER: Final = 1e9
 """Seconds; aiohttp reads None as its own default."""
@@ -54,23 +65,37 @@ class AiohttpTransport:
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
         self._limits: dict[Timeout, aiohttp.ClientTimeout] = {}
+        self._proxy = network.proxy.url if network.proxy else None
+        authorization = network.proxy.authorization if network.proxy else ""
+        self._for_proxy = {PROXY_AUTHORIZATION: authorization} if authorization else None
+        self._in_the_open = network.base_url.startswith("http:")
 
     async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send a request and wait for the head of its answer."""
         _reused.set(False)
         try:
-            response = await self._session.post(
-                request.url,
-                data=request.body,
-                headers=request.headers,
-                allow_redirects=False,
-                proxy=self._network.proxy,
-                timeout=self._client_timeout(request.timeout),
-            )
+            response = await self._post(request)
         except ERRORS as error:
             _forget_request(error)
-            raise _before_answer(error, self._network.host, request.timeout) from error
-        return _AiohttpReply(self._network.host, response, self._loop)
+            failure = _before_answer(error, self._network, request)
+        else:
+            return _AiohttpReply(self._network, request, response, self._loop)
+        raise failure  # out of reach of the library's frames
+
+    async def _post(self, request: HTTPRequest) -> aiohttp.ClientResponse:
+        headers = request.headers
+        if self._for_proxy and self._in_the_open:
+            # Without a tunnel the proxy reads the request itself; aiohttp writes no such header.
+            headers = [*headers, *self._for_proxy.items()]
+        return await self._session.post(
+            request.url,
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxy,
+            proxy_headers=self._for_proxy,
+            timeout=self._client_timeout(request.timeout),
+        )
 
     def _client_timeout(self, timeout: Timeout) -> aiohttp.ClientTimeout:
         known = self._limits.get(timeout)
@@ -137,9 +162,14 @@ class _AiohttpReply:
     """An answer that aiohttp carries."""
 
     def __init__(
-        self, host: str, response: aiohttp.ClientResponse, loop: asyncio.AbstractEventLoop
+        self,
+        network: Network,
+        request: HTTPRequest,
+        response: aiohttp.ClientResponse,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._host = host
+        self._network = network
+        self._request = request
         self._response = response
         self._watch = ReusableTimer(loop)
         self._seen = 0
@@ -162,14 +192,14 @@ class _AiohttpReply:
         except ERRORS as error:
             if rest := _left_behind(content):
                 return rest
-            if isinstance(error, asyncio.TimeoutError):
-                raise timed_out("idle", limit, self._host) from error
-            raise _within_answer(error, self._host) from error
+            failure = _within_answer(error, self._network, self._request, limit)
+        else:
+            if not data:
+                self._watch.close()
+            return data
         finally:
             self._watch.end()
-        if not data:
-            self._watch.close()
-        return data
+        raise failure  # out of reach of the library's frames
 
     def _give_up(self) -> None:
         """End a read that has waited for too long; one whose bytes have just come has not."""
@@ -198,22 +228,36 @@ def _forget_request(error: Exception) -> None:
         error.request_info, error.history, error.args = bare, (), (error.message,)
 
 
-def _before_answer(error: Exception, host: str, limits: Timeout) -> DashScopeError:
+def _before_answer(error: Exception, network: Network, request: HTTPRequest) -> DashScopeError:
     """Make our error for a failure before the head of an answer."""
+    host, limits = network.host, request.timeout
+    secrets = secrets_of(network, request)
+    why = describe(error, secrets)
+    failure: DashScopeError
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return timed_out("connect", limits.connect, host, retryable=True)
-    if isinstance(error, asyncio.TimeoutError):
-        return timed_out("read", limits.read, host)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return refused_by_proxy(host, error)
-    if isinstance(error, aiohttp.ClientConnectorError):
+        failure = timed_out("connect", request.timeout.connect, host, retryable=True)
+    elif isinstance(error, asyncio.TimeoutError):
+        failure = timed_out("read", limits.read, host)
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        failure = refused_by_proxy(host, why)
+    elif isinstance(error, aiohttp.ClientConnectorError):
         passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
-        return cant_connect(host, error, retryable=passing)
-    return broken(host, error, "before", retryable=_reused.get())
+        failure = cant_connect(host, why, retryable=passing)
+    else:
+        failure = broken(host, why, "before", retryable=_reused.get())
+    return with_cause(failure, error, secrets)
 
 
-def _within_answer(error: Exception, host: str) -> DashScopeError:
+def _within_answer(
+    error: Exception, network: Network, request: HTTPRequest, limit: float | None
+) -> DashScopeError:
     """Make our error for a failure in the body of an answer."""
-    if isinstance(error.__cause__, ContentEncodingError):
-        return ResponseError(f"the answer is not the protocol: {describe(error)}")
-    return broken(host, error)
+    secrets = secrets_of(network, request)
+    why = describe(error, secrets)
+    if isinstance(error, asyncio.TimeoutError):
+        failure: DashScopeError = timed_out("idle", limit, network.host)
+    elif isinstance(error.__cause__, ContentEncodingError):
+        failure = ResponseError(f"the answer is not the protocol: {why}")
+    else:
+        failure = broken(network.host, why)
+    return with_cause(failure, error, secrets)

@@ -1,8 +1,18 @@
 """Errors of the network: time limits, refused and broken connections, a closed client."""
 
-from typing import Final, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeVar, cast
 
-from llama_dashscope._errors import APIConnectionError, APITimeoutError, ClientClosedError
+from llama_dashscope._errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ClientClosedError,
+    DashScopeError,
+)
+from llama_dashscope._sanitize import redact, sanitize
+from llama_dashscope._settings import Network
+
+from .interface import HTTPRequest
 
 __all__ = [
     "broken",
@@ -11,7 +21,9 @@ __all__ = [
     "describe",
     "first_cause",
     "refused_by_proxy",
+    "secrets_of",
     "timed_out",
+    "with_cause",
 ]
 
 _SILENCES: Final = {
@@ -20,6 +32,11 @@ _SILENCES: Final = {
     "idle": "nothing new in the answer of",
     "total": "no whole answer from",
 }
+
+DESCRIPTION: Final = 300
+"""How much of a foreign exception's text is shown, in characters."""
+
+E = TypeVar("E", bound=DashScopeError)
 
 
 def timed_out(
@@ -40,29 +57,55 @@ def timed_out(
     return error
 
 
-def cant_connect(host: str, error: Exception, *, retryable: bool) -> APIConnectionError:
+def cant_connect(host: str, why: str, *, retryable: bool) -> APIConnectionError:
     """Return the error for a connection that a transport could not make."""
-    return APIConnectionError(f"can't connect to {host}: {describe(error)}", retryable=retryable)
+    return APIConnectionError(f"can't connect to {host}: {why}", retryable=retryable)
 
 
-def refused_by_proxy(host: str, error: Exception) -> APIConnectionError:
+def refused_by_proxy(host: str, why: str) -> APIConnectionError:
     """Return the error for a proxy that makes no connection."""
-    return APIConnectionError(f"the proxy refuses to connect to {host}: {describe(error)}")
+    return APIConnectionError(f"the proxy refuses to connect to {host}: {why}")
 
 
 def broken(
-    host: str, error: Exception, when: str = "within", *, retryable: bool = False
+    host: str, why: str, when: str = "within", *, retryable: bool = False
 ) -> APIConnectionError:
     """Return the error for a connection that broke before an answer or within it."""
-    what = f"the connection to {host} broke {when} the answer: {describe(error)}"
+    what = f"the connection to {host} broke {when} the answer: {why}"
     return APIConnectionError(what, retryable=retryable)
 
 
-def describe(error: BaseException) -> str:
-    """Name a foreign exception in one line by the first cause of it."""
+def closed_error() -> ClientClosedError:
+    """Return the error for whatever meets a closed client."""
+    return ClientClosedError("the client was closed; make a new Client for further calls")
+
+
+def secrets_of(network: Network, request: HTTPRequest) -> tuple[str, ...]:
+    """Return what no error about a request may show: its key, and what the proxy asks for."""
+    keys = (value for name, value in request.headers if name == "authorization")
+    key = next(keys, "").removeprefix("Bearer ")
+    return (key, *(network.proxy.secrets if network.proxy else ()))
+
+
+def describe(error: BaseException, secrets: Iterable[str] = ()) -> str:
+    """Name a foreign exception in one line by the first cause of it, without these secrets."""
     cause = first_cause(error)
-    text = " ".join((str(cause) or str(error)).split())
+    text = sanitize(str(cause) or str(error), secrets, DESCRIPTION)
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
+
+
+def with_cause(error: E, cause: BaseException, secrets: Iterable[str] = ()) -> E:
+    """Return an error with a foreign exception as its cause, made safe to show.
+
+    The frames of a library hold the headers of the request in local variables, which tools that
+    report errors send off, so they go. A cause that shows a secret itself goes altogether.
+    """
+    chain = list(_chain(cause))
+    for each in chain:
+        each.__traceback__ = None
+    told = "".join(f"{each!r} {each!s} {vars(each)!r}" for each in chain)
+    error.__cause__ = cause if redact(told, secrets) == told else None
+    return error
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -74,12 +117,25 @@ def first_cause(error: BaseException) -> BaseException:
 
 def _cause(error: BaseException) -> BaseException | None:
     """Go one step down; of several attempts to connect the first stands for all."""
-    if isinstance(attempts := getattr(error, "exceptions", None), tuple):
-        return cast("tuple[BaseException, ...]", attempts)[0]
+    if attempts := _attempts(error):
+        return attempts[0]
     # httpcore raises "from None" what it raised "from" the cause before.
     return error.__cause__ or (error.__context__ if error.__suppress_context__ else None)
 
 
-def closed_error() -> ClientClosedError:
-    """Return the error for whatever meets a closed client."""
-    return ClientClosedError("the client was closed; make a new Client for further calls")
+def _attempts(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the exceptions that an exception is a group of."""
+    attempts: Any = getattr(error, "exceptions", None)
+    return cast("tuple[BaseException, ...]", attempts) if isinstance(attempts, tuple) else ()
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all that it came from, each once."""
+    todo: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            todo += [each.__cause__, each.__context__, *_attempts(each)]
+            yield each

@@ -19,11 +19,20 @@ import anyio
 import httpx
 
 from llama_dashscope._errors import ConfigurationError, DashScopeError, ResponseError
-from llama_dashscope._settings import Network, Timeout
+from llama_dashscope._settings import Network, Proxy, Timeout
 
 from .asyncio_backend.backend import AsyncioBackend
 from .event_loop import running_loop
-from .failures import broken, cant_connect, first_cause, refused_by_proxy, timed_out
+from .failures import (
+    broken,
+    cant_connect,
+    describe,
+    first_cause,
+    refused_by_proxy,
+    secrets_of,
+    timed_out,
+    with_cause,
+)
 from .interface import HTTPRequest, TransportResponse
 from .tls import keepalive_options, needs_tls_in_tls, tls_context
 
@@ -66,13 +75,14 @@ class HttpxTransport:
         try:
             response = await line.transport.handle_async_request(asked)
         except ERRORS as error:
-            await self.scrap(line)
-            host = self._network.host
-            raise _before_answer(error, host, request.timeout, reused=reused) from error
+            failure = _before_answer(error, self._network, request, reused=reused)
         except BaseException:
             await self.scrap(line)
             raise
-        return _HttpxResponse(self._network.host, request, asked, response, (self, line))
+        else:
+            return _HttpxResponse(self._network, request, asked, response, (self, line))
+        await self.scrap(line)
+        raise failure  # out of reach of the library's frames
 
     async def _take(self) -> _Connection:
         expiry = self._network.limits.keepalive_expiry
@@ -93,7 +103,7 @@ class HttpxTransport:
                 verify=tls_context(self._network),
                 trust_env=False,
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-                proxy=self._network.proxy,
+                proxy=_httpx_proxy(self._network.proxy),
                 socket_options=self._options,
             )
         except ImportError as error:
@@ -157,9 +167,10 @@ class UserTransport:
         try:
             response = await self._network.transport.handle_async_request(asked)
         except ERRORS as error:
-            host = self._network.host
-            raise _before_answer(error, host, request.timeout, reused=False) from error
-        return _HttpxResponse(self._network.host, request, asked, response, None)
+            failure = _before_answer(error, self._network, request, reused=False)
+        else:
+            return _HttpxResponse(self._network, request, asked, response, None)
+        raise failure  # out of reach of the library's frames
 
     async def aclose(self) -> None:
         """Leave the transport alone."""
@@ -171,11 +182,12 @@ class _HttpxResponse:
     __slots__ = (
         "_body",
         "_ended",
-        "_host",
         "_inflate",
         "_last",
         "_limit",
         "_line",
+        "_network",
+        "_request",
         "_stream",
         "headers",
         "status",
@@ -183,13 +195,14 @@ class _HttpxResponse:
 
     def __init__(
         self,
-        host: str,
+        network: Network,
         request: HTTPRequest,
         asked: httpx.Request,
         response: httpx.Response,
         line: tuple[HttpxTransport, _Connection] | None,
     ) -> None:
-        self._host = host
+        self._network = network
+        self._request = request
         # Not the response itself: of a thousand open streams, what isn't needed adds up.
         self._stream = cast("httpx.AsyncByteStream", response.stream)
         self._line = line
@@ -215,12 +228,13 @@ class _HttpxResponse:
         if limit != self._limit:
             with anyio.move_on_after(limit):
                 return await self._read()
-            raise timed_out("idle", limit, self._host)
+            raise timed_out("idle", limit, self._network.host)
         return await self._read()
 
     async def _read(self) -> bytes:
         if self._body is None:
             self._body = aiter(self._stream)
+        failure: DashScopeError | None = None
         try:
             data = await anext(self._body)
             if self._inflate is not None:
@@ -232,9 +246,11 @@ class _HttpxResponse:
         except zlib.error as error:
             raise ResponseError(f"the answer is not the protocol: {error}") from error
         except ERRORS as error:
-            raise _within_answer(error, self._host, self._limit) from error
+            failure = _within_answer(error, self._network, self._request)
         else:
             return data
+        if failure is not None:
+            raise failure  # out of reach of the library's frames
         if not self._ended:
             self._ended = True
             await self._finish()
@@ -315,22 +331,41 @@ def _httpx_request(url: httpx.URL, request: HTTPRequest) -> httpx.Request:
     return made
 
 
-def _before_answer(error: Exception, host: str, limits: Timeout, *, reused: bool) -> DashScopeError:
+def _httpx_proxy(proxy: Proxy | None) -> httpx.Proxy | None:
+    if proxy is None:
+        return None
+    user, password = proxy.auth or (b"", b"")
+    auth = (user.decode(errors="replace"), password.decode(errors="replace"))
+    return httpx.Proxy(proxy.url, auth=auth if proxy.auth else None)
+
+
+def _before_answer(
+    error: Exception, network: Network, request: HTTPRequest, *, reused: bool
+) -> DashScopeError:
     """Make our error for a failure before the head of an answer."""
+    host, limits = network.host, request.timeout
+    secrets = secrets_of(network, request)
+    why = describe(error, secrets)
+    failure: DashScopeError
     if isinstance(error, httpx.ConnectTimeout):
-        return timed_out("connect", limits.connect, host, retryable=True)
-    if isinstance(error, httpx.TimeoutException):
-        return timed_out("read", limits.read, host)
-    if isinstance(error, httpx.ConnectError):
+        failure = timed_out("connect", request.timeout.connect, host, retryable=True)
+    elif isinstance(error, httpx.TimeoutException):
+        failure = timed_out("read", limits.read, host)
+    elif isinstance(error, httpx.ConnectError):
         passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
-        return cant_connect(host, error, retryable=passing)
-    if isinstance(error, httpx.ProxyError):
-        return refused_by_proxy(host, error)
-    return broken(host, error, "before", retryable=reused)
+        failure = cant_connect(host, why, retryable=passing)
+    elif isinstance(error, httpx.ProxyError):
+        failure = refused_by_proxy(host, why)
+    else:
+        failure = broken(host, why, "before", retryable=reused)
+    return with_cause(failure, error, secrets)
 
 
-def _within_answer(error: Exception, host: str, limit: float | None) -> DashScopeError:
+def _within_answer(error: Exception, network: Network, request: HTTPRequest) -> DashScopeError:
     """Make our error for a failure in the body of an answer."""
+    secrets = secrets_of(network, request)
     if isinstance(error, httpx.TimeoutException):
-        return timed_out("idle", limit, host)
-    return broken(host, error)
+        failure: DashScopeError = timed_out("idle", request.timeout.idle, network.host)
+    else:
+        failure = broken(network.host, describe(error, secrets))
+    return with_cause(failure, error, secrets)

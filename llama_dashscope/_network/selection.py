@@ -39,7 +39,7 @@ def _against_aiohttp(network: Network) -> str:
     """Say why aiohttp can't be used; empty where it can."""
     if not isinstance(running_loop(), asyncio.AbstractEventLoop):
         return "it runs on asyncio only; use transport='httpx' on trio"
-    if (network.proxy or "").startswith("socks"):
+    if network.proxy_scheme.startswith("socks"):
         return "it knows no SOCKS proxies; use transport='httpx' and pip install 'httpx[socks]'"
     if needs_tls_in_tls(network):
         return "it needs Python 3.11 for proxies with TLS; use transport='httpx'"

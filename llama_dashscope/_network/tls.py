@@ -50,7 +50,7 @@ def _ssl_context(
 
 def needs_tls_in_tls(network: Network) -> bool:
     """Tell whether asyncio would need TLS within TLS, which it has learnt with Python 3.11."""
-    return sys.version_info < (3, 11) and (network.proxy or "").startswith("https:")
+    return sys.version_info < (3, 11) and network.proxy_scheme == "https"
 
 
 def keepalive_options() -> list[tuple[int, int, int]]:

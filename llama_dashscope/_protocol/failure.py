@@ -17,6 +17,7 @@ from llama_dashscope._errors import (
     DashScopeError,
     ResponseError,
 )
+from llama_dashscope._sanitize import LONGEST_MESSAGE, LONGEST_NAME, sanitize
 from llama_dashscope._settings import ApiKey
 
 from .error_codes import classify
@@ -58,7 +59,7 @@ class ResponseHead:
     """The head of an answer, and what an error about it should say."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)  # they may echo the key
     """Response headers, those in `READ` at least, found in lower case."""
     key: ApiKey
     host: str
@@ -66,7 +67,15 @@ class ResponseHead:
     @property
     def request_id(self) -> str:
         """The service's name for this call; bodies have it too, most of the time."""
-        return self.headers.get(REQUEST_ID, "")
+        return self.shown_name(self.headers.get(REQUEST_ID, ""))
+
+    def shown_name(self, name: str) -> str:
+        """Return a code or a request id as `shown` returns a message."""
+        return self.shown(name, LONGEST_NAME)
+
+    def shown(self, text: str, limit: int = LONGEST_MESSAGE) -> str:
+        """Return what the service says, without the key and safe to print."""
+        return sanitize(text, (self.key.reveal(),), limit)
 
     @property
     def failed(self) -> bool:
@@ -127,10 +136,10 @@ def service_error(head: ResponseHead, payload: dict[str, Any], body: bytes) -> A
     if verdict.error is AuthenticationError:
         hint = f"is the key for {head.host}? each region has its own keys and address"
     return verdict.error(
-        head.key.redact(message),
-        code=head.key.redact(code),
+        head.shown(message),
+        code=head.shown_name(code),
         status_code=verdict.status or None,
-        request_id=head.key.redact(find_request_id(head, detail)),
+        request_id=find_request_id(head, detail),
         hint=hint,
         retryable=verdict.retryable,
         retry_after=_retry_after(head.headers),
@@ -140,20 +149,20 @@ def service_error(head: ResponseHead, payload: dict[str, Any], body: bytes) -> A
 def not_the_protocol(head: ResponseHead, what: str, body: bytes) -> ResponseError:
     gist = _gist(head, body)
     return ResponseError(
-        f"the answer is not the protocol: {head.key.redact(what)}{': ' if gist else ''}{gist}",
+        f"the answer is not the protocol: {head.shown(what)}{': ' if gist else ''}{gist}",
         status_code=head.status,
-        request_id=head.key.redact(find_request_id(head, read_payload(body) or {})),
+        request_id=find_request_id(head, read_payload(body) or {}),
     )
 
 
 def find_request_id(head: ResponseHead, payload: dict[str, Any]) -> str:
-    return as_text(payload.get("request_id") or payload.get("requestId")) or head.request_id
+    named = as_text(payload.get("request_id") or payload.get("requestId"))
+    return head.shown_name(named) or head.request_id
 
 
 def _gist(head: ResponseHead, body: bytes) -> str:
-    """Return the beginning of a body; the key is taken out first, as half of it is no match."""
-    text = head.key.redact(" ".join(body.decode("utf-8", "replace").split()))
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    """Return the beginning of a body."""
+    return head.shown(body[: 16 * SHOWN].decode("utf-8", "replace"), SHOWN)
 
 
 def _reason(status: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from llama_dashscope import Client, ConfigurationError, InvalidRequestError
+from llama_dashscope._settings import Proxy
 
 
 @pytest.mark.parametrize("name", ["workspace", "proxy", "verify"])
@@ -38,5 +39,5 @@ def test_empty_is_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.api_key is not None
     assert found.api_key.reveal() == "sk-env"
     assert found.network.base_url == "https://dashscope.example/api/v1"
-    assert found.network.proxy == "http://proxy.example:3128"
+    assert found.network.proxy == Proxy("http://proxy.example:3128")
     assert found.workspace is None

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import respx
 import trustme
-from client_matrix import HAS_AIOHTTP, MODEL, ROADS
+from client_matrix import HAS_AIOHTTP, MODEL, ROADS, ask
 from relays import Relay, relay
 
 from llama_dashscope import (
@@ -29,7 +29,6 @@ from llama_dashscope import (
     Client,
     ConfigurationError,
     Limits,
-    Response,
     ResponseError,
     Retry,
     Timeout,
@@ -43,26 +42,6 @@ from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection
 PATH = "/services/aigc/text-generation/generation"
 ELSEWHERE = "dashscope.example"
 WHOLE = {"output": {"text": "abc", "finish_reason": "stop"}, "request_id": "r"}
-
-
-@pytest.fixture(params=ROADS, ids="-".join)
-def road(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Go by each transport on each event loop that has it."""
-    transport, backend = request.param
-    return transport, backend
-
-
-def ask(road: tuple[str, str], base_url: str, times: int = 1, **settings: Any) -> Response:
-    """Ask so many times by a client made for it, and return the last answer."""
-    settings = {"transport": road[0], "retry": 0, **settings}
-
-    async def main() -> Response:
-        async with Client("sk-local", base_url=base_url, **settings) as client:
-            for _ in range(times - 1):
-                await client.acall(MODEL, "hi")
-            return await client.acall(MODEL, "hi")
-
-    return anyio.run(main, backend=road[1])
 
 
 @pytest.fixture(scope="module")

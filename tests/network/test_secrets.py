@@ -1,0 +1,214 @@
+"""Neither the API key nor a proxy's password shows in an error, its frames, its pickle or a log."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import traceback
+from base64 import b64encode
+from collections.abc import Iterator
+
+import anyio
+import pytest
+from client_matrix import MODEL
+from relays import Reader, Relay, Writer, relay
+
+from llama_dashscope import APIStatusError, Client, DashScopeError
+from llama_dashscope.testing import LocalDashScope, Raw
+
+KEY = "sk-0123456789-SECRET"
+PASSWORD = "S3cret-pass-密"
+LOGIN = "alice:S3cret-pass-%E5%AF%86"
+TOKEN = b64encode(f"alice:{PASSWORD}".encode()).decode()
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+ECHOES = {
+    "status": b"HTTP/1.1 20x " + KEY.encode() + b"\r\n\r\n",
+    "version": KEY.encode() + b" 200 OK\r\n\r\n",
+    "header": b"HTTP/1.1 200 OK\r\nBearer " + KEY.encode() + b"\r\n\r\n",
+    "header name": b"HTTP/1.1 200 OK\r\n(" + KEY.encode() + b"): x\r\n\r\n",
+    "long header": b"HTTP/1.1 200 OK\r\nx: " + KEY.encode() * 20_000 + b"\r\n\r\n",
+    "chunk": CHUNKED + KEY.encode() + b"\r\n",
+    "chunk end": CHUNKED + b"1\r\n{" + KEY.encode() + b"\r\n",
+    "length": b"HTTP/1.1 200 OK\r\ncontent-length: " + KEY.encode() + b"\r\n\r\n",
+    "coding": b"HTTP/1.1 200 OK\r\ntransfer-encoding: " + KEY.encode() + b"\r\n\r\n",
+}
+
+
+@pytest.fixture
+def server() -> Iterator[LocalDashScope]:
+    """Run a server that knows the key."""
+    with LocalDashScope(api_key=KEY) as running:
+        yield running
+
+
+def told(error: BaseException) -> Iterator[str]:
+    """Show what tools that report errors see: texts, attributes and every frame's variables."""
+    yield "".join(traceback.format_exception(error))
+    chain: BaseException | None = error
+    while chain is not None:
+        yield f"{chain!r} {chain!s} {vars(chain)!r}"
+        for frame, _ in traceback.walk_tb(chain.__traceback__):
+            if not frame.f_globals.get("__name__", "").startswith("test"):
+                yield from (f"{name} = {value!r}" for name, value in frame.f_locals.items())
+        chain = chain.__cause__ or chain.__context__
+
+
+def fail(
+    road: tuple[str, str], base_url: str, *, stream: bool = False, proxy: str | None = None
+) -> DashScopeError:
+    """Make a call that fails, and return its error."""
+
+    async def main() -> None:
+        async with Client(
+            KEY, base_url=base_url, transport=road[0], retry=0, proxy=proxy, trust_env=False
+        ) as client:
+            if not stream:
+                await client.acall(MODEL, "hi")
+                return
+            async with client.astream(MODEL, "hi") as answer:
+                async for _ in answer:
+                    pass
+
+    with pytest.raises(DashScopeError) as caught:
+        anyio.run(main, backend=road[1])
+    return caught.value
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+@pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
+def test_a_key_that_comes_back(
+    road: tuple[str, str],
+    server: LocalDashScope,
+    echo: bytes,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    stream: bool,
+) -> None:
+    """An answer that isn't HTTP may hold the key; no error shows it."""
+    server.reply(Raw(head=echo, end="fin"))
+    caplog.set_level(logging.DEBUG, "llama_dashscope")
+
+    error = fail(road, server.base_url, stream=stream)
+
+    assert [text for text in told(error) if KEY[:12] in text] == []
+    assert KEY[:12].encode() not in pickle.dumps(error)
+    assert KEY[:12] not in caplog.text
+    assert not isinstance(error, APIStatusError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"HTTP/1.1 407 {TOKEN}\r\ncontent-length: 0\r\n\r\n",
+        f"HTTP/1.1 502 {PASSWORD}\r\nx: {TOKEN}\r\ncontent-length: 0\r\n\r\n",
+        f"HTTP/1.1 4x7 {PASSWORD} {TOKEN}\r\n\r\n",
+        f"{TOKEN}\r\n\r\n",
+        "",
+    ],
+    ids=["407", "502", "garbage", "token", "nothing"],
+)
+def test_a_proxy_that_refuses(
+    road: tuple[str, str], answer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy may echo what it was told; its name shows, the password doesn't."""
+    caplog.set_level(logging.DEBUG, "llama_dashscope")
+
+    async def refuse(_: Relay, reader: Reader, writer: Writer) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert f"proxy-authorization: basic {TOKEN}".lower().encode() in head.lower()
+        writer.write(answer.encode())
+        await writer.drain()
+
+    with relay(refuse) as proxy:
+        address = f"http://{LOGIN}@127.0.0.1:{proxy.port}"
+        error = fail(road, "https://dashscope.example/api/v1", proxy=address)
+
+    hidden = ("S3cret", TOKEN[:12])
+    assert [text for text in told(error) if any(each in text for each in hidden)] == []
+    assert not any(each.encode() in pickle.dumps(error) for each in hidden)
+    assert not any(each in caplog.text for each in hidden)
+    assert "dashscope.example" in str(error)
+
+
+def test_a_proxy_that_is_not_there(road: tuple[str, str]) -> None:
+    """Nor does a proxy's password show that nobody was told."""
+    error = fail(road, "https://dashscope.example/api/v1", proxy=f"http://{LOGIN}@127.0.0.1:9")
+
+    assert [text for text in told(error) if "S3cret" in text or TOKEN in text] == []
+
+
+def test_a_client_with_a_proxy() -> None:
+    """Nor in what a client is made of."""
+    client = Client(KEY, proxy="http://alice:S3cret@127.0.0.1:9")
+
+    assert "S3cret" not in f"{client!r} {vars(client)!r}"
+
+
+def test_a_plain_request_by_a_proxy(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A user name and a password in UTF-8 are sent as they are."""
+    server.reply("abc")
+
+    async def main(port: int) -> str:
+        address = f"http://{LOGIN}@127.0.0.1:{port}"
+        async with Client(
+            KEY, base_url=server.base_url, transport=road[0], proxy=address
+        ) as client:
+            return (await client.acall(MODEL, "hi")).text
+
+    with relay(Relay.http) as proxy:
+        text = anyio.run(main, proxy.port, backend=road[1])
+
+    assert text == "abc"
+    assert proxy.seen.lower().count(f"proxy-authorization: basic {TOKEN}".lower().encode()) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
+def test_a_service_that_forges_lines(
+    road: tuple[str, str],
+    server: LocalDashScope,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    stream: bool,
+) -> None:
+    """Whatever a service says is one line without control characters, and of some length."""
+    body = (
+        r'{"code":"Bad\nCODE\u001b[2J'
+        + "c" * 5000
+        + r'","message":"x\n2026 CRITICAL \u001b[31m\u202e'
+        + "m" * 900_000
+        + r'","request_id":"r\r\nF'
+        + "r" * 5000
+        + '"}'
+    )
+    server.reply(Raw((body.encode(),), status=400))
+    caplog.set_level(logging.DEBUG, "llama_dashscope")
+
+    error = fail(road, server.base_url, stream=stream)
+
+    assert error.code.startswith(r"Bad CODE\x1b[2Jccc")
+    assert error.message.startswith(r"x 2026 CRITICAL \x1b[31m\u202emmm")
+    assert error.request_id.startswith("r Frrr")
+    for text in (str(error), *(each.getMessage() for each in caplog.records)):
+        assert text.isprintable()
+        assert len(text) < 3000
+
+
+def test_a_request_id_of_a_header(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A header can't hold a line break, but other control characters and any length."""
+    identity = b"\x1b[31m" + b"r" * 5000
+    head = b"HTTP/1.1 500 X\r\nx-request-id: " + identity + b"\r\ncontent-length: 0\r\n\r\n"
+    server.reply(Raw(head=head, end="fin"))
+
+    error = fail(road, server.base_url)
+
+    assert str(error).isprintable()
+    assert len(str(error)) < 1000
+
+
+def test_a_request_id_of_a_frame(road: tuple[str, str], server: LocalDashScope) -> None:
+    """A stream that breaks off names the request in one line."""
+    frame = rb'data:{"output":{"text":"a"},"request_id":"r\n\u001b[31mF"}' + b"\n\n"
+    server.reply(Raw((frame,)))
+
+    assert fail(road, server.base_url, stream=True).request_id == r"r \x1b[31mF"

@@ -1,0 +1,57 @@
+"""Text from outside: without secrets, in one line, bounded."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_dashscope._sanitize import redact, sanitize
+
+KEY = "sk-0123456789abcdef"
+
+
+def test_a_key_is_taken_out_of_others_words() -> None:
+    """Whatever echoes the key is shown without it."""
+    assert redact("bad key sk-secret: sk-secret!", ("sk-secret",)) == "bad key ***: ***!"
+    assert redact("nothing here", ("sk-secret",)) == "nothing here"
+
+
+def test_the_beginning_of_a_key_counts() -> None:
+    """A quotation may break off in the middle; a few letters tell nothing."""
+    assert redact("b'Bearer sk-0123456'...", (KEY,)) == "b'Bearer ***'..."
+    assert redact("sk-01234 sk-0123", (KEY,)) == "*** sk-0123"
+
+
+def test_short_and_empty_secrets() -> None:
+    """A short secret is taken out whole, an empty one is none."""
+    assert redact("user pw: pw", ("pw", "")) == "user ***: ***"
+    assert redact("*** and ***", ("***",)) == "*** and ***"
+
+
+def test_one_line() -> None:
+    """Line breaks of every kind become blanks."""
+    assert sanitize(" a\r\nb\x0bc\u2028d\x85e\te ") == "a b c d e e"
+
+
+def test_control_characters_are_escaped() -> None:
+    """What moves a cursor, turns text around or is half a character is shown as its escape."""
+    assert sanitize("\x1b[31m\x00\x9b\u202e\ud800\x7f") == r"\x1b[31m\x00\x9b\u202e\ud800\x7f"
+    assert sanitize("错误：太长 é \U0001f600") == "错误：太长 é \U0001f600"
+
+
+def test_long_texts_are_cut() -> None:
+    """A text has a largest length, and says that there was more."""
+    assert sanitize("x" * 10, limit=10) == "x" * 10
+    assert sanitize("x" * 11, limit=10) == "x" * 10 + "..."
+    assert sanitize("x" * 900_000) == "x" * 2000 + "..."
+    assert sanitize("\x1b" * 900_000, limit=8) == r"\x1b\x1b..."
+
+
+@given(st.text(), st.text(), st.integers(1, 60))
+def test_whatever_comes(before: str, after: str, limit: int) -> None:
+    """The result is printable, in one line, bounded, and without the key."""
+    shown = sanitize(before + KEY + after, (KEY,), limit)
+
+    assert shown.isprintable()
+    assert len(shown) <= limit + 3
+    assert KEY[:8] not in shown
