@@ -80,7 +80,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "ssl": ("_client.client", "_network", "_settings"),
     "starlette": ("fastapi",),
     "threading": ("_client", "_network.event_loop", "cli.serve", "testing"),
-    "typing_extensions": ("_protocol.options",),
+    "typing_extensions": ("_protocol.json_schema", "_protocol.options"),
 }
 
 

@@ -1,0 +1,190 @@
+"""JSON in the text of an answer: picked out of fences and prose, repaired where one reading exists.
+
+Repaired, since nothing else can be meant: a comma before a closing bracket, comments, strings in
+single or curly quotes, keys without quotes, line breaks inside strings, Chinese colons and commas,
+Python's True, False and None. Refused, since something would have to be guessed: what ends too
+early or goes on too long, numbers that JSON does not have, a key that stands twice, two values.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn
+
+from .json_schema import JSON
+from .surrogates import has_surrogates
+
+__all__ = ["pick_json"]
+
+DEEPEST: Final = 64
+"""Deepest nesting that is read, in brackets."""
+
+NEAR: Final = 20
+"""How much of a text is shown before and after a mistake, in characters."""
+
+TOKEN: Final = re.compile(
+    r"""(?P<space>\s+|//[^\n]*|\#[^\n]*|/\*[\s\S]*?\*/)
+    |(?P<double>"[^"\\]*(?:\\[\s\S][^"\\]*)*")
+    |(?P<single>'[^'\\]*(?:\\[\s\S][^'\\]*)*')
+    |(?P<curly>“[^“”\\]*(?:\\[\s\S][^“”\\]*)*”)
+    |(?P<open>[{\[])
+    |(?P<close>[}\]])
+    |(?P<mark>[:,：，])
+    |(?P<word>[^\s{}\[\]:,：，"'“/\#]+)""",
+    re.VERBOSE,
+)
+
+START: Final = r"""(?:
+    \{(?=\s*(?:["'“}/\#]|[^\W\d]\w*\s*[:：]))
+    |\[(?=\s*(?:["'“\]\[{/\#]|-?\d[\d.eE+-]*\s*[,\]]|(?:true|false|null|True|False|None)\b))
+    )"""
+"""Where a JSON object or array begins, and not a bracket of prose."""
+
+IN_PROSE: Final = re.compile(rf"(?={START})", re.VERBOSE)
+IN_FENCE: Final = re.compile(rf"(?:```|~~~)[ \t]*\w*\s*(?={START})", re.VERBOSE)
+FENCED: Final = re.compile(r"\s*(?:```|~~~)[ \t]*\w*[ \t]*\n([\s\S]*?)(?:(?:```|~~~)\s*)?")
+
+CUT_BEFORE: Final = re.compile(r"""["'”]\s*[:：]\s*$""")
+"""What stands before a value that is a part of a broken one."""
+
+CUT_AFTER: Final = re.compile(r"""\s*(?:[\]}:：]|[,，]?\s*["“])""")
+"""What stands behind a value that is a part of a broken one."""
+
+NEXT: Final = re.compile(rf"\s*[,，]?\s*(?={START})", re.VERBOSE)
+
+WORDS: Final = {"True": "true", "False": "false", "None": "null"}
+MARKS: Final = {"：": ":", "，": ","}
+
+
+def pick_json(text: str, kinds: tuple[type, ...] = (dict, list)) -> JSON:
+    """Return the one JSON value of a text.
+
+    The whole text is read if it is JSON, or one code fence; else the objects and arrays inside
+    code fences count, and those between prose if there is no such fence.
+
+    Args:
+        text: what a model answered.
+        kinds: `dict` where an object is wanted, `list` where an array is; values of another kind
+            are passed over if there is one of these.
+
+    Raises:
+        ValueError: there is no JSON, it is broken, or there are two values that differ.
+    """
+    text = text.strip("\ufeff \t\r\n")
+    fenced = FENCED.fullmatch(text)
+    for whole in (text, fenced[1]) if fenced else (text,):
+        try:
+            value, end = _read(whole, 0)
+        except ValueError:
+            continue
+        if not whole[end:].strip():
+            return value
+    found = list(_values(text, IN_FENCE)) or list(_values(text, IN_PROSE))
+    wanted = [value for value in found if isinstance(value, kinds)] or found
+    if not wanted:
+        raise ValueError("expected JSON, got a text without any" if text else "the text is empty")
+    if len({json.dumps(value, sort_keys=True) for value in wanted}) > 1:
+        raise ValueError(f"expected one JSON value, got {len(wanted)} that differ")
+    return wanted[0]
+
+
+def _values(text: str, start: re.Pattern[str]) -> Iterator[Any]:
+    """Read each value that begins where a pattern says."""
+    at = 0
+    while found := start.search(text, at):
+        at = found.end()
+        while True:
+            begin = at
+            value, at = _read(text, begin)
+            cut = CUT_BEFORE.search(text, max(0, begin - NEAR), begin)
+            if cut or CUT_AFTER.match(text, at):
+                raise ValueError(f"expected one JSON value, got more {_near(text, at)}")
+            yield value
+            if not (following := NEXT.match(text, at)):
+                break
+            at = following.end()
+
+
+def _read(text: str, at: int) -> tuple[Any, int]:
+    """Read the value that begins at a place; return it and where it ends."""
+    tokens: list[str] = []
+    depth = 0
+    while found := TOKEN.match(text, at):
+        at = found.end()
+        kind = found.lastgroup
+        depth += (kind == "open") - (kind == "close")
+        if depth > DEEPEST:
+            raise ValueError(f"nested deeper than {DEEPEST} levels")
+        _add(tokens, kind, found[0])
+        if depth <= 0 and kind != "space":
+            return _loads(" ".join(tokens)), at
+    raise ValueError(
+        f"the JSON {f'is broken {_near(text, at)}' if at < len(text) else 'has no end'}"
+    )
+
+
+def _add(tokens: list[str], kind: str | None, part: str) -> None:
+    """Add a part, in the form that JSON has for it."""
+    if kind == "space":
+        return
+    if kind == "double":
+        part = re.sub(r"\\([\s\S])", lambda found: "'" if found[1] == "'" else found[0], part)
+    elif kind in {"single", "curly"}:
+        part = f'"{re.sub(_QUOTES, _requote, part[1:-1])}"'
+    elif kind == "mark":
+        part = MARKS.get(part, part)
+        last = tokens[-1] if tokens else ""
+        if part == ":" and last.isidentifier() and last not in WORDS.values():
+            tokens[-1] = json.dumps(last)
+    elif kind == "close" and tokens[-1:] == [","] and tokens[-2] not in {"{", "[", ","}:
+        tokens.pop()
+    tokens.append(WORDS.get(part, part))
+
+
+_QUOTES: Final = re.compile(r"""\\(?P<escaped>[\s\S])|(?P<bare>")""")
+
+
+def _requote(found: re.Match[str]) -> str:
+    """Write a quote as a string between double quotes has it."""
+    return "'" if found["escaped"] == "'" else '\\"' if found["bare"] else found[0]
+
+
+def _loads(text: str) -> JSON:
+    """Read JSON with line breaks in its strings, without what Python's reader lets pass."""
+    try:
+        value = json.loads(
+            text,
+            strict=False,
+            parse_constant=_no_number,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg[:1].lower()}{error.msg[1:]}"
+        raise ValueError(f"the JSON is broken: {reason} {_near(text, error.pos)}") from None
+    if "\\u" in text and has_surrogates(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("a string holds half of a character, a lone surrogate")
+    return value
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text[:NEAR])
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:NEAR]!r} stands twice")
+    return found
+
+
+def _near(text: str, at: int) -> str:
+    return f"near {text[max(0, at - NEAR) : at + NEAR]!r}"
