@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from ._http_server.admission import AdmissionQueue
 from ._http_server.allowed_hosts import AllowedHosts, reachable
-from ._http_server.connection import Connection
+from ._http_server.connection import ServerConnection
 from ._http_server.listener import Listener
 from ._http_server.server_state import ServerState
 from ._service.exchange import Exchange
@@ -93,7 +93,7 @@ class LocalDashScope:
             msg = "this LocalDashScope runs already"
             raise RuntimeError(msg)
         self._listener = Listener(
-            self.host, self._wanted_port, partial(Connection, self._hub), self._hub.drop_all
+            self.host, self._wanted_port, partial(ServerConnection, self._hub), self._hub.drop_all
         )
         self._hub.base_url = self.base_url
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from openai_engine import USAGE, Engine, Handler, chunk, refuses, says, streams
+from relays import Relay, relay
 
 from llama_dashscope.testing import CutStream, LocalDashScope, RateLimited, Upstream
 
@@ -185,6 +186,67 @@ def test_reasoning_and_details_of_usage(engine: Engine, call: Call) -> None:
     assert body["usage"]["prompt_tokens_details"] == details
 
 
+PROBABLE = [
+    {"token": each, "bytes": [ord(each)], "logprob": -0.5, "top_logprobs": []} for each in "abc"
+]
+
+
+def test_logprobs(engine: Engine, call: Call) -> None:
+    """Log probabilities of the tokens go up as a wish and come down beside the message."""
+    choice = {"message": {"content": "abc"}, "logprobs": {"content": PROBABLE}}
+    engine.will(says("", choices=[choice]))
+
+    (told,) = call(result_format="message", logprobs=True, top_logprobs=2).json()["output"][
+        "choices"
+    ]
+
+    assert (engine.chat["logprobs"], engine.chat["top_logprobs"]) == (True, 2)
+    assert told["logprobs"] == {"content": PROBABLE}
+    assert told["message"] == {"role": "assistant", "content": "abc"}
+
+
+@pytest.mark.parametrize(
+    ("incremental", "counts"), [(True, [1, 1, 1, None]), (False, [1, 2, 3, 3])]
+)
+def test_logprobs_in_a_stream(
+    engine: Engine, call: Call, incremental: bool, counts: list[int | None]
+) -> None:
+    """Each frame has those of its own text, also of a token without text."""
+    deltas = [chunk({"content": "a"}), chunk({"content": "b"}), chunk({})]
+    told = [{"content": [each]} for each in PROBABLE]
+    engine.will(streams(*map(with_logprobs, deltas, told), chunk({}, "stop")))
+
+    response = call(sse=True, incremental_output=incremental, result_format="message")
+
+    choices = [output["choices"][0] for output in outputs(response)]
+    found = [each["logprobs"]["content"] if "logprobs" in each else None for each in choices]
+    assert [each and len(each) for each in found] == counts
+    assert found[2] == (PROBABLE[2:] if incremental else PROBABLE)
+
+
+def with_logprobs(piece: bytes, logprobs: object) -> bytes:
+    """Put log probabilities beside the delta of a chunk."""
+    told = json.loads(piece)
+    told["choices"][0]["logprobs"] = logprobs
+    return json.dumps(told).encode()
+
+
+def test_other_ways_to_say_it(engine: Engine, call: Call) -> None:
+    """Content in parts, `reasoning`, and arguments as an object come down as DashScope has them."""
+    call_ = {"id": "1", "function": {"name": "f", "arguments": {"a": "é"}}}
+    content = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "image"}]
+    usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 1}}
+    message = {"content": content, "reasoning": "hm", "tool_calls": [call_]}
+    engine.will(says(message, "tool_calls", usage=usage))
+
+    body = call(result_format="message").json()
+
+    told = body["output"]["choices"][0]["message"]
+    assert (told["content"], told["reasoning_content"]) == ("ab", "hm")
+    assert told["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": "é"}'}
+    assert body["usage"]["output_tokens_details"] == {"reasoning_tokens": 1}
+
+
 def test_an_answer_without_usage(engine: Engine, call: Call) -> None:
     """Where the engine doesn't count, the server estimates."""
     engine.will(says("yes", usage=None))
@@ -340,6 +402,31 @@ def test_an_engine_that_is_too_slow(server: LocalDashScope, call: Call) -> None:
         response = call()
 
     assert (response.status_code, response.json()["code"]) == (500, "RequestTimeOut")
+    assert response.json()["message"].startswith("The upstream failed with ReadTimeout")
+
+
+def test_no_proxy_stands_before_an_engine_on_this_machine(
+    engine: Engine, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy of the environment is not asked for a loopback address."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    engine.will(says("yes"))
+
+    assert call().json()["output"]["text"] == "yes"
+
+
+def test_an_engine_behind_a_proxy(
+    server: LocalDashScope, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine on another machine is asked through the proxy that the environment names."""
+    with Engine() as engine, relay(Relay.http) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        server.reply(Upstream(engine.url.replace("127.0.0.1", "gpu.example")))
+        engine.will(says("yes"))
+        response = call()
+
+    assert response.json()["output"]["text"] == "yes"
+    assert [each.partition("gpu.example")[0] for each in proxy.asked] == ["POST http://"]
 
 
 @pytest.mark.parametrize(
@@ -348,6 +435,8 @@ def test_an_engine_that_is_too_slow(server: LocalDashScope, call: Call) -> None:
         ([b'{"error": {"message": "because", "code": 503}}'], "ModelUnavailable", 503),
         ([b'{"error": {"message": "because", "code": "odd"}}'], "InternalError", 500),
         ([b"{nonsense"], "InternalError", 500),
+        ([b"[" * 100_000], "InternalError", 500),
+        ([b'"%b"' % (b"x" * (1 << 20))], "InternalError", 500),
         ([chunk({}, "content_filter")], "DataInspectionFailed", 400),
         ([], "InternalError", 500),
     ],

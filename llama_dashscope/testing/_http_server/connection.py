@@ -30,11 +30,11 @@ class Host(Protocol):
         """The largest body taken, in bytes."""
         ...
 
-    def opened(self, connection: "Connection") -> int:
+    def opened(self, connection: "ServerConnection") -> int:
         """Note a new connection and give it its number."""
         ...
 
-    def closed(self, connection: "Connection") -> None:
+    def closed(self, connection: "ServerConnection") -> None:
         """Note that it is gone."""
         ...
 
@@ -55,7 +55,7 @@ class Host(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """Reads requests and sends what the host answers."""
 
     _transport: asyncio.Transport

@@ -18,7 +18,7 @@ from llama_dashscope.testing._service.service import Service
 
 from .admission import AdmissionQueue
 from .allowed_hosts import AllowedHosts
-from .connection import Connection
+from .connection import ServerConnection
 from .http1 import Incoming
 
 
@@ -40,7 +40,7 @@ class ServerState:
         self.accepted = self.requests = self.running = self.faults_met = 0
         self._numbers = itertools.count(1)
         self._service, self._hosts, self._on_end = service, hosts, on_end
-        self._connections: set[Connection] = set()
+        self._connections: set[ServerConnection] = set()
         self._exchanges: deque[Exchange] = deque(maxlen=keep)
 
     @property
@@ -70,7 +70,7 @@ class ServerState:
         for connection in tuple(self._connections):
             connection.abort()
 
-    def opened(self, connection: Connection) -> int:
+    def opened(self, connection: ServerConnection) -> int:
         """Note a new connection and give it its number."""
         with self.changed:
             self.accepted += 1
@@ -78,7 +78,7 @@ class ServerState:
             self.changed.notify_all()
             return next(self._numbers)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
         """Note that it is gone."""
         with self.changed:
             self._connections.discard(connection)

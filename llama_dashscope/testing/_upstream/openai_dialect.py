@@ -1,9 +1,10 @@
 """Two dialects of chat, DashScope's own and OpenAI's, translated both ways."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from llama_dashscope.testing._service import tokenizer
 from llama_dashscope.testing._service.received_request import ReceivedRequest, as_dict, as_list
@@ -15,6 +16,10 @@ _SAME = (
     *("temperature", "top_p", "top_k", "max_tokens", "seed", "presence_penalty", "n"),
     *("tools", "tool_choice", "parallel_tool_calls", "response_format", "logprobs", "top_logprobs"),
 )
+_USAGE_DETAILS = {
+    "prompt_tokens_details": "prompt_tokens_details",
+    "completion_tokens_details": "output_tokens_details",
+}
 _FINISH = {"function_call": "tool_calls"}
 _CODES = {
     400: "InvalidParameter",
@@ -80,10 +85,10 @@ def from_chat(chat: Mapping[str, Any], request: ReceivedRequest, request_id: str
     choices = [as_dict(choice) for choice in as_list(chat.get("choices"))]
     if not choices:
         raise UpstreamError(Refusal(500, "InternalError", "The upstream gave no choices."))
-    told = [_Choice(request.result_format == "message") for _ in choices]
+    told = [_ChatChoice(request.result_format == "message") for _ in choices]
     for choice, each in zip(choices, told, strict=True):
-        each.add(as_dict(choice.get("message")))
-        each.finish(choice.get("finish_reason") or "stop")
+        each.add(as_dict(choice.get("message")), choice.get("logprobs"))
+        each.finish(str(choice.get("finish_reason") or "stop"))
     usage = _usage(as_dict(chat.get("usage")), request, sum(each.tokens for each in told))
     if request.result_format == "text":
         return {"output": told[0].whole(), "usage": usage, "request_id": request_id}
@@ -108,35 +113,70 @@ def problem(status: int, body: object) -> Refusal:
     return Refusal(status, code, str(message) or f"The upstream answered with status {status}.")
 
 
+@frozen
+class _Saying:
+    """What a choice says: in a frame of a stream, up to it, or in all."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
+    logprobs: list[Any] = field(factory=list[Any])
+
+    def message(self) -> Payload:
+        """Return it as DashScope's message."""
+        message: Payload = {"content": self.text, "role": "assistant"}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.calls:
+            message["tool_calls"] = self.calls
+        return message
+
+    def beside(self) -> Payload:
+        """Return what stands beside the message of a choice."""
+        return {"logprobs": {"content": self.logprobs}} if self.logprobs else {}
+
+
+def _text(content: object) -> str:
+    """Return content as one string; some servers send it in parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(str(as_dict(part).get("text") or "") for part in as_list(content))
+
+
 @define
-class _Choice:
+class _ChatChoice:
     """One choice of an answer, as it grows."""
 
     as_message: bool
     text: str = ""
     reasoning: str = ""
     calls: dict[int, dict[str, Any]] = field(factory=dict[int, dict[str, Any]])
+    logprobs: list[Any] = field(factory=list[Any])
     tokens: int = 0
     finish_reason: str | None = None
 
-    def add(self, delta: Mapping[str, Any]) -> Payload | None:
-        """Take in what is new, and give it back as DashScope's message; None if nothing is."""
-        text, thought = delta.get("content") or "", delta.get("reasoning_content") or ""
+    def add(self, delta: Mapping[str, Any], logprobs: object) -> "_Saying | None":
+        """Take in what is new, and give it back; None if nothing is."""
+        text = _text(delta.get("content"))
+        # vLLM, Ollama and OpenRouter say `reasoning`, llama.cpp `reasoning_content`.
+        thought = _text(delta.get("reasoning_content") or delta.get("reasoning"))
         calls = [self._add_call(as_dict(call)) for call in as_list(delta.get("tool_calls"))]
-        if not (text or thought or calls):
+        of_tokens = as_list(as_dict(logprobs).get("content"))
+        if not (text or thought or calls or of_tokens):
             return None
-        self.text, self.reasoning, self.tokens = (
-            self.text + text,
-            self.reasoning + thought,
-            self.tokens + 1,
-        )
-        return _said(text, thought, calls)
+        self.text += text
+        self.reasoning += thought
+        self.logprobs += of_tokens
+        self.tokens += 1
+        return _Saying(text, thought, calls, of_tokens)
 
     def _add_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         index = call.get("index")
         index = index if isinstance(index, int) else len(self.calls)
         new = as_dict(call.get("function"))
         arguments = new.get("arguments") or ""
+        if not isinstance(arguments, str):  # Ollama's own dialect has an object here
+            arguments = json.dumps(arguments, ensure_ascii=False)
         if index in self.calls:
             self.calls[index]["function"]["arguments"] += arguments
             part = {"arguments": arguments}
@@ -156,17 +196,17 @@ class _Choice:
             raise UpstreamError(_FILTERED)
         self.finish_reason = _FINISH.get(reason, reason)
 
-    def so_far(self) -> Payload:
-        """All of it as DashScope's message."""
-        return _said(self.text, self.reasoning, list(self.calls.values()))
+    def so_far(self) -> "_Saying":
+        """All of it up to now."""
+        return _Saying(self.text, self.reasoning, list(self.calls.values()), self.logprobs)
 
     def whole(self) -> Payload:
         """All of it as the choice of an answer in one piece."""
         if not self.as_message:
             return {"finish_reason": self.finish_reason, "text": self.text}
-        message = self.so_far()
-        ordered = {"role": message.pop("role"), "content": message.pop("content"), **message}
-        return {"finish_reason": self.finish_reason, "message": ordered}
+        said = self.so_far()
+        message = {"role": "assistant"} | said.message()
+        return {"finish_reason": self.finish_reason, "message": message, **said.beside()}
 
 
 @define
@@ -175,7 +215,7 @@ class ChatFrames:
 
     request: ReceivedRequest
     request_id: str
-    _choices: dict[int, _Choice] = field(factory=dict[int, _Choice])
+    _choices: dict[int, _ChatChoice] = field(factory=dict[int, _ChatChoice])
     _usage: dict[str, Any] = field(factory=dict[str, Any])
 
     @property
@@ -197,11 +237,14 @@ class ChatFrames:
         return [payload for payload in told if payload]
 
     def _feed_choice(self, choice: Mapping[str, Any]) -> Payload | None:
-        index = choice.get("index") or 0
-        state = self._choices.setdefault(index, _Choice(self.request.result_format == "message"))
-        new = state.add(as_dict(choice.get("delta")))
+        index = choice.get("index")
+        index = index if isinstance(index, int) else 0
+        state = self._choices.setdefault(
+            index, _ChatChoice(self.request.result_format == "message")
+        )
+        new = state.add(as_dict(choice.get("delta")), choice.get("logprobs"))
         if reason := choice.get("finish_reason"):
-            state.finish(reason)
+            state.finish(str(reason))
         if new is None:
             return None
         return self._payload(
@@ -216,7 +259,7 @@ class ChatFrames:
         """
         if not self.finished:
             raise UpstreamError(Refusal(500, "InternalError", "The upstream ended too early."))
-        nothing = _said("", "", [])
+        nothing = _Saying()
         return self._payload(
             (
                 index,
@@ -226,31 +269,26 @@ class ChatFrames:
             for index, state in sorted(self._choices.items())
         )
 
-    def _payload(self, told: Iterable[tuple[int, Payload, str]]) -> Payload:
+    def _payload(self, told: Iterable[tuple[int, "_Saying", str]]) -> Payload:
         told = list(told)
         if self.request.result_format == "text":
-            _, message, reason = told[0]
-            output: Payload = {"finish_reason": reason, "text": message["content"]}
+            _, said, reason = told[0]
+            output: Payload = {"finish_reason": reason, "text": said.text}
         else:
             many = max(self.request.parameters.get("n") or 1, len(self._choices))
             output = {
                 "choices": [
-                    _numbered({"message": message, "finish_reason": reason}, index, many)
-                    for index, message, reason in told
+                    _numbered(
+                        {"message": said.message(), "finish_reason": reason, **said.beside()},
+                        index,
+                        many,
+                    )
+                    for index, said, reason in told
                 ]
             }
         tokens = sum(each.tokens for each in self._choices.values())
         usage = _usage(self._usage, self.request, tokens)
         return {"output": output, "usage": usage, "request_id": self.request_id}
-
-
-def _said(text: str, reasoning: str, calls: list[dict[str, Any]]) -> Payload:
-    message: Payload = {"content": text, "role": "assistant"}
-    if reasoning:
-        message["reasoning_content"] = reasoning
-    if calls:
-        message["tool_calls"] = calls
-    return message
 
 
 def _numbered(choice: Payload, index: int, many: int) -> Payload:
@@ -265,8 +303,9 @@ def _usage(told: Mapping[str, Any], request: ReceivedRequest, tokens: int) -> Pa
     if not isinstance(got, int):
         got = tokens
     usage: Payload = {"total_tokens": sent + got, "input_tokens": sent, "output_tokens": got}
-    if details := told.get("prompt_tokens_details"):
-        usage["prompt_tokens_details"] = details
+    for theirs, name in _USAGE_DETAILS.items():
+        if details := told.get(theirs):
+            usage[name] = details
     return usage
 
 

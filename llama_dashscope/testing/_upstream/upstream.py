@@ -2,19 +2,19 @@
 
 import json
 import os
+import ssl
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from functools import cached_property
 from typing import Any
 
+import httpx
+
 from llama_dashscope._environment import find_proxy
-from llama_dashscope._errors import APIConnectionError, APITimeoutError
-from llama_dashscope._network.interface import HTTPRequest, TransportResponse
-from llama_dashscope._network.selection import select_transport
-from llama_dashscope._protocol.sse import Decoder
-from llama_dashscope._settings import Limits, Network, Timeout
+from llama_dashscope._protocol.sse import Decoder, EventTooLargeError
 from llama_dashscope.testing._service import responses
-from llama_dashscope.testing._service.received_request import ReceivedRequest, as_dict
+from llama_dashscope.testing._service.received_request import ReceivedRequest, as_dict, printable
 from llama_dashscope.testing._service.response_plan import BodyPart, ResponsePlan
 from llama_dashscope.testing._service.rules import Refusal
 from llama_dashscope.testing._upstream import openai_dialect
@@ -23,7 +23,8 @@ from .openai_dialect import ChatFrames, UpstreamError
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
-_REFUSED = 400
+_CONNECT_SECONDS = 10.0
+_LONGEST_ERROR = 300  # characters
 
 
 class Upstream:
@@ -49,10 +50,11 @@ class Upstream:
         timeout: float = 300.0,
     ) -> None:
         self._url = url.rstrip("/").removesuffix(_PATH) + _PATH
-        self._model, self._timeout = model, Timeout(connect=10.0, read=timeout, idle=timeout)
-        self._headers = [("content-type", "application/json")]
+        self._model = model
+        self._timeout = httpx.Timeout(timeout, connect=_CONNECT_SECONDS)
+        self._headers = {"content-type": "application/json"}
         if api_key:
-            self._headers.append(("authorization", f"Bearer {api_key}"))
+            self._headers["authorization"] = f"Bearer {api_key}"
 
     def __repr__(self) -> str:
         return f"Upstream({self._url.removesuffix(_PATH)!r}, model={self._model!r})"
@@ -71,7 +73,7 @@ class Upstream:
 
     async def _call(self, request: ReceivedRequest) -> dict[str, Any]:
         async with self._send(request) as reply:
-            return _json(await _read_all(reply, self._timeout.idle))
+            return _json(await reply.aread())
 
     async def _stream(
         self, request: ReceivedRequest, request_id: str
@@ -92,69 +94,70 @@ class Upstream:
         frames = ChatFrames(request, request_id)
         async with (
             self._send(request) as reply,
-            aclosing(_chunks(reply, self._timeout.idle)) as chunks,
+            aclosing(_chunks(reply)) as chunks,
         ):
             async for chunk in chunks:
                 for payload in frames.feed(chunk):
                     yield payload
         yield frames.end()
 
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context()  # takes some 20 ms, so it is made once
+
     @asynccontextmanager
-    async def _send(self, request: ReceivedRequest) -> AsyncGenerator[TransportResponse, None]:
+    async def _send(self, request: ReceivedRequest) -> AsyncGenerator[httpx.Response, None]:
         """Ask the upstream; a connection serves one request, so leaving early ends it."""
         chat = responses.to_json(openai_dialect.to_chat(request, self._model))
         proxy = find_proxy(self._url, os.environ)
-        carrier = select_transport(Network(self._url, proxy, True, True, Limits(), "httpx"))  # noqa: FBT003
+        client = httpx.AsyncClient(
+            proxy=proxy, verify=self._tls, timeout=self._timeout, trust_env=False
+        )
         try:
-            reply = await carrier.send(
-                HTTPRequest(
-                    self._url, self._headers, chat, self._timeout, frozenset({"retry-after"})
-                )
-            )
-            if reply.status >= _REFUSED:
-                raise _refused(reply, await _read_all(reply, self._timeout.idle))
-            yield reply
-        except APITimeoutError as error:
-            raise UpstreamError(Refusal(500, "RequestTimeOut", f"The upstream: {error}")) from error
-        except APIConnectionError as error:
-            unavailable = Refusal(503, "ModelUnavailable", f"The upstream: {error}")
-            raise UpstreamError(unavailable) from error
-        finally:
-            await carrier.aclose()
+            async with (
+                client,
+                client.stream("POST", self._url, content=chat, headers=self._headers) as reply,
+            ):
+                if reply.is_error:
+                    raise _refused(reply, await reply.aread())
+                yield reply
+        except httpx.TimeoutException as error:
+            raise _failed(500, "RequestTimeOut", error) from error
+        except httpx.RequestError as error:
+            raise _failed(503, "ModelUnavailable", error) from error
 
 
-async def _chunks(
-    reply: TransportResponse, limit: float | None
-) -> AsyncGenerator[dict[str, Any], None]:
+async def _chunks(reply: httpx.Response) -> AsyncGenerator[dict[str, Any], None]:
     decoder = Decoder()
-    while data := await reply.read(limit):
-        for event in decoder.feed(data):
-            if event.data.strip() == _DONE:
-                return
-            yield _json(event.data)
+    try:
+        async for data in reply.aiter_bytes():
+            for event in decoder.feed(data):
+                if event.data.strip() == _DONE:
+                    return
+                yield _json(event.data)
+    except EventTooLargeError as error:
+        raise UpstreamError(Refusal(500, "InternalError", f"The upstream: {error}")) from error
     for event in decoder.finish():
         yield _json(event.data)
 
 
-async def _read_all(reply: TransportResponse, limit: float | None) -> bytes:
-    body = bytearray()
-    while data := await reply.read(limit):
-        body += data
-    return bytes(body)
-
-
-def _refused(reply: TransportResponse, body: bytes) -> UpstreamError:
+def _refused(reply: httpx.Response, body: bytes) -> UpstreamError:
     try:
         said = _json(body)
     except UpstreamError:  # some gateway's page; the status says enough
         said = {}
     return UpstreamError(
-        openai_dialect.problem(reply.status, said), reply.headers.get("retry-after")
+        openai_dialect.problem(reply.status_code, said), reply.headers.get("retry-after")
     )
+
+
+def _failed(status: int, code: str, error: httpx.RequestError) -> UpstreamError:
+    what = printable(f"{type(error).__name__}: {error}", _LONGEST_ERROR)
+    return UpstreamError(Refusal(status, code, f"The upstream failed with {what}"))
 
 
 def _json(data: bytes) -> dict[str, Any]:
     try:
         return as_dict(json.loads(data))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UpstreamError(Refusal(500, "InternalError", "The upstream sent no JSON.")) from None
