@@ -57,6 +57,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
 # Library -> the parts of the package that may import it. Every library that is not Python's own is
 # in this table, and so are the modules of Python that stand for I/O.
 LIBRARIES: dict[str, tuple[str, ...]] = {
+    "_llama_dashscope_pytestplugin": ("testing.plugin",),
     "aiohttp": ("_network.aiohttp_transport", "_network.selection"),
     "anyio": ("_client", "_network", "fastapi", "testing"),
     "asyncio": ("_client.sync_bridge", "_network", "testing"),
@@ -72,7 +73,6 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "httpx": ("_network.httpx_transport", "testing._upstream"),
     "langchain_core": ("langchain",),
     "pydantic": ("langchain",),
-    "pytest": ("testing.plugin",),
     "socket": ("_network.asyncio_backend", "_network.tls", "testing"),
     "ssl": ("_client.client", "_network", "_settings", "testing._upstream"),
     "starlette": ("fastapi",),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+import _llama_dashscope_pytestplugin as plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,6 +196,68 @@ def test_proxies_are_passed_by(
     """)
 
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("funcargs", ["", "funcargs = None"])
+def test_items_of_other_plugins(
+    pytester: pytest.Pytester, run: Callable[..., pytest.RunResult], funcargs: str
+) -> None:
+    """An item that isn't a function, and has no fixtures, fails as it does without the plugin."""
+    pytester.makeconftest(f"""
+        import pytest
+
+        class Item(pytest.Item):
+            {funcargs}
+            def runtest(self):
+                assert not self.name
+
+        class File(pytest.File):
+            def collect(self):
+                yield Item.from_parent(self, name="line 1")
+
+        def pytest_collect_file(file_path, parent):
+            if file_path.suffix == ".txt":
+                return File.from_parent(parent, path=file_path)
+    """)
+    pytester.maketxtfile("a line")
+
+    result = run("def test_a(dashscope): call()")
+
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_an_old_pluggy_can_load_it() -> None:
+    """The hook is of the old kind: pytest 7 works with pluggy 1.0, which knows no other."""
+    options: dict[str, object] = vars(plugin.pytest_runtest_makereport)["pytest_impl"]
+
+    assert options["hookwrapper"]
+    assert not options.get("wrapper")
+
+
+def test_a_start_of_pytest_imports_next_to_nothing() -> None:
+    """Pytest loads the plugin wherever it is installed; the package waits for the first fixture."""
+    program = """
+import sys, pytest
+before = set(sys.modules)
+import _llama_dashscope_pytestplugin
+print(*sorted(set(sys.modules) - before))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+
+    assert ended.stdout.split() == ["_llama_dashscope_pytestplugin"]
+
+
+def test_the_server_takes_no_httpx() -> None:
+    """Whoever imports the server waits for httpx only when an upstream is asked."""
+    program = "import sys, llama_dashscope.testing; print('httpx' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+
+    assert ended.stdout.strip() == "False"
 
 
 def test_the_official_sdk_is_led_too(run: Callable[..., pytest.RunResult]) -> None:

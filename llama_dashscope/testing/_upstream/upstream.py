@@ -7,9 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from llama_dashscope._environment import find_proxy
 from llama_dashscope._protocol.sse import Decoder, EventTooLargeError
@@ -20,6 +18,9 @@ from llama_dashscope.testing._service.rules import Refusal
 from llama_dashscope.testing._upstream import openai_dialect
 
 from .openai_dialect import ChatFrames, UpstreamError
+
+if TYPE_CHECKING:  # it takes long to import, and most who import this module never ask an upstream
+    import httpx
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
@@ -50,8 +51,7 @@ class Upstream:
         timeout: float = 300.0,
     ) -> None:
         self._url = url.rstrip("/").removesuffix(_PATH) + _PATH
-        self._model = model
-        self._timeout = httpx.Timeout(timeout, connect=_CONNECT_SECONDS)
+        self._model, self._timeout = model, timeout
         self._headers = {"content-type": "application/json"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
@@ -103,16 +103,19 @@ class Upstream:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
+        import httpx  # noqa: PLC0415  # see above
+
         return httpx.create_ssl_context()  # takes some 20 ms, so it is made once
 
     @asynccontextmanager
-    async def _send(self, request: ReceivedRequest) -> AsyncGenerator[httpx.Response, None]:
+    async def _send(self, request: ReceivedRequest) -> "AsyncGenerator[httpx.Response, None]":
         """Ask the upstream; a connection serves one request, so leaving early ends it."""
+        import httpx  # noqa: PLC0415  # see above
+
         chat = responses.to_json(openai_dialect.to_chat(request, self._model))
         proxy = find_proxy(self._url, os.environ)
-        client = httpx.AsyncClient(
-            proxy=proxy, verify=self._tls, timeout=self._timeout, trust_env=False
-        )
+        timeout = httpx.Timeout(self._timeout, connect=_CONNECT_SECONDS)
+        client = httpx.AsyncClient(proxy=proxy, verify=self._tls, timeout=timeout, trust_env=False)
         try:
             async with (
                 client,
@@ -127,7 +130,7 @@ class Upstream:
             raise _failed(503, "ModelUnavailable", error) from error
 
 
-async def _chunks(reply: httpx.Response) -> AsyncGenerator[dict[str, Any], None]:
+async def _chunks(reply: "httpx.Response") -> AsyncGenerator[dict[str, Any], None]:
     decoder = Decoder()
     try:
         async for data in reply.aiter_bytes():
@@ -141,7 +144,7 @@ async def _chunks(reply: httpx.Response) -> AsyncGenerator[dict[str, Any], None]
         yield _json(event.data)
 
 
-def _refused(reply: httpx.Response, body: bytes) -> UpstreamError:
+def _refused(reply: "httpx.Response", body: bytes) -> UpstreamError:
     try:
         said = _json(body)
     except UpstreamError:  # some gateway's page; the status says enough
@@ -151,7 +154,7 @@ def _refused(reply: httpx.Response, body: bytes) -> UpstreamError:
     )
 
 
-def _failed(status: int, code: str, error: httpx.RequestError) -> UpstreamError:
+def _failed(status: int, code: str, error: "httpx.RequestError") -> UpstreamError:
     what = printable(f"{type(error).__name__}: {error}", _LONGEST_ERROR)
     return UpstreamError(Refusal(status, code, f"The upstream failed with {what}"))
 
