@@ -49,7 +49,8 @@ class LocalDashScope:
         tokens_per_second: how fast it speaks; None for as fast as it can.
         first_token_delay: seconds before the first token.
         max_body: the largest request body it takes, in bytes.
-        keep: how many of the last exchanges it remembers.
+        keep: how many of the last exchanges it remembers; fewer where their bodies come to more
+            than 256 MB.
         on_end: called with each exchange that is over, on the server's thread.
     """
 

@@ -18,6 +18,7 @@ import pytest
 
 import llama_dashscope.testing
 from llama_dashscope.testing import BlackHole, Exchange, LocalDashScope, RateLimited, Stall
+from llama_dashscope.testing._http_server import server_state
 
 if TYPE_CHECKING:
     from .conftest import Call
@@ -272,6 +273,35 @@ def test_the_log_is_bounded() -> None:
 
         assert [request.number for request in server.requests] == [2, 3]
         assert server.report().startswith("3 requests, ")
+
+
+def test_the_log_holds_few_bytes(
+    server: LocalDashScope, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large bodies are forgotten before their number says so; the last one never is."""
+    monkeypatch.setattr(server_state, "_MAX_KEPT_BYTES", 25_000)
+    sizes = [10_000, 10_000, 10_000, 30_000, 1_000, 1_000]
+    kept: list[list[int]] = []
+    for size in sizes:
+        http.post(PATH, content=b" " * size)
+        kept.append([len(request.body) for request in server.requests])
+
+    assert kept == [
+        *([10_000], [10_000] * 2, [10_000] * 2),
+        *([30_000], [1_000], [1_000] * 2),
+    ]
+
+
+def test_the_log_keeps_no_parsed_body(server: LocalDashScope, http: httpx.Client) -> None:
+    """A parsed body can take 20 times its bytes, so it goes when the answer ends."""
+    http.post(PATH, json=BODY)
+    server.wait_for(lambda server: "json" not in vars(server.requests[0]))
+
+    http.get("/status.json")
+    (request,) = server.requests
+
+    assert "json" not in vars(request)
+    assert (request.json, request.text) == (BODY, "hi")
 
 
 def test_waiting_counts_what_is_on_its_way(server: LocalDashScope) -> None:

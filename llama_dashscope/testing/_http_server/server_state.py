@@ -21,6 +21,9 @@ from .allowed_hosts import AllowedHosts
 from .connection import ServerConnection
 from .http1 import Incoming
 
+_MAX_KEPT_BYTES = 256 * 1024 * 1024
+"""So much the bodies of the remembered requests may come to."""
+
 
 class ServerState:
     """Written by the loop's thread, read by any; `changed` tells of every change."""
@@ -41,7 +44,8 @@ class ServerState:
         self._numbers = itertools.count(1)
         self._service, self._hosts, self._on_end = service, hosts, on_end
         self._connections: set[ServerConnection] = set()
-        self._exchanges: deque[Exchange] = deque(maxlen=keep)
+        self._keep, self._kept_bytes = keep, 0
+        self._exchanges: deque[Exchange] = deque()
 
     @property
     def open(self) -> int:
@@ -56,7 +60,7 @@ class ServerState:
     def forget(self) -> None:
         """Empty the log and count from 0 again."""
         with self.changed:
-            self.accepted = self.requests = self.faults_met = 0
+            self.accepted = self.requests = self.faults_met = self._kept_bytes = 0
             self._exchanges.clear()
 
     async def drop_busy(self) -> None:
@@ -97,9 +101,17 @@ class ServerState:
             self.running += 1
             request = _request(self.requests, connection, incoming)
             exchange = Exchange(request, started=started)
-            self._exchanges.append(exchange)
+            self._remember(exchange)
             self.changed.notify_all()
             return exchange
+
+    def _remember(self, exchange: Exchange) -> None:
+        self._exchanges.append(exchange)
+        self._kept_bytes += len(exchange.request.body)
+        while len(self._exchanges) > self._keep or (
+            self._kept_bytes > _MAX_KEPT_BYTES and len(self._exchanges) > 1
+        ):
+            self._kept_bytes -= len(self._exchanges.popleft().request.body)
 
     def ended(self, exchange: Exchange) -> None:
         """Note that an exchange is over."""
@@ -111,6 +123,7 @@ class ServerState:
             self.changed.notify_all()
         if self._on_end:
             self._tell(self._on_end, exchange)
+        exchange.request.shrink()
 
     @staticmethod
     def _tell(on_end: Callable[[Exchange], None], exchange: Exchange) -> None:

@@ -13,7 +13,6 @@ from llama_dashscope.testing._service.response_plan import ResponsePlan
 
 STATUS = "/status.json"
 _SHOWN = 200
-_TEXT = 160
 _HEADERS = (
     ("cache-control", "no-store"),
     ("content-security-policy", "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"),
@@ -43,7 +42,7 @@ def describe(exchange: Exchange) -> dict[str, Any]:
         "number": request.number,
         "received": exchange.received,
         "what": request.title,
-        "text": request.text[:_TEXT],
+        "text": request.excerpt,
         "stream": request.streaming,
         "status": exchange.status,
         "outcome": exchange.outcome,

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 GENERATION = "/services/aigc/text-generation/generation"
 _LONGEST_SHOWN = 120  # characters
+_LONGEST_EXCERPT = 160
 
 
 @frozen(slots=False)
@@ -90,7 +91,12 @@ class ReceivedRequest:
         content = self.messages[-1].get("content") if self.messages else self.prompt
         return content if isinstance(content, str) else ""
 
-    @property
+    @cached_property
+    def excerpt(self) -> str:
+        """The beginning of what the user said last."""
+        return self.text[:_LONGEST_EXCERPT]
+
+    @cached_property
     def title(self) -> str:
         """What it asks for, on one line for a log: the model, or else the method and the path."""
         return printable(self.model or f"{self.method} {self.path}")
@@ -105,6 +111,14 @@ class ReceivedRequest:
         """Whether the client means to use the connection again."""
         closes = self.headers.get("connection", "").lower() == "close"
         return self.http_version == "HTTP/1.1" and not closes
+
+    def shrink(self) -> None:
+        """Let go of the parsed body, which can take 20 times the room of its bytes.
+
+        Whoever asks for it again has it parsed again; what a log shows is kept.
+        """
+        _ = self.title, self.excerpt
+        vars(self).pop("json", None)
 
     def _member(self, name: str) -> object:
         return as_dict(self.json).get(name)
