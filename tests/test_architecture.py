@@ -60,7 +60,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "_llama_dashscope_pytestplugin": ("testing.plugin",),
     "aiohttp": ("_network.aiohttp_transport", "_network.selection"),
     "anyio": ("_client", "_network", "fastapi", "testing"),
-    "asyncio": ("_client.sync_bridge", "_network", "testing"),
+    "asyncio": ("_client.background_loop", "_client.sync_bridge", "_network", "testing"),
     "attrs": (
         *("_catalog", "_client", "_models", "_network", "_protocol", "_settings"),
         *("cli", "compat", "fastapi", "testing"),

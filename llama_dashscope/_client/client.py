@@ -38,6 +38,7 @@ from .call_runner import Call, CallRunner
 from .keyword_help import shows_keywords
 from .retry import Retry
 from .streams import AsyncStream, Bridge, Stream
+from .sync_bridge import run_sync
 
 if TYPE_CHECKING:
     from llama_dashscope._network.selection import AsyncBaseTransport
@@ -291,9 +292,7 @@ class Client:
 
 
 def bridge() -> Bridge:
-    """Return the way from sync code to the coroutines; only sync code pays for its import."""
-    from .sync_bridge import run_sync  # see above
-
+    """Return the way from sync code to the coroutines."""
     return run_sync
 
 

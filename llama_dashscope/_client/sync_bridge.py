@@ -6,32 +6,20 @@ started when it is first needed.
 """
 
 import asyncio
-import atexit
-import os
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
-from typing import Final, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
-import anyio.from_thread
-from anyio.from_thread import BlockingPortal
+import anyio
 
-from llama_dashscope._errors import DashScopeError
 from llama_dashscope._network.event_loop import context_for_asyncio
 from llama_dashscope._network.failures import closed_error
+
+from .background_loop import PATIENCE, background
 
 __all__ = ["run_sync"]
 
 T = TypeVar("T")
-
-LETTING_GO: Final = 2.0
-"""Seconds that a cancelled call may take to close its connection before Ctrl-C goes on without."""
-
-
-OWN_THREAD: Final = (
-    "sync calls wait for this thread, so none can be made in it: not in a finalizer that the "
-    "garbage collector runs here, nor in a log handler or a transport that calls run through"
-)
 
 
 def run_sync(function: Callable[[], Awaitable[T]]) -> T:
@@ -42,11 +30,11 @@ def run_sync(function: Callable[[], Awaitable[T]]) -> T:
     """
     if _in_worker_thread():
         return anyio.from_thread.run(_as_coroutine, function)
+    loop = background.loop()
+    if loop is None:
+        return background.run_here(function)
     passage = _BridgedCall(function)
     try:
-        loop = _background.loop()
-        if _runs_here(loop):
-            raise DashScopeError(OWN_THREAD)
         return passage.through(loop)
     except asyncio.CancelledError:
         raise closed_error() from None  # the interpreter is ending, and the background with it
@@ -61,18 +49,15 @@ async def _as_coroutine(function: Callable[[], Awaitable[T]]) -> T:
 
 
 def _in_worker_thread() -> bool:
+    if threading.current_thread() is threading.main_thread():
+        return False  # here a signal handler may interrupt an import, and see half of a module
+    import anyio.from_thread  # only sync code pays for this
+
     try:
         anyio.from_thread.check_cancelled()
     except RuntimeError:
         return False
     return True
-
-
-def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
 
 
 class _BridgedCall(Generic[T]):
@@ -94,8 +79,10 @@ class _BridgedCall(Generic[T]):
             with self._under_way:
                 pass
         except BaseException:
+            if loop.is_closed():  # with the interpreter, just now
+                raise closed_error() from None
             loop.call_soon_threadsafe(self._cancel)
-            self._under_way.acquire(timeout=LETTING_GO)
+            self._under_way.acquire(timeout=PATIENCE)
             raise
         return cast("asyncio.Future[T]", self._task).result()
 
@@ -113,53 +100,3 @@ class _BridgedCall(Generic[T]):
             self._under_way.release()
         else:
             self._task.cancel()
-
-
-class _BackgroundLoop:
-    """The thread with an event loop for everyone's sync calls, one for each process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._portal: BlockingPortal | None = None
-        self._running: AbstractContextManager[BlockingPortal] | None = None
-
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """Return the thread's event loop; starts the thread the first time."""
-        loop = self._loop
-        if loop is None:
-            with self._lock:
-                loop = self._loop or self._start()
-        return loop
-
-    def _start(self) -> asyncio.AbstractEventLoop:
-        running = anyio.from_thread.start_blocking_portal("asyncio", name="llama-dashscope")
-        self._running, self._portal = running, running.__enter__()
-        self._loop = loop = self._portal.call(_running_loop)
-        atexit.register(self._stop)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
-        return loop
-
-    def _stop(self) -> None:
-        """End the thread with the interpreter, so that connections close in good order."""
-        running, portal = self._running, self._portal
-        self._running = self._portal = self._loop = None
-        if running is not None and portal is not None:
-            # Calls of daemon threads may be under way still: nobody will read their answers.
-            portal.call(portal.stop, True)  # noqa: FBT003  # anyio's own
-            running.__exit__(None, None, None)
-
-    def _forget(self) -> None:
-        """Begin anew in a forked child: the thread stayed with the parent."""
-        # Kept alive: finalising the parent's portal would wait for a thread that isn't here.
-        _parents.append(self._running)
-        self.__init__()  # type: ignore[misc]  # the same object, as a child finds it
-
-
-async def _running_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.get_running_loop()
-
-
-_parents: Final[list[object]] = []
-_background: Final = _BackgroundLoop()

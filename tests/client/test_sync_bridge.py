@@ -21,7 +21,8 @@ import pytest
 from client_matrix import HAS_AIOHTTP, MODEL
 
 from llama_dashscope import Client, Limits
-from llama_dashscope._client.sync_bridge import _BackgroundLoop, _BridgedCall
+from llama_dashscope._client.background_loop import BackgroundLoop, of_this_process
+from llama_dashscope._client.sync_bridge import _BridgedCall
 from llama_dashscope.testing import BlackHole, LocalDashScope, Reply
 
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
@@ -90,8 +91,10 @@ def test_the_callers_context(client: Client, server: LocalDashScope) -> None:
 
 def test_ctrl_c_on_the_doorstep() -> None:
     """An interrupt before a call is under way ends it at once, and nothing of it runs."""
-    background, ran = _BackgroundLoop(), list[int]()
-    real = background.loop()
+    background, ran = BackgroundLoop(), list[int]()
+    loop = background.loop()
+    assert loop is not None
+    real: asyncio.AbstractEventLoop = loop
 
     class Door:
         orders = 0
@@ -105,6 +108,9 @@ def test_ctrl_c_on_the_doorstep() -> None:
                 raise KeyboardInterrupt
             return real.call_soon_threadsafe(order)
 
+        def is_closed(self) -> bool:
+            return real.is_closed()
+
     async def function() -> None:
         ran.append(1)
 
@@ -113,7 +119,7 @@ def test_ctrl_c_on_the_doorstep() -> None:
         passage.through(cast("asyncio.AbstractEventLoop", Door()))
     assert _BridgedCall(partial(asyncio.sleep, 0, "next")).through(real) == "next"
     assert ran == []
-    background._stop()
+    background.stop()
 
 
 def test_without_sniffio(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,8 +388,8 @@ def test_multiprocessing(server: LocalDashScope, tmp_path: Path, method: str) ->
 def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no fork the background starts all the same."""
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    background = _BackgroundLoop()
+    background = of_this_process()
 
     assert background.loop() is background.loop()
-    background._stop()
-    background._stop()
+    background.stop()  # as the interpreter does at its end
+    background.stop()  # once is enough
