@@ -1,6 +1,7 @@
 """What README and docs show works: every Python block, every example file, both first commands.
 
 A block is a whole program: it runs alone, as it is written, against a DashScope on this machine.
+One with an example's path in a comment above it is that file, so that code hosts show it too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))  # recipes in folders have own tests
-FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^(?:<!-- (\S+\.py) -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
@@ -35,6 +36,7 @@ class Block(NamedTuple):
     page: Path
     line: int
     code: str
+    example: Path | None
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -45,7 +47,13 @@ def blocks() -> Iterator[Block]:
     for page in PAGES:
         text = page.read_text("utf-8")
         for found in FENCE.finditer(text):
-            yield Block(page, text.count("\n", 0, found.start(1)) + 1, found[1])
+            example = (page.parent / found[1]).resolve() if found[1] else None
+            yield Block(page, text.count("\n", 0, found.start(2)) + 1, found[2], example)
+
+
+BLOCKS = list(blocks())
+PROGRAMS = [block for block in BLOCKS if not block.example]
+COPIES = [block for block in BLOCKS if block.example]
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def reader(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("block", list(blocks()), ids=str)
+@pytest.mark.parametrize("block", PROGRAMS, ids=str)
 def test_a_block_runs_as_it_stands(block: Block) -> None:
     """A reader can paste any Python block into a file and run it."""
     code = compile("\n" * (block.line - 1) + block.code, block.page, "exec")
@@ -76,9 +84,23 @@ def test_an_example_runs_as_a_program(example: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_shown_on_a_page(example: Path) -> None:
     """No example lies about unread."""
-    shown = "".join(page.read_text("utf-8") for page in PAGES)
+    assert example in {block.example for block in COPIES}
 
-    assert f"examples/{example.name}\n" in shown
+
+@pytest.mark.parametrize("block", COPIES, ids=str)
+def test_a_page_shows_an_example_as_it_is(block: Block) -> None:
+    """A block below the path of an example is that file, letter for letter."""
+    assert block.example is not None
+
+    assert block.code == block.example.read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_can_be_read_on_a_code_host(page: Path) -> None:
+    """Code stands in the page: what only Sphinx would include, a reader elsewhere never sees."""
+    assert "{literalinclude}" not in page.read_text("utf-8"), (
+        "show the file's text in a ```python block, with <!-- path/of/example.py --> above it"
+    )
 
 
 @pytest.mark.parametrize(
