@@ -2,6 +2,8 @@
 
 from ._catalog import MODELS, Model
 from ._client.client import Client
+from ._client.pace import Pace
+from ._client.pacer import Outcome, Pacer, Permit
 from ._client.retry import Retry
 from ._client.streams import AsyncStream, Stream
 from ._errors import (
@@ -61,8 +63,12 @@ __all__ = [
     "ModelRequired",
     "NotFoundError",
     "Options",
+    "Outcome",
     "Output",
+    "Pace",
+    "Pacer",
     "PermissionDeniedError",
+    "Permit",
     "QuotaExhaustedError",
     "RateLimitError",
     "RequestTooLargeError",

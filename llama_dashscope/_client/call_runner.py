@@ -31,6 +31,8 @@ from llama_dashscope._protocol.request import Payload
 from llama_dashscope._protocol.response import read_response
 from llama_dashscope._settings import ApiKey, Network, Timeout
 
+from .paced_attempt import paced_call, paced_stream
+from .pacer import Pacer
 from .retry import Budget, Retry
 from .stream_reader import NEVER, StreamReader
 
@@ -66,11 +68,12 @@ class _CallState:
 class CallRunner:
     """What a client keeps: a pool for each event loop that it is used in, and its retry budget."""
 
-    def __init__(self, network: Network, retry: Retry) -> None:
+    def __init__(self, network: Network, retry: Retry, pace: Pacer | None = None) -> None:
         """Begin without a connection; nothing is opened before the first call."""
         self._network = network
         self._retry = retry
         self._budget = Budget(retry.budget)
+        self._pace = pace
         self._pools: dict[EventLoop, tuple[ConnectionPool, AsyncGenerator[None, None]]] = {}
         self._pid = os.getpid()
         self._closed = False
@@ -82,7 +85,10 @@ class CallRunner:
 
     async def whole(self, call: Call) -> Response:
         """Make a call and return its whole answer."""
-        return await self._run(call, self._attempt_whole)
+        attempt = self._attempt_whole
+        if self._pace is not None:
+            attempt = partial(paced_call, self._pace, call.payload, attempt)
+        return await self._run(call, attempt)
 
     async def open(
         self, call: Call, *, ahead: bool
@@ -93,7 +99,10 @@ class CallRunner:
             call: the call.
             ahead: whether to read on while nobody waits.
         """
-        return await self._run(call, partial(self._attempt_stream, ahead=ahead))
+        attempt = partial(self._attempt_stream, ahead=ahead)
+        if self._pace is not None:
+            attempt = partial(paced_stream, self._pace, call.payload, attempt)
+        return await self._run(call, attempt)
 
     async def _run(self, call: Call, attempt: Callable[[Call, _CallState], Awaitable[T]]) -> T:
         """Make a call within its `total` limit."""

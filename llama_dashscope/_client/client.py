@@ -36,6 +36,7 @@ from llama_dashscope._version import __version__
 
 from .call_runner import Call, CallRunner
 from .keyword_help import shows_keywords
+from .pacer import Pacer
 from .retry import Retry
 from .streams import AsyncStream, Bridge, Stream
 from .sync_bridge import run_sync
@@ -56,6 +57,7 @@ class _Settings:
     workspace: str | None
     timeout: Timeout
     retry: Retry
+    pace: Pacer | None
     headers: dict[str, str] = attrs.field(repr=False)
     network: Network
 
@@ -78,6 +80,8 @@ class Client:
         timeout: time limits, as a `Timeout`, or as seconds for connect, read and idle.
         retry: how many times to try again (2; 0 for never), or a `Retry`.
         limits: bounds on connections and sizes.
+        pace: how fast requests go, as a `Pace`, which clients may share, or an object of your own
+            with its method (`Pacer`); by default as fast as they are made.
         headers: HTTP headers for every call.
         transport: `auto` takes aiohttp on asyncio where it is installed and httpx elsewhere;
             `httpx` and `aiohttp` insist; or a transport of httpx's kind, which stays yours to
@@ -100,6 +104,7 @@ class Client:
         timeout: Timeout | float | None = None,
         retry: Retry | int | None = None,
         limits: Limits | None = None,
+        pace: Pacer | None = None,
         headers: Mapping[str, str] | None = None,
         transport: "str | AsyncBaseTransport" = "auto",
         proxy: str | None = None,
@@ -122,6 +127,7 @@ class Client:
                 None if _unset(workspace) else check_workspace(workspace),
                 Timeout.of(timeout),
                 Retry.of(retry),
+                _check_pace(pace),
                 {**_OURS, **_headers(headers)},
                 network,
             )
@@ -132,7 +138,7 @@ class Client:
 
     def _start(self, settings: _Settings) -> None:
         self._settings = settings
-        self._engine = CallRunner(settings.network, settings.retry)
+        self._engine = CallRunner(settings.network, settings.retry, settings.pace)
 
     @shows_keywords(Options)
     async def acall(
@@ -329,6 +335,13 @@ def _proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | None:
     if not _unset(given):
         return check_proxy(given, "proxy")
     return find_proxy(base_url, os.environ) if trust_env else None
+
+
+def _check_pace(given: object) -> Pacer | None:
+    if given is None or callable(getattr(given, "admit", None)):
+        return cast("Pacer | None", given)
+    msg = f"pace must be a Pace, or an object with its method admit, got {type(given).__name__}"
+    raise ConfigurationError(msg)
 
 
 def _check_transport(given: object) -> object:

@@ -9,7 +9,7 @@ from llama_dashscope._errors import (
     IncompleteResponseError,
     ResponseError,
 )
-from llama_dashscope._models import Chunk, Response
+from llama_dashscope._models import Chunk, Response, Usage
 from llama_dashscope._network.failures import timed_out
 from llama_dashscope._network.interface import ByteStream
 from llama_dashscope._protocol.accumulator import StreamAccumulator
@@ -81,6 +81,11 @@ class StreamReader:
     def text(self) -> str:
         """The text of the first answer so far."""
         return self._assembler.text
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens counted so far."""
+        return self._assembler.usage
 
     @property
     def response(self) -> Response:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, cast
 __all__ = [
     "EventLoop",
     "LoopAffinity",
+    "call_soon_threadsafe",
     "close_from_sync",
     "context_for_asyncio",
     "is_closed",
@@ -96,6 +97,18 @@ def context_for_asyncio() -> Context:
     if sniffio := sys.modules.get("sniffio"):
         context.run(sniffio.current_async_library_cvar.set, "asyncio")
     return context
+
+
+def call_soon_threadsafe(loop: EventLoop, function: Callable[[], object]) -> bool:
+    """Call a function in a loop's thread, from anywhere, without waiting; tell whether it will."""
+    try:
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            loop.call_soon_threadsafe(function)
+        else:
+            loop.run_sync_soon(function)
+    except RuntimeError:  # trio's RunFinishedError is one too
+        return False
+    return True
 
 
 def start_soon_threadsafe(loop: EventLoop, function: Callable[[], Awaitable[None]]) -> bool:

@@ -29,6 +29,7 @@ class Payload:
     streaming: bool
     incremental: bool
     choices: int
+    model: str = ""
 
 
 def build_payload(model: str, prompt: str | None, arguments: CallArguments) -> Payload:
@@ -47,7 +48,7 @@ def build_payload(model: str, prompt: str | None, arguments: CallArguments) -> P
         streaming, incremental = True, _settle_incremental(arguments, parameters)
     body = encode({"model": _model(model), "input": content, "parameters": parameters})
     choices = parameters.get("n")
-    return Payload(body, streaming, incremental, max(choices, 1) if _whole(choices) else 1)
+    return Payload(body, streaming, incremental, max(choices, 1) if _whole(choices) else 1, model)
 
 
 def _settle_incremental(arguments: StreamArguments, parameters: dict[str, Any]) -> bool:

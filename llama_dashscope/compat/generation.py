@@ -409,4 +409,4 @@ def _payload(
         parameters["incremental_output"] = True
     body = encode({"model": model, "input": content, "parameters": parameters})
     count = parameters.get("n")
-    return Payload(body, streaming, incremental, count if isinstance(count, int) else 1)
+    return Payload(body, streaming, incremental, count if isinstance(count, int) else 1, model)

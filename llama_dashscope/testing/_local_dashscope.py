@@ -19,7 +19,7 @@ from ._http_server.server_state import ServerState
 from ._service.exchange import Exchange
 from ._service.faults import DEFAULT_MIX, Fault, Mix
 from ._service.received_request import ReceivedRequest
-from ._service.rendering import Pace
+from ._service.rendering import GenerationSpeed
 from ._service.response_plan import FOREVER
 from ._service.rules import Rules
 from ._service.script import Script, Source, When
@@ -75,7 +75,7 @@ class LocalDashScope:
         service = Service(
             Rules((api_key,), models),
             self._script,
-            Pace(tokens_per_second or FOREVER, first_token_delay),
+            GenerationSpeed(tokens_per_second or FOREVER, first_token_delay),
         )
         hosts = AllowedHosts(host, allowed_hosts)
         self._hub = ServerState(service, hosts, max_body, keep, on_end)

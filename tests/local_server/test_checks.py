@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_dashscope.testing import Exchange, LocalDashScope, ReceivedRequest
-from llama_dashscope.testing._service.rendering import Pace
+from llama_dashscope.testing._service.rendering import GenerationSpeed
 from llama_dashscope.testing._service.rules import Rules
 from llama_dashscope.testing._service.script import Script
 from llama_dashscope.testing._service.service import Service
@@ -157,7 +157,7 @@ def test_whatever_is_asked_is_answered_or_refused(body: object, streaming: bool)
     headers = {"authorization": "Bearer sk-local", "accept": "text/event-stream" * streaming}
     content = json.dumps(body).encode()
     request = ReceivedRequest(1, 1, "POST", PATH, headers, content)
-    service = Service(Rules(("sk-local",), None), Script(), Pace())
+    service = Service(Rules(("sk-local",), None), Script(), GenerationSpeed())
     exchange = Exchange(request)
 
     plan = asyncio.run(service.answer(exchange))

@@ -17,16 +17,16 @@ UNFINISHED = "null"
 
 
 @frozen
-class Pace:
+class GenerationSpeed:
     """How fast the model speaks where a reply doesn't say."""
 
     tokens_per_second: float = FOREVER
     first_token_delay: float = 0.0
 
-    def of(self, reply: Reply) -> "Pace":
+    def of(self, reply: Reply) -> "GenerationSpeed":
         """Settle what `reply` leaves open."""
         speed, delay = reply.tokens_per_second, reply.first_token_delay
-        return Pace(
+        return GenerationSpeed(
             self.tokens_per_second if speed is None else speed,
             self.first_token_delay if delay is None else delay,
         )
@@ -42,7 +42,9 @@ class Pace:
         return self.first_token_delay + tokens / self.tokens_per_second
 
 
-def answer(reply: Reply, request: ReceivedRequest, request_id: str, pace: Pace) -> ResponsePlan:
+def answer(
+    reply: Reply, request: ReceivedRequest, request_id: str, pace: GenerationSpeed
+) -> ResponsePlan:
     """Answer `request` with `reply`, in the format and manner it asks for."""
     said, pace = settle(reply, request), pace.of(reply)
     sent = tokenizer.count_input(request.prompt, request.messages)

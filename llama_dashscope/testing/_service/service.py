@@ -24,7 +24,7 @@ class Service:
 
     rules: Rules
     script: Script
-    pace: rendering.Pace
+    pace: rendering.GenerationSpeed
 
     async def answer(self, exchange: Exchange) -> ResponsePlan:
         """Decide what becomes of a request, and note in `exchange` which fault it met."""
