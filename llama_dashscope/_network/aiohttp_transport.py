@@ -113,9 +113,11 @@ class AiohttpTransport:
         transports = [each.transport for each in self._protocols if each.transport is not None]
         for transport in transports:
             transport.abort()
-        while any(each.connected for each in self._protocols):  # noqa: ASYNC110  # a few turns
-            await asyncio.sleep(0)
-        await self._session.close()
+        try:
+            while any(each.connected for each in self._protocols):  # noqa: ASYNC110  # a few turns
+                await asyncio.sleep(0)
+        finally:  # the end of a run cancels its tasks, this one too
+            await self._session.close()
 
 
 def _connector(network: Network, used: WeakSet[ResponseHandler]) -> aiohttp.TCPConnector:
@@ -213,6 +215,10 @@ class _AiohttpReply:
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
+        content = self._response.content
+        if content.exception() is None and not content.is_eof():
+            # aiohttp has one error for all readers: it would keep the frames of each of them.
+            content.set_exception(aiohttp.ClientConnectionError("Connection closed"))
         self._response.close()
 
 

@@ -19,6 +19,9 @@ from llama_dashscope import APIConnectionError, Client, DashScopeError
 from llama_dashscope._client.background_loop import BackgroundLoop, SyncEventLoop
 from llama_dashscope.testing import LocalDashScope, RateLimited
 
+NO_FORK_WARNING = "ignore:This process:DeprecationWarning"
+"""Python 3.12 warns of every fork of a process that has threads."""
+
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
 HOSTS = ["127.0.0.1", "localhost"]  # for a name, threads look it up
 
@@ -35,14 +38,14 @@ client = Client("sk-local", base_url=base_url, transport=transport, retry=0)
 def ask():
     with client.stream(MODEL, "hi") as stream:
         streamed = "".join(chunk.delta for chunk in stream)
-    print(client.call(MODEL, "hi").text, streamed)
+    os.write(1, f"{client.call(MODEL, 'hi').text} {streamed}\\n".encode())
 """
 
 
 def run(program: str, server: LocalDashScope, transport: str = "httpx") -> tuple[int, str, str]:
     """Run a program that talks to the server; return its exit code and what it said."""
     ended = subprocess.run(
-        [sys.executable, "-c", program, transport, server.base_url],
+        [sys.executable, "-W", NO_FORK_WARNING, "-c", program, transport, server.base_url],
         capture_output=True,
         check=False,
         text=True,

@@ -20,6 +20,9 @@ from client_matrix import HAS_AIOHTTP, MODEL
 from llama_dashscope import Chunk, Client, Limits
 from llama_dashscope.testing import LocalDashScope
 
+NO_FORK_WARNING = "ignore:This process:DeprecationWarning"
+"""Python 3.12 warns of every fork of a process that has threads."""
+
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
 
 PROGRAM = """
@@ -138,7 +141,7 @@ def forget():
 def run(program: str, server: LocalDashScope, transport: str) -> tuple[int, str, str]:
     """Run a program that talks to the server; return its exit code and what it said."""
     ended = subprocess.run(
-        [sys.executable, "-c", program, transport, server.base_url],
+        [sys.executable, "-W", NO_FORK_WARNING, "-c", program, transport, server.base_url],
         capture_output=True,
         check=False,
         text=True,
@@ -243,6 +246,7 @@ def test_the_interpreter_ends_within_a_stream(
     slow.wait_for(lambda server: server.open_connections == 0)
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")  # aiohttp's own
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_stream_that_is_forgotten_in_a_loop(backend: str, slow: LocalDashScope) -> None:
     """It is closed there, with a ResourceWarning; so is one that is forgotten at the loop's end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -123,3 +124,22 @@ def test_a_socket_that_has_died() -> None:
     from llama_dashscope._network.aiohttp_transport import _set_options
 
     _set_options(None, [(1, 1, 1)])
+
+
+def test_streams_that_are_left_early_leave_nothing(server: LocalDashScope) -> None:
+    """No error of aiohttp's stays behind with the frames of all the readers that it ended."""
+    import aiohttp
+
+    server.reply(Reply(pieces=["a"] * 50, tokens_per_second=100))
+
+    def leave_early(client: Client) -> None:
+        with client.stream(MODEL, "hi") as stream:
+            next(stream)
+
+    with Client(server.api_key, base_url=server.base_url, transport="aiohttp") as client:
+        for _ in range(5):
+            leave_early(client)
+        server.wait_for(lambda server: server.running == 0)
+    gc.collect()
+    errors = [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientConnectionError)]
+    assert [each for each in errors if each.__traceback__ is not None] == []
