@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -54,7 +54,9 @@ class ChatLlamaDashScope(BaseChatModel):
     `headers`, ...) override the fields below; others go into the request's `parameters` as given.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        arbitrary_types_allowed=True, populate_by_name=True
+    )
 
     model: str = Field(validation_alias=AliasChoices("model", "model_name"))
     """Name of the model, sent as given, such as `llama3.3-70b-instruct`."""
@@ -104,7 +106,13 @@ class ChatLlamaDashScope(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.model, **self._parameters()}
+        return {
+            "model": self.model,
+            **self._parameters(),
+            "stop_sequences": self.stop,  # LangChain puts a call's own under `stop`
+            "parameters": self.parameters,
+            "base_url": self.base_url,
+        }
 
     @property
     def lc_secrets(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("langchain_core", reason="LangChain's tests run in the session guests")
 
+from langchain_core.caches import InMemoryCache
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -357,6 +358,21 @@ def test_secrets_are_hidden() -> None:
     model = ChatLlamaDashScope(model=MODEL, api_key=SecretStr("sk-secret-1"))
 
     assert "sk-secret-1" not in repr(model) + str(model.to_json()) + str(model._identifying_params)
+
+
+def test_a_cache_tells_models_apart(server: LocalDashScope) -> None:
+    """An answer is used again for a model that asks alike, and for no other."""
+
+    def ask(**fields: Any) -> int:
+        given = {"model": MODEL, "api_key": "sk-local", "base_url": server.base_url, "cache": cache}
+        ChatLlamaDashScope.model_validate(given | fields).invoke("hi")
+        return len(server.requests)
+
+    cache = InMemoryCache()
+
+    assert [ask(), ask()] == [1, 1]
+    assert [ask(temperature=0.5), ask(stop="x"), ask(parameters={"logprobs": True})] == [2, 3, 4]
+    assert ask(model=OTHER) == 5
 
 
 @pytest.mark.anyio
