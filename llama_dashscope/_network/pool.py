@@ -5,50 +5,15 @@ request is cancelled at the wrong moment. Here a slot is given back in one place
 to the connection, and a connection whose exchange did not end cleanly is never used again.
 """
 
-from collections import OrderedDict
-
 import anyio
 
 from .failures import closed_error
 from .interface import HTTPRequest, Transport, TransportResponse
 
-__all__ = ["ConnectionPool", "PooledResponse", "Slots"]
+__all__ = ["ConnectionPool", "PooledResponse"]
 
 CLOSING: float = 1.0
 """Seconds that closing a connection may take before it is left to the system."""
-
-
-class Slots:
-    """A fair semaphore: who came first goes first, and nobody's leaving costs a slot."""
-
-    def __init__(self, count: int) -> None:
-        """Begin with all slots free."""
-        self._free = count
-        self._waiting: OrderedDict[anyio.Event, None] = OrderedDict()
-
-    async def acquire(self) -> None:
-        """Take a slot, now or when it is this caller's turn."""
-        if self._free:
-            self._free -= 1
-            return
-        turn = anyio.Event()
-        self._waiting[turn] = None
-        try:
-            await turn.wait()
-        except BaseException:
-            if turn.is_set():
-                self.release()  # the turn came while this caller was leaving: pass it on
-            else:
-                del self._waiting[turn]
-            raise
-
-    def release(self) -> None:
-        """Give a slot to the next in line, or back."""
-        if self._waiting:
-            turn, _ = self._waiting.popitem(last=False)
-            turn.set()
-        else:
-            self._free += 1
 
 
 class ConnectionPool:
@@ -57,7 +22,8 @@ class ConnectionPool:
     def __init__(self, carrier: Transport, max_connections: int) -> None:
         """Begin without a connection."""
         self._carrier = carrier
-        self._slots = Slots(max_connections)
+        # Without a free slot it is fair: who came first goes first.
+        self._slots = anyio.Semaphore(max_connections, fast_acquire=True)
         self._closed = False
 
     async def send(self, request: HTTPRequest) -> "PooledResponse":

@@ -2,6 +2,8 @@
 
 import asyncio
 import importlib
+import re
+from typing import Final
 
 from llama_dashscope._errors import ConfigurationError
 from llama_dashscope._settings import Network
@@ -12,6 +14,14 @@ from .interface import Transport
 from .tls import needs_tls_in_tls
 
 __all__ = ["AsyncBaseTransport", "select_transport"]
+
+OLDEST: Final = (3, 10, 11)
+"""The oldest aiohttp that works, as pyproject.toml has it too."""
+
+BEYOND: Final = (4,)
+"""The first aiohttp that nobody has tried."""
+
+INSTALL: Final = "pip install 'llama-dashscope[aiohttp]'"
 
 
 def select_transport(network: Network) -> Transport:
@@ -44,7 +54,10 @@ def _against_aiohttp(network: Network) -> str:
     if needs_tls_in_tls(network):
         return "it needs Python 3.11 for proxies with TLS; use transport='httpx'"
     try:
-        importlib.import_module("aiohttp")
+        aiohttp = importlib.import_module("aiohttp")
     except ImportError:
-        return "it is not installed; pip install 'llama-dashscope[aiohttp]'"
+        return f"it is not installed; {INSTALL}"
+    version = tuple(int(digits) for digits in re.findall(r"\d+", aiohttp.__version__)[:3])
+    if not OLDEST <= version < BEYOND:
+        return f"version {aiohttp.__version__} is not one of >=3.10.11,<4; {INSTALL}"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import anyio
 import httpx
@@ -12,7 +13,7 @@ from client_matrix import MODEL
 from llama_dashscope import Client, ClientClosedError, Limits, Timeout
 from llama_dashscope._network.httpx_transport import HttpxTransport
 from llama_dashscope._network.interface import HTTPRequest, TransportResponse
-from llama_dashscope._network.pool import ConnectionPool, Slots
+from llama_dashscope._network.pool import ConnectionPool
 from llama_dashscope._settings import Network
 from llama_dashscope.testing import LocalDashScope, Raw
 
@@ -34,47 +35,73 @@ def outgoing(server: LocalDashScope) -> HTTPRequest:
     return HTTPRequest(url, [("authorization", "Bearer sk-local")], BODY, Timeout())
 
 
-async def test_who_came_first_goes_first() -> None:
-    """Slots are given in the order of the queue."""
-    slots, order = Slots(1), list[int]()
-    await slots.acquire()
+class Answer:
+    """An answer without a body."""
+
+    status = 200
+    headers: Mapping[str, str] = {}
+
+    async def read(self, limit: float | None) -> bytes:  # noqa: ARG002  # the interface
+        """Be at the end."""
+        return b""
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
+class Carrier:
+    """Answers at once."""
+
+    async def send(self, request: HTTPRequest) -> Answer:  # noqa: ARG002  # the interface
+        """Give an answer."""
+        return Answer()
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
+async def test_who_came_first_goes_first(outgoing: HTTPRequest) -> None:
+    """Connections are given in the order of the queue."""
+    pool, order = ConnectionPool(Carrier(), 1), list[int]()
+    first = await pool.send(outgoing)
 
     async def wait(number: int) -> None:
-        await slots.acquire()
+        reply = await pool.send(outgoing)
         order.append(number)
-        slots.release()
+        await reply.aclose()
 
     async with anyio.create_task_group() as group:
         for number in range(5):
             group.start_soon(wait, number)
             await anyio.wait_all_tasks_blocked()
-        slots.release()
+        await first.aclose()
 
     assert order == list(range(5))
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio cancels nobody whose turn has come
-async def test_a_turn_that_comes_too_late() -> None:
+async def test_a_turn_that_comes_too_late(outgoing: HTTPRequest) -> None:
     """Whose turn comes while he is leaving passes it on."""
-    slots = Slots(1)
-    await slots.acquire()
-    leaving, staying = (asyncio.ensure_future(slots.acquire()) for _ in range(2))
+    pool = ConnectionPool(Carrier(), 1)
+    first = await pool.send(outgoing)
+    leaving, staying = (asyncio.ensure_future(pool.send(outgoing)) for _ in range(2))
     await asyncio.sleep(0)
-    slots.release()
+    await first.aclose()
     leaving.cancel()
 
     await asyncio.wait_for(staying, 5)
     assert leaving.cancelled()
 
 
-async def test_leaving_the_queue() -> None:
+async def test_leaving_the_queue(outgoing: HTTPRequest) -> None:
     """Who leaves the queue is no longer in it."""
-    slots = Slots(1)
-    await slots.acquire()
+    pool = ConnectionPool(Carrier(), 1)
+    first = await pool.send(outgoing)
     with anyio.move_on_after(0.01):
-        await slots.acquire()
-    slots.release()
-    await slots.acquire()
+        await pool.send(outgoing)
+    await first.aclose()
+    with anyio.fail_after(5):
+        await pool.send(outgoing)
 
 
 async def test_reading_beyond_the_end(carrier: HttpxTransport, outgoing: HTTPRequest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import re
 import socket
 import ssl
 import sys
@@ -34,7 +35,7 @@ from llama_dashscope import (
     Timeout,
 )
 from llama_dashscope._network.httpx_transport import HttpxTransport
-from llama_dashscope._network.selection import select_transport
+from llama_dashscope._network.selection import BEYOND, OLDEST, select_transport
 from llama_dashscope._network.tls import keepalive_options
 from llama_dashscope._settings import Network
 from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection
@@ -390,6 +391,27 @@ class TestChoice:
         assert ask(("auto", "asyncio"), server.base_url).text == "abc"
         with pytest.raises(ConfigurationError, match=r"pip install 'llama-dashscope\[aiohttp\]'"):
             ask(("aiohttp", "asyncio"), server.base_url)
+
+    @pytest.mark.parametrize("version", ["3.9.5", "3.10.10", "4.0.0a1"])
+    @pytest.mark.skipif(not HAS_AIOHTTP, reason="the aiohttp extra is not installed here")
+    def test_another_aiohttp(
+        self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch, version: str
+    ) -> None:
+        """One that we don't know is passed over by `auto`, and who insists is told so."""
+        monkeypatch.setattr("aiohttp.__version__", version)
+        server.reply("abc")
+
+        assert ask(("auto", "asyncio"), server.base_url).text == "abc"
+        with pytest.raises(ConfigurationError, match=f"{re.escape(version)}.*>=3.10.11,<4"):
+            ask(("aiohttp", "asyncio"), server.base_url)
+
+    def test_the_versions_of_aiohttp(self) -> None:
+        """What is taken is what pyproject.toml lets pip install."""
+        pyproject = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
+        bounds = re.search(r'"aiohttp>=([\d.]+),<([\d.]+)"', pyproject)
+
+        assert bounds is not None
+        assert bounds.groups() == (".".join(map(str, OLDEST)), ".".join(map(str, BEYOND)))
 
     @pytest.mark.anyio
     async def test_auto(self, anyio_backend: str) -> None:
