@@ -15,7 +15,7 @@ __all__ = ["field_docs", "shows_keywords"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PLACE: Final = "            **options: "
+PLACE: Final = "    **options: "
 """How the line of a docstring begins that the keywords take the place of."""
 
 
@@ -38,7 +38,8 @@ def shows_keywords(options: type) -> Callable[[F], F]:
             for name, kind in options.__annotations__.items()
         ]
         shown.__signature__ = signature.replace(parameters=[*own, *named])
-        shown.__doc__ = _documented(function.__doc__ or "", options)
+        # Python strips the indentation from 3.13 on; `cleandoc` does the same on those before.
+        shown.__doc__ = _documented(inspect.cleandoc(function.__doc__ or ""), options)
         return function
 
     return show
@@ -59,9 +60,9 @@ def _documented(text: str, options: type) -> str:
 def _wrapped(entry: str) -> str:
     return textwrap.fill(
         " ".join(entry.split()),
-        width=100,
-        initial_indent=" " * 12,
-        subsequent_indent=" " * 16,
+        width=92,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 8,
         break_long_words=False,
         break_on_hyphens=False,
     )
