@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -282,6 +284,19 @@ def test_the_official_sdk_is_led_too(run: Callable[..., pytest.RunResult]) -> No
 def test_the_marker_is_listed(run: Callable[..., pytest.RunResult]) -> None:
     """`pytest --markers` explains it."""
     run("", "--markers").stdout.fnmatch_lines(["@pytest.mark.dashscope(reply=None, *"])
+
+
+def test_its_name_in_the_package_has_every_hook_and_fixture() -> None:
+    """Where the package lies on a path and isn't installed, pytest imports that module."""
+    inside = importlib.import_module("llama_dashscope.testing.plugin")
+    own = {
+        name
+        for name, each in inspect.getmembers(plugin)
+        if not name.startswith("_") and getattr(each, "__module__", "") == plugin.__name__
+    }
+
+    assert set(inside.__all__) == own
+    assert all(getattr(inside, name) is getattr(plugin, name) for name in inside.__all__)
 
 
 def test_under_xdist(
