@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from client_matrix import HAS_AIOHTTP, MODEL
 
-from llama_dashscope import APIConnectionError, Client, DashScopeError
+from llama_dashscope import APIConnectionError, Client, ClientClosedError, DashScopeError
 from llama_dashscope._client.background_loop import BackgroundLoop, SyncEventLoop
+from llama_dashscope._client.sync_bridge import run_sync
 from llama_dashscope.testing import LocalDashScope, RateLimited
 
 NO_FORK_WARNING = "ignore:This process:DeprecationWarning"
@@ -151,6 +153,28 @@ async def answer() -> str:
     """Answer at once."""
     await asyncio.sleep(0)
     return "fine"
+
+
+def test_a_call_of_a_daemon_thread_when_the_interpreter_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The end of the background thread ends the call, with an error that says so."""
+    own, under_way = BackgroundLoop(), threading.Event()
+    use(own, monkeypatch)
+
+    async def endless() -> None:
+        under_way.set()
+        await asyncio.sleep(60)
+
+    def call() -> None:
+        with pytest.raises(ClientClosedError):
+            run_sync(endless)
+
+    with ThreadPoolExecutor(1) as threads:
+        caller = threads.submit(call)
+        assert under_way.wait(30)
+        own.stop()
+        caller.result(30)
 
 
 def test_an_interrupt_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,18 @@ def test_closing_from_outside(server: LocalDashScope) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_closing_in_a_loop_what_another_has_open(backend: str, server: LocalDashScope) -> None:
+    """`aclose` closes the connections of sync calls too."""
+    client = Client(server.api_key, base_url=server.base_url)
+    client.call(MODEL, "hi")
+    assert server.open_connections == 1
+
+    anyio.run(client.aclose, backend=backend)
+
+    server.wait_for(lambda server: server.open_connections == 0)
+
+
 def test_a_client_that_is_never_used(server: LocalDashScope) -> None:
     """Making and closing a client starts no thread."""
     before = threading.active_count()
