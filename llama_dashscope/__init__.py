@@ -6,6 +6,7 @@ from ._client.pace import Pace
 from ._client.pacer import Outcome, Pacer, Permit
 from ._client.retry import Retry
 from ._client.streams import AsyncStream, Stream
+from ._client.structured_call import Parsed
 from ._errors import (
     APIConnectionError,
     APIStatusError,
@@ -20,6 +21,7 @@ from ._errors import (
     InternalServerError,
     InvalidRequestError,
     NotFoundError,
+    ParseError,
     PermissionDeniedError,
     QuotaExhaustedError,
     RateLimitError,
@@ -67,6 +69,8 @@ __all__ = [
     "Output",
     "Pace",
     "Pacer",
+    "ParseError",
+    "Parsed",
     "PermissionDeniedError",
     "Permit",
     "QuotaExhaustedError",

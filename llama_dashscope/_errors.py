@@ -20,10 +20,11 @@
     │   ├── InternalServerError         5xx: the service failed
     │   └── ServiceUnavailableError     503: no capacity right now
     ├── ResponseError                   what came back is not the protocol
-    └── IncompleteResponseError         the answer stopped before its finish_reason
+    ├── IncompleteResponseError         the answer stopped before its finish_reason
+    └── ParseError                      the answer is whole, and not of the type asked for
 """
 
-from ._models import Usage
+from ._models import Response, Usage
 
 __all__ = [
     "APIConnectionError",
@@ -39,6 +40,7 @@ __all__ = [
     "InternalServerError",
     "InvalidRequestError",
     "NotFoundError",
+    "ParseError",
     "PermissionDeniedError",
     "QuotaExhaustedError",
     "RateLimitError",
@@ -182,3 +184,16 @@ class ResponseError(DashScopeError):
 
 class IncompleteResponseError(DashScopeError):
     """The answer stopped before its `finish_reason`; `partial_text` holds what had arrived."""
+
+
+class ParseError(DashScopeError, ValueError):
+    """An answer came, and the value that was asked for is not in it.
+
+    `partial_text` is the last answer's text, `usage` the tokens of all answers together, and
+    `attempts` how many answers there were.
+    """
+
+    paths: tuple[str, ...] = ()
+    """Where the answer is wrong, such as `$.stops[0].city`; `$` is the whole of it."""
+    response: Response | None = None
+    """The last answer."""

@@ -68,6 +68,7 @@ PARENTS = {
     "ServiceUnavailableError": "APIStatusError",
     "ResponseError": "DashScopeError",
     "IncompleteResponseError": "DashScopeError",
+    "ParseError": "DashScopeError",
 }
 CLASSES: list[type[DashScopeError]] = [
     DashScopeError,

@@ -37,6 +37,7 @@ from llama_dashscope._version import __version__
 from .call_runner import Call, CallRunner
 from .keyword_help import shows_keywords
 from .pacer import Pacer
+from .parsing import ParsingVerbs
 from .retry import Retry
 from .streams import AsyncStream, Bridge, Stream
 from .sync_bridge import run_sync
@@ -62,7 +63,7 @@ class _Settings:
     network: Network
 
 
-class Client:
+class Client(ParsingVerbs):
     """A client for the Llama text models of DashScope, for async and sync code alike.
 
     One client serves threads, tasks and event loops at once, and forked processes. Making one opens

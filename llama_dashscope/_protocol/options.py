@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from llama_dashscope._models import Message
 from llama_dashscope._settings import Timeout
@@ -12,7 +12,12 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import Self, Unpack  # comes with anyio on these versions
 
-__all__ = ["MessageLike", "Options", "Self", "StreamOptions", "Unpack"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # for type checkers, which bring it
+else:
+    TypeForm = type
+
+__all__ = ["MessageLike", "Options", "Self", "StreamOptions", "TypeForm", "Unpack"]
 
 MessageLike = Message | Mapping[str, Any]
 """A message of a conversation: a `Message`, or a dict with `role` and `content`."""

@@ -18,7 +18,15 @@ from llama_dashscope._settings import ApiKey
 from .arguments import CallArguments, StreamArguments
 from .converter import unstructure
 
-__all__ = ["PATH", "Payload", "build_payload", "encode", "listed", "request_headers"]
+__all__ = [
+    "PATH",
+    "Payload",
+    "build_payload",
+    "check_input",
+    "encode",
+    "listed",
+    "request_headers",
+]
 
 
 @attrs.frozen
@@ -41,7 +49,7 @@ def build_payload(model: str, prompt: str | None, arguments: CallArguments) -> P
     Raises:
         InvalidRequestError: an argument can't be right; the message names it.
     """
-    content = _input(prompt, arguments.messages)
+    content = check_input(prompt, arguments.messages)
     parameters = _parameters(arguments, "text" if "prompt" in content else "message")
     streaming, incremental = False, True
     if isinstance(arguments, StreamArguments):
@@ -74,7 +82,12 @@ def _model(model: object) -> str:
     return model
 
 
-def _input(prompt: object, messages: object) -> dict[str, Any]:
+def check_input(prompt: object, messages: object) -> dict[str, Any]:
+    """Check what the model is told, and return it as the request body has it.
+
+    Raises:
+        InvalidRequestError: there is neither a prompt nor a message, or it can't be right.
+    """
     if messages is None:
         if prompt is None:
             msg = "prompt and messages are both missing: give one of them"

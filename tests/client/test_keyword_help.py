@@ -18,7 +18,14 @@ VERBS: dict[str, type] = {
     "call": Options,
     "astream": StreamOptions,
     "stream": StreamOptions,
+    "aparse": Options,
+    "parse": Options,
 }
+OWN = {
+    **dict.fromkeys(VERBS, ("model", "prompt")),
+    **dict.fromkeys(("aparse", "parse"), ("model", "into", "prompt", "tries", "unknown_fields")),
+}
+"""What a verb takes besides the keywords of its options."""
 verbs = pytest.mark.parametrize(("verb", "options"), VERBS.items(), ids=VERBS)
 
 
@@ -27,12 +34,13 @@ def test_the_signature_has_every_keyword(verb: str, options: type) -> None:
     """Each keyword has its type and can be left out, in the order of `Options`."""
     signature = inspect.signature(getattr(Client, verb))
     shown = list(signature.parameters.values())
+    named = shown[1 + len(OWN[verb]) :]
 
-    assert [each.name for each in shown[:3]] == ["self", "model", "prompt"]
-    assert {each.name: each.annotation for each in shown[3:]} == get_type_hints(options)
-    assert [each.name for each in shown[3:]] == list(options.__annotations__)
-    assert {each.kind for each in shown[3:]} == {inspect.Parameter.KEYWORD_ONLY}
-    assert {each.default for each in shown[3:]} == {None}
+    assert [each.name for each in shown if each not in named] == ["self", *OWN[verb]]
+    assert {each.name: each.annotation for each in named} == get_type_hints(options)
+    assert [each.name for each in named] == list(options.__annotations__)
+    assert {each.kind for each in named} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {each.default for each in named} == {None}
     assert list(inspect.signature(getattr(Client("k"), verb)).parameters.values()) == shown[1:]
 
 
@@ -90,7 +98,7 @@ def test_completion_has_every_keyword(
     [signature] = script(source, *namespaces).get_signatures()
 
     assert [each.name for each in signature.params] == [
-        *("model", "prompt"),
+        *OWN[verb],
         *options.__annotations__,
     ]
     assert "temperature: float | None" in signature.to_string()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from attrs import frozen
 from typing_extensions import assert_type
 
 from llama_dashscope import (
@@ -12,6 +15,8 @@ from llama_dashscope import (
     DashScopeError,
     IncompleteResponseError,
     Message,
+    Parsed,
+    ParseError,
     RateLimitError,
     Response,
     Timeout,
@@ -65,6 +70,28 @@ async def streams(client: Client) -> None:
         for piece in twin:
             assert_type(piece, Chunk)
     assert_type(twin.response, Response)
+
+
+@frozen
+class Trip:
+    """A type to ask for."""
+
+    city: str
+
+
+async def structured(client: Client) -> None:
+    """A type in, a value of that type out."""
+    turns = [Message("user", "罗马")]
+    assert_type(await client.aparse(MODEL, Trip, messages=turns), Parsed[Trip])
+    assert_type(client.parse(MODEL, Trip, "罗马", tries=1, seed=1).value, Trip)
+    assert_type(client.parse(MODEL, list[Trip], messages=turns).value, list[Trip])
+    assert_type(client.parse(MODEL, Trip | None, messages=turns).value, Trip | None)
+    assert_type(client.parse(MODEL, Literal["a"], unknown_fields="keep").value, Literal["a"])
+    try:
+        assert_type(client.parse(MODEL, dict[str, int], "罗马").usage, Usage | None)
+    except ParseError as error:
+        assert_type(error.paths, tuple[str, ...])
+        assert_type(error.response, Response | None)
 
 
 async def lifetimes() -> None:

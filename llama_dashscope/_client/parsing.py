@@ -1,0 +1,115 @@
+"""The verbs for structured answers, `aparse` and `parse`, apart from the client's others."""
+
+from functools import partial
+from typing import Literal, Protocol, TypeVar
+
+from llama_dashscope._protocol.answer_format import AnswerFormat
+from llama_dashscope._protocol.arguments import CallArguments, call_arguments
+from llama_dashscope._protocol.options import Options, TypeForm, Unpack
+
+from .call_runner import Call, CallRunner
+from .keyword_help import shows_keywords
+from .structured_call import Parsed, StructuredCall
+from .sync_bridge import run_sync
+
+__all__ = ["ParsingVerbs"]
+
+T = TypeVar("T")
+
+
+class _Caller(Protocol):
+    """What makes calls: the client."""
+
+    _engine: CallRunner
+
+    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call: ...
+
+
+class ParsingVerbs:
+    """What a client does to answer with a value of a type."""
+
+    @shows_keywords(Options)
+    async def aparse(
+        self: _Caller,
+        model: str,
+        into: TypeForm[T],
+        prompt: str | None = None,
+        *,
+        tries: int = 2,
+        unknown_fields: Literal["refuse", "keep"] = "refuse",
+        **options: Unpack[Options],
+    ) -> Parsed[T]:
+        """Ask a model for a value of a type, and check what it answers.
+
+        The type's JSON Schema goes into the system message, which is made if there is none; to a
+        `prompt` it is added. Nothing is converted: `"2"` is no 2. `response_format` is only sent
+        where it is given. A `total` time limit holds for all tries together.
+
+        Args:
+            model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
+            into: the type of the value: an attrs class, a dataclass, a TypedDict, an Enum, a
+                Literal, a union, or lists and dicts of these. Docstrings of classes and texts in
+                `Annotated` tell the model what is meant.
+            prompt: the instruction, for models that take one; instead of `messages`.
+            tries: how many answers to ask for at most, 1 or more. After one that does not fit the
+                model is shown its mistakes, each with its path.
+            unknown_fields: whether fields that a class doesn't have make an answer wrong
+                (`refuse`) or are kept in `Parsed.unknown_fields` (`keep`).
+            **options: the keywords of `Options`, each with its range and source there.
+
+        Raises:
+            ParseError: no answer fits; it has the last one, the paths of its mistakes and the
+                usage of all.
+            InvalidRequestError: an argument was refused, or the type has no form in JSON; nothing
+                was sent.
+            DashScopeError: a call failed; see `acall`.
+            TypeError: there is no such keyword.
+        """
+        arguments = call_arguments(**options)
+        wanted = AnswerFormat(into, unknown_fields)
+        prepare = partial(self._prepare, model)
+        structured = StructuredCall(prepare, self._engine.whole, wanted, tries)
+        return await structured.run(prompt, arguments)
+
+    @shows_keywords(Options)
+    def parse(
+        self: _Caller,
+        model: str,
+        into: TypeForm[T],
+        prompt: str | None = None,
+        *,
+        tries: int = 2,
+        unknown_fields: Literal["refuse", "keep"] = "refuse",
+        **options: Unpack[Options],
+    ) -> Parsed[T]:
+        """Ask a model for a value of a type, and check what it answers, in sync code.
+
+        The type's JSON Schema goes into the system message, which is made if there is none; to a
+        `prompt` it is added. Nothing is converted: `"2"` is no 2. `response_format` is only sent
+        where it is given. A `total` time limit holds for all tries together.
+
+        Args:
+            model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
+            into: the type of the value: an attrs class, a dataclass, a TypedDict, an Enum, a
+                Literal, a union, or lists and dicts of these. Docstrings of classes and texts in
+                `Annotated` tell the model what is meant.
+            prompt: the instruction, for models that take one; instead of `messages`.
+            tries: how many answers to ask for at most, 1 or more. After one that does not fit the
+                model is shown its mistakes, each with its path.
+            unknown_fields: whether fields that a class doesn't have make an answer wrong
+                (`refuse`) or are kept in `Parsed.unknown_fields` (`keep`).
+            **options: the keywords of `Options`, each with its range and source there.
+
+        Raises:
+            ParseError: no answer fits; it has the last one, the paths of its mistakes and the
+                usage of all.
+            InvalidRequestError: an argument was refused, or the type has no form in JSON; nothing
+                was sent.
+            DashScopeError: a call failed; see `call`.
+            TypeError: there is no such keyword.
+        """
+        arguments = call_arguments(**options)
+        wanted = AnswerFormat(into, unknown_fields)
+        prepare = partial(self._prepare, model)
+        structured = StructuredCall(prepare, self._engine.whole, wanted, tries)
+        return run_sync(partial(structured.run, prompt, arguments))

@@ -1,0 +1,158 @@
+"""Structured answers: ask for a type, read the answer into it, ask again where it doesn't fit."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from llama_dashscope._errors import DashScopeError, InvalidRequestError, ParseError
+from llama_dashscope._models import Response, Usage
+from llama_dashscope._protocol.answer_format import AnswerFormat, Reading
+from llama_dashscope._protocol.arguments import CallArguments
+from llama_dashscope._protocol.request import check_input
+from llama_dashscope._protocol.strict_converter import Mismatch
+from llama_dashscope._protocol.usage import add_usage
+from llama_dashscope._sanitize import sanitize
+
+from .call_runner import Call
+from .stream_reader import NEVER
+
+__all__ = ["Parsed", "StructuredCall"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Parsed(Generic[T]):
+    """A structured answer; made by `Client.aparse` and `Client.parse`."""
+
+    value: T
+    """The value: an instance of the type that was asked for."""
+    response: Response
+    """The answer that it was read from."""
+    attempts: int = 1
+    """How many answers it took."""
+    usage: Usage | None = None
+    """Tokens of all these answers together; None where the service counted none."""
+    unknown_fields: Mapping[tuple[str | int, ...], Any] = attrs.field(
+        factory=dict[tuple[str | int, ...], Any], hash=False
+    )
+    """With `unknown_fields="keep"`, the fields that a class doesn't have: what each one held, by
+    the names and places on the way there, such as `("stops", 0, "hotel")`."""
+
+
+class StructuredCall:
+    """A question whose answer is to be of a type, asked as often as it takes."""
+
+    def __init__(
+        self,
+        prepare: Callable[[str | None, CallArguments], Call],
+        send: Callable[[Call], Awaitable[Response]],
+        wanted: AnswerFormat,
+        tries: int,
+    ) -> None:
+        """Take what is needed to make the calls.
+
+        Args:
+            prepare: makes a call of a prompt and arguments.
+            send: makes the call and returns its answer.
+            wanted: the format of the answer.
+            tries: how many answers to ask for at most, 1 or more.
+
+        Raises:
+            InvalidRequestError: `tries` is no such number.
+        """
+        self._prepare = prepare
+        self._send = send
+        self._wanted = wanted
+        self._tries = _check_tries(tries)
+        self._attempts = 0
+        self._usage: Usage | None = None
+        self._text = ""
+
+    async def run(self, prompt: str | None, arguments: CallArguments) -> Parsed[Any]:
+        """Ask until an answer fits, or there is no other try.
+
+        Raises:
+            InvalidRequestError: an argument can't be right; nothing was sent.
+            ParseError: no answer fits.
+            DashScopeError: a call failed; `usage` and `partial_text` tell of the answers before it.
+        """
+        content = self._wanted.ask(check_input(prompt, arguments.messages))
+        call = self._prepared(content, arguments)
+        timeout = call.outgoing.timeout
+        deadline = monotonic() + (timeout.total or NEVER)
+        while True:
+            response = await self._ask(call)
+            if reason := _without_value(response):
+                raise self._failure(response, reason)
+            found = self._wanted.read(response.text)
+            if not found.mismatches:
+                return self._parsed(response, found)
+            left = deadline - monotonic()
+            if self._attempts >= self._tries or left <= 0:
+                raise self._failure(response, _described(found.mismatches), found.mismatches)
+            content = self._wanted.ask_again(content, response.text, found.mismatches)
+            if timeout.total:
+                arguments = attrs.evolve(arguments, timeout=attrs.evolve(timeout, total=left))
+            call = self._prepared(content, arguments)
+
+    def _prepared(self, content: Mapping[str, Any], arguments: CallArguments) -> Call:
+        arguments = attrs.evolve(arguments, messages=content.get("messages"))
+        call = self._prepare(content.get("prompt"), arguments)
+        if call.payload.choices > 1:
+            raise InvalidRequestError("n must be 1: one answer is read into one value")
+        return call
+
+    async def _ask(self, call: Call) -> Response:
+        """Make the call; a failure knows what came before it."""
+        self._attempts += 1
+        try:
+            response = await self._send(call)
+        except DashScopeError as error:
+            error.usage = add_usage(self._usage, error.usage)
+            error.partial_text = error.partial_text or self._text
+            raise
+        self._usage = add_usage(self._usage, response.usage)
+        self._text = response.text
+        return response
+
+    def _parsed(self, response: Response, found: Reading) -> Parsed[Any]:
+        return Parsed(found.value, response, self._attempts, self._usage, found.unknown_fields)
+
+    def _failure(
+        self, response: Response, reason: str, mismatches: Sequence[Mismatch] = ()
+    ) -> ParseError:
+        error = ParseError(
+            f"the answer {reason}",
+            status_code=response.status_code,
+            request_id=response.request_id,
+        )
+        error.response = response
+        error.paths = tuple(each.path for each in mismatches)
+        error.partial_text = response.text
+        error.usage = self._usage
+        error.attempts = self._attempts
+        return error
+
+
+def _check_tries(given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise InvalidRequestError(f"tries must be a whole number above 0, got {given!r}")
+    return given
+
+
+def _without_value(response: Response) -> str:
+    """Say why there is no value to look for in an answer; empty where there is one."""
+    if response.finish_reason == "length":
+        return "was cut short (finish_reason length): allow it more max_tokens, or ask for less"
+    if response.tool_calls:
+        names = ", ".join(call.function.name for call in response.tool_calls)
+        return sanitize(f"calls tools instead of giving a value: {names}")
+    return ""
+
+
+def _described(mismatches: Sequence[Mismatch]) -> str:
+    more = f" (and {len(mismatches) - 1} more)" if len(mismatches) > 1 else ""
+    return f"does not fit: {mismatches[0]}{more}"

@@ -1,0 +1,129 @@
+"""The format of a structured answer: the words that ask for it, and what is read out of an answer.
+
+The service documents no JSON mode for Llama, so the schema goes into the conversation: into its
+first message, as the service takes a system message there and nowhere else, or behind the prompt.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from llama_dashscope._errors import InvalidRequestError
+
+from .json_schema import JSON, TypeForm, json_schema
+from .json_text import pick_json
+from .strict_converter import Mismatch, find_mismatches, strict_converter
+
+__all__ = ["AnswerFormat", "Keys", "Reading"]
+
+Keys = tuple[str | int, ...]
+"""Where something stands in a JSON value: the names and places on the way there."""
+
+MOST_NAMED: Final = 20
+"""How many mistakes a model is told of."""
+
+NOUNS: Final[Mapping[object, str]] = {"object": "JSON object", "array": "JSON array"}
+KINDS: Final[Mapping[object, tuple[type, ...]]] = {"object": (dict,), "array": (list,)}
+
+
+@attrs.frozen
+class Reading:
+    """What was made of an answer."""
+
+    value: Any = None
+    """The value, if there are no mistakes."""
+    unknown_fields: Mapping[Keys, JSON] = attrs.field(factory=dict[Keys, JSON])
+    """Fields that the type doesn't have, where they are kept."""
+    mismatches: tuple[Mismatch, ...] = ()
+    """The mistakes, each with its path."""
+
+
+class AnswerFormat:
+    """The type that an answer is to be of."""
+
+    def __init__(self, kind: TypeForm, unknown_fields: str = "refuse") -> None:
+        """Take a type.
+
+        Args:
+            kind: the type.
+            unknown_fields: `refuse` or `keep`: what becomes of fields that a class doesn't have.
+
+        Raises:
+            InvalidRequestError: an argument can't be right.
+        """
+        if unknown_fields not in {"refuse", "keep"}:
+            msg = f"unknown_fields must be 'refuse' or 'keep', got {unknown_fields!r}"
+            raise InvalidRequestError(msg)
+        schema = json_schema(kind)
+        self._kind = kind
+        self._keeps = unknown_fields == "keep"
+        self._picked = KINDS.get(schema.get("type"), (dict, list))
+        noun = NOUNS.get(schema.get("type"), "JSON value")
+        text = json.dumps(schema, ensure_ascii=False)
+        self.instruction = (
+            f"Answer with one {noun} that fits this JSON Schema, and with nothing else:\n{text}"
+        )
+
+    def ask(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask for the format.
+
+        Args:
+            content: the `input` of a request: a prompt, or messages.
+
+        Returns:
+            The same with the schema in it.
+        """
+        text = self.instruction
+        if "prompt" in content:
+            return {"prompt": f"{content['prompt']}\n\n{text}"}
+        first, *others = content["messages"]
+        if first["role"] != "system":
+            return {"messages": [{"role": "system", "content": text}, first, *others]}
+        said = first["content"]
+        joined = f"{said}\n\n{text}" if isinstance(said, str) else [*(said or ()), {"text": text}]
+        return {"messages": [{**first, "content": joined}, *others]}
+
+    def ask_again(
+        self, content: Mapping[str, Any], answer: str, mismatches: tuple[Mismatch, ...]
+    ) -> dict[str, Any]:
+        """Ask once more, with the answer and what is wrong with it.
+
+        Args:
+            content: what was asked, as `ask` returned it.
+            answer: the text of the answer.
+            mismatches: the mistakes in it.
+        """
+        wrong = "\n".join(f"- {each}" for each in mismatches[:MOST_NAMED])
+        text = f"This does not fit the schema:\n{wrong}\nAnswer again: the whole JSON, corrected."
+        answer = answer if answer.strip() else "(nothing)"  # the service takes no empty message
+        if "prompt" in content:
+            return {"prompt": f"{content['prompt']}\n\nYour answer was:\n{answer}\n\n{text}"}
+        said = {"role": "assistant", "content": answer}
+        return {"messages": [*content["messages"], said, {"role": "user", "content": text}]}
+
+    def read(self, text: str) -> Reading:
+        """Read the text of an answer."""
+        try:
+            value = pick_json(text, self._picked)
+        except ValueError as error:
+            return Reading(mismatches=(Mismatch((), str(error)),))
+        kept: dict[Keys, JSON] = {}
+        while True:
+            try:
+                return Reading(strict_converter.structure(value, self._kind), kept)
+            except Exception as error:  # noqa: BLE001  # classes raise what they like
+                mismatches = tuple(find_mismatches(error))
+            unknown = [each.keys for each in mismatches if each.unknown and self._keeps]
+            if not unknown:
+                return Reading(None, kept, mismatches)
+            kept.update((keys, _take_out(value, keys)) for keys in unknown)
+
+
+def _take_out(value: JSON, keys: Keys) -> JSON:
+    """Remove a field from a JSON value and return what it held."""
+    *way, name = keys
+    for key in way:
+        value = value[key]
+    return value.pop(name)
