@@ -1,31 +1,76 @@
-"""What `Generation` returns: the response of a call, of each frame of a stream, of a refusal."""
+"""What becomes a response of `Generation`: a whole answer, each frame of a stream, a refusal."""
 
+import sys
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final
 
 import attrs
 
 from llama_dashscope._errors import APIStatusError
-from llama_dashscope._models import Choice, Chunk, Output, Response, Usage
+from llama_dashscope._models import Choice, Chunk
 from llama_dashscope._protocol.accumulator import StreamAccumulator
-from llama_dashscope._protocol.converter import structure
+from llama_dashscope._protocol.payload import as_object
 from llama_dashscope._protocol.stream_payload import StreamPayload, read_frame
 
-__all__ = ["CumulativeResponses", "FrameResponses", "Step", "answered", "refused"]
+from .response_types import (
+    GenerationOutput,
+    GenerationResponse,
+    GenerationUsage,
+    with_attributes,
+)
 
-UNKNOWN = "Unknown"
+__all__ = ["FrameResponses", "GrowingResponses", "Step", "answered", "refused"]
+
+UNKNOWN: Final = "Unknown"
 """The official SDK's code for an error that comes without one."""
+
+# Before Python 3.11 an HTTPStatus prints as its name, and programs print the status of a refusal.
+STATUSES: Final[dict[int, int]] = (
+    {each.value: each for each in HTTPStatus} if sys.version_info >= (3, 11) else {}
+)
+
+
+def answered(payload: dict[str, Any], request_id: str) -> GenerationResponse:
+    """Make the response of an answer, or of a frame of one, as the service sent it.
+
+    Args:
+        payload: what the service sent.
+        request_id: the service's name for the call.
+    """
+    return GenerationResponse(
+        HTTPStatus.OK,
+        request_id,
+        output=GenerationOutput(**(as_object(payload.get("output")) or {})),
+        usage=GenerationUsage(**(as_object(payload.get("usage")) or {})),
+    )
+
+
+def grown(payload: dict[str, Any], request_id: str, answer: "FrameResponses") -> GenerationResponse:
+    """Make the response of a frame with everything that its answers have said so far."""
+    response = answered(payload, request_id)
+    output = response.output
+    if not output.choices:
+        output.text = answer.text
+    for at, choice in enumerate(output.choices or ()):
+        whole = answer.choice(choice.get("index", at)).message
+        said = choice.message
+        said.content = whole.content
+        if whole.tool_calls:
+            said.tool_calls = [with_attributes(call.to_dict()) for call in whole.tool_calls]
+        if thought := whole.extra.get("reasoning_content"):
+            said.reasoning_content = thought
+    return response
 
 
 @attrs.frozen
 class Step(Chunk):
     """A chunk that carries the response of its frame."""
 
-    response: Response = attrs.field(factory=Response, kw_only=True)
+    response: GenerationResponse = attrs.field(kw_only=True)
     """The frame as a response."""
 
 
-def _step(frame: StreamPayload, response: Response) -> Step:
+def _step(frame: StreamPayload, response: GenerationResponse) -> Step:
     """Make the chunk that carries a response, with what tells that an answer has begun."""
     reasons = (piece.finish_reason for piece in frame.pieces if piece.finish_reason)
     calls = tuple(call for piece in frame.pieces for call in piece.tool_calls)
@@ -44,60 +89,26 @@ class FrameResponses(StreamAccumulator):
         """
         frame = read_frame(payload)
         self.merge(frame)
-        response = _spoken(payload)
-        response = attrs.evolve(
-            response, request_id=self.request_id, output=self._shown(frame, response.output)
-        )
-        return [_step(frame, answered(response))]
+        return [_step(frame, self._response(payload))]
 
-    def _shown(self, frame: StreamPayload, output: Output) -> Output:
-        """Return what the caller sees of a frame's output."""
-        del frame
-        return output
+    def choice(self, index: int) -> Choice:
+        """Return one of the answers, as far as it has come."""
+        return self._answers[index].whole()
+
+    def _response(self, payload: dict[str, Any]) -> GenerationResponse:
+        return answered(payload, self.request_id)
 
 
-class CumulativeResponses(FrameResponses):
+class GrowingResponses(FrameResponses):
     """Makes one response of each frame, with everything that its answers have said so far."""
 
-    def _shown(self, frame: StreamPayload, output: Output) -> Output:
-        if not output.choices:
-            return attrs.evolve(output, text=self.text)
-        places = zip(frame.pieces, output.choices, strict=True)
-        choices = tuple(self._grown(piece.answer, choice) for piece, choice in places)
-        return attrs.evolve(output, choices=choices)
-
-    def _grown(self, answer: int, choice: Choice) -> Choice:
-        whole = self._answers[answer].whole()
-        return attrs.evolve(whole, finish_reason=choice.finish_reason)
+    def _response(self, payload: dict[str, Any]) -> GenerationResponse:
+        return grown(payload, self.request_id, self)
 
 
-def _spoken(payload: dict[str, Any]) -> Response:
-    """Read a frame, its finish_reason as it was sent: programs wait for it not to be "null"."""
-    response = structure(payload, Response)
-    output: Output = response.output
-    sent: dict[str, Any] = payload.get("output") or {}
-    choices = output.choices
-    if choices:
-        choices = tuple(
-            attrs.evolve(choice, finish_reason=each.get("finish_reason"))
-            for choice, each in zip(choices, sent["choices"], strict=True)
-        )
-    output = attrs.evolve(output, finish_reason=sent.get("finish_reason"), choices=choices)
-    return attrs.evolve(response, output=output)
-
-
-def answered(response: Response) -> Response:
-    """Return a response with a usage, of zeros where the service counted nothing."""
-    return response if response.usage else attrs.evolve(response, usage=Usage())
-
-
-def refused(error: APIStatusError) -> Response:
-    """Return an error of the service as a response: it has a code, a message and no output.
-
-    That `output` is None then is what the official SDK's users test for; the annotation of
-    `Response.output` speaks of answers.
-    """
+def refused(error: APIStatusError) -> GenerationResponse:
+    """Make the response of an error of the service: it has a code, a message and no output."""
     status = max(error.status_code or 0, HTTPStatus.BAD_REQUEST.value)
-    return Response(
-        status, error.request_id, error.code or UNKNOWN, error.message, cast("Output", None)
+    return GenerationResponse(
+        STATUSES.get(status, status), error.request_id, error.code or UNKNOWN, error.message
     )

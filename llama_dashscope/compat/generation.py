@@ -2,7 +2,7 @@
 
 Nothing here sends or reads: arguments become a request body for the shared client, and what the
 service refuses becomes a response. How the official SDK behaves was seen by running its release
-2.0.2; tests/generation/differential runs the two side by side.
+2.0.2; tests/compat/differential runs the two side by side.
 """
 
 import json
@@ -17,14 +17,14 @@ from llama_dashscope._client.call_runner import Call
 from llama_dashscope._client.client import bridge
 from llama_dashscope._client.streams import Stream
 from llama_dashscope._errors import APIStatusError, InvalidRequestError
-from llama_dashscope._models import Response
 from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.options import MessageLike
 from llama_dashscope._protocol.request import Payload, encode, listed
 from llama_dashscope._version import __version__
 
 from ._process_client import ProcessClient, find_key, shared_client
-from ._responses import CumulativeResponses, FrameResponses, Step, answered, refused
+from ._responses import FrameResponses, GrowingResponses, Step, answered, refused
+from .response_types import GenerationResponse
 
 __all__ = ["AioGeneration", "Generation", "InputRequired", "ModelRequired"]
 
@@ -105,7 +105,7 @@ class Generation:
         *,
         stream: Literal[True],
         **parameters: object,
-    ) -> Generator[Response, None, None]: ...
+    ) -> Generator[GenerationResponse, None, None]: ...
     @overload
     @classmethod
     def call(
@@ -120,7 +120,7 @@ class Generation:
         stream: Literal[False] | None = None,
         *values: object,
         **parameters: object,
-    ) -> Response: ...
+    ) -> GenerationResponse: ...
     @overload
     @classmethod
     def call(
@@ -135,9 +135,11 @@ class Generation:
         stream: bool | None = None,  # the official SDK's order
         *values: object,
         **parameters: object,
-    ) -> Response | Generator[Response, None, None]: ...
+    ) -> GenerationResponse | Generator[GenerationResponse, None, None]: ...
     @classmethod
-    def call(cls, *arguments: Any, **keywords: Any) -> Response | Generator[Response, None, None]:
+    def call(
+        cls, *arguments: Any, **keywords: Any
+    ) -> GenerationResponse | Generator[GenerationResponse, None, None]:
         """Ask a model; what the service refuses comes back as a response and does not raise.
 
         Args:
@@ -151,9 +153,9 @@ class Generation:
                 an address for this call. Every other keyword is a parameter of the request.
 
         Returns:
-            A `Response`; with `stream=True` a generator of them, one for each frame, whose text
-            grows, or comes in pieces with `incremental_output=True`. A refusal has `status_code`,
-            `code`, `message` and `request_id`, and None for its output.
+            A `GenerationResponse`, which is a dict; with `stream=True` a generator of them, one
+            for each frame, whose text grows, or comes in pieces with `incremental_output=True`. A
+            refusal has `status_code`, `code`, `message` and `request_id`, and None for its output.
 
         Raises:
             InputRequired: there is neither prompt nor messages.
@@ -183,7 +185,7 @@ class Generation:
         *,
         stream: Literal[True],
         **parameters: object,
-    ) -> AsyncGenerator[Response, None]: ...
+    ) -> AsyncGenerator[GenerationResponse, None]: ...
     @overload
     @classmethod
     async def acall(
@@ -198,7 +200,7 @@ class Generation:
         stream: Literal[False] | None = None,
         *values: object,
         **parameters: object,
-    ) -> Response: ...
+    ) -> GenerationResponse: ...
     @overload
     @classmethod
     async def acall(
@@ -213,11 +215,11 @@ class Generation:
         stream: bool | None = None,  # the official SDK's order
         *values: object,
         **parameters: object,
-    ) -> Response | AsyncGenerator[Response, None]: ...
+    ) -> GenerationResponse | AsyncGenerator[GenerationResponse, None]: ...
     @classmethod
     async def acall(
         cls, *arguments: Any, **keywords: Any
-    ) -> Response | AsyncGenerator[Response, None]:
+    ) -> GenerationResponse | AsyncGenerator[GenerationResponse, None]:
         """Ask a model, in async code; with `stream=True` returns an async generator. See `call`."""
         return await _areply(_ask(*arguments, **keywords))
 
@@ -239,7 +241,7 @@ class AioGeneration:
         *,
         stream: Literal[True],
         **parameters: object,
-    ) -> AsyncGenerator[Response, None]: ...
+    ) -> AsyncGenerator[GenerationResponse, None]: ...
     @overload
     @classmethod
     async def call(
@@ -254,7 +256,7 @@ class AioGeneration:
         stream: Literal[False] | None = None,
         *values: object,
         **parameters: object,
-    ) -> Response: ...
+    ) -> GenerationResponse: ...
     @overload
     @classmethod
     async def call(
@@ -269,11 +271,11 @@ class AioGeneration:
         stream: bool | None = None,  # the official SDK's order
         *values: object,
         **parameters: object,
-    ) -> Response | AsyncGenerator[Response, None]: ...
+    ) -> GenerationResponse | AsyncGenerator[GenerationResponse, None]: ...
     @classmethod
     async def call(
         cls, *arguments: Any, **keywords: Any
-    ) -> Response | AsyncGenerator[Response, None]:
+    ) -> GenerationResponse | AsyncGenerator[GenerationResponse, None]:
         """Ask a model; with `stream=True` returns an async generator. See `Generation.call`."""
         return await _areply(_ask(*arguments, **keywords))
 
@@ -286,18 +288,21 @@ class _PreparedGeneration:
     call: Call
 
 
-async def _response(asked: _PreparedGeneration) -> Response:
+async def _response(asked: _PreparedGeneration) -> GenerationResponse:
     try:
-        return answered(await asked.client.answer(asked.call))
+        response = await asked.client.answer(asked.call)
+        return answered(response.to_dict(), response.request_id)
     except APIStatusError as error:
         return refused(error)
 
 
-async def _areply(asked: _PreparedGeneration) -> Response | AsyncGenerator[Response, None]:
+async def _areply(
+    asked: _PreparedGeneration,
+) -> GenerationResponse | AsyncGenerator[GenerationResponse, None]:
     return _aresponses(asked) if asked.call.payload.streaming else await _response(asked)
 
 
-async def _aresponses(asked: _PreparedGeneration) -> AsyncGenerator[Response, None]:
+async def _aresponses(asked: _PreparedGeneration) -> AsyncGenerator[GenerationResponse, None]:
     try:
         async with asked.client.read(asked.call) as stream:
             async for chunk in stream:
@@ -306,7 +311,7 @@ async def _aresponses(asked: _PreparedGeneration) -> AsyncGenerator[Response, No
         yield refused(error)
 
 
-def _responses(asked: _PreparedGeneration) -> Generator[Response, None, None]:
+def _responses(asked: _PreparedGeneration) -> Generator[GenerationResponse, None, None]:
     try:
         with Stream(asked.client.read(asked.call), bridge()) as stream:
             for chunk in stream:
@@ -342,12 +347,12 @@ def _ask(  # the official SDK's order
         timeout=parameters.pop("request_timeout", None),
         headers=_headers(parameters, plugins, streaming=bool(stream)),
     )
-    growing = not parameters.get("incremental_output")
+    growing = parameters.get("incremental_output") is False
     payload = _payload(model, _input(prompt, history, messages), parameters, streaming=bool(stream))
     client = shared_client(address)
     return _PreparedGeneration(
         client,
-        client.prepare(payload, arguments, CumulativeResponses if growing else FrameResponses),
+        client.prepare(payload, arguments, GrowingResponses if growing else FrameResponses),
     )
 
 

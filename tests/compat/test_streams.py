@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from llama_dashscope import Generation, IncompleteResponseError, Response, ResponseError
+from llama_dashscope import Generation, IncompleteResponseError, ResponseError
+from llama_dashscope.compat import GenerationResponse
 from llama_dashscope.testing import (
     CutStream,
     ErrorFrame,
@@ -28,20 +29,28 @@ PIECES = ["one", " two", " three", ""]
 pytestmark = pytest.mark.usefixtures("program")
 
 
-def read(**more: Any) -> list[Response]:
+def read(**more: Any) -> list[GenerationResponse]:
     """Read a stream in sync code."""
     return list(Generation.call(MODEL, messages=MESSAGES, stream=True, **more))
 
 
-async def aread(**more: Any) -> list[Response]:
+async def aread(**more: Any) -> list[GenerationResponse]:
     """Read a stream in async code."""
     stream = await Generation.acall(MODEL, messages=MESSAGES, stream=True, **more)
     return [response async for response in stream]
 
 
-def texts(responses: list[Response]) -> list[str]:
+def texts(responses: list[GenerationResponse]) -> list[str]:
     """Return what each response says, whichever result format carried it."""
-    return [response.text for response in responses]
+    return [said(response)[0] for response in responses]
+
+
+def said(response: GenerationResponse) -> tuple[str, str]:
+    """Return a response's text and finish_reason, whichever result format carried them."""
+    output = response.output
+    if output.choices:
+        return output.choices[0].message.content, output.choices[0].finish_reason
+    return output.text, output.finish_reason
 
 
 @pytest.mark.anyio
@@ -64,7 +73,7 @@ async def test_growing_text_or_pieces(
     responses = read(**given)
 
     assert texts(responses) == texts(await aread(**given)) == expected
-    assert [each.finish_reason for each in responses] == ["null", "null", "null", "stop"]
+    assert [said(each)[1] for each in responses] == ["null", "null", "null", "stop"]
     assert len({each.request_id for each in responses}) == 1
     for request in server.requests:
         assert request.parameters.get("incremental_output") == on_the_wire
@@ -97,7 +106,8 @@ def test_tool_calls_grow(server: LocalDashScope) -> None:
 
     responses = read(incremental_output=False, result_format="message")
 
-    arguments = [each.tool_calls[0].function.arguments for each in responses]
+    messages = [each.output.choices[0].message for each in responses]
+    arguments = [each["tool_calls"][0]["function"]["arguments"] for each in messages]
     assert arguments[0] == ""
     assert arguments[-1] == '{"x": 1}'
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(arguments))
@@ -115,7 +125,7 @@ def test_a_frame_without_an_answer(server: LocalDashScope) -> None:
 
     _, last = read(incremental_output=True)
 
-    assert last["output"].choices == ()
+    assert last["output"].choices == []
     assert dict(last["usage"]) == usage
 
 
@@ -126,7 +136,7 @@ def test_an_answer_in_one_piece(server: LocalDashScope) -> None:
 
     (response,) = read()
 
-    assert (response.text, response.request_id, response.finish_reason) == ("hi", "r", "stop")
+    assert (*said(response), response.request_id) == ("hi", "stop", "r")
 
 
 @pytest.mark.anyio

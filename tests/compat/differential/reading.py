@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 from typing import Any
+
+import pytest
 
 from llama_dashscope.testing import ToolCall
 
@@ -14,7 +19,7 @@ from .case import (
     messages,
     replies,
 )
-from .observe import Sdk
+from .observe import Sdk, plain
 
 CASES = Cases()
 
@@ -253,3 +258,99 @@ def arguments_unchanged(sdk: Sdk) -> object:
 def instance(sdk: Sdk) -> object:
     """Called on an instance, as some programs do."""
     return sdk.Generation().call(MODEL, messages=messages()).output.text
+
+
+def ask(sdk: Sdk, **more: object) -> Any:
+    """Make the plainest call for a message."""
+    return sdk.Generation.call(MODEL, messages=messages(), result_format="message", **more)
+
+
+@CASES.snippet(replies(ToolCall("weather", {"city": "杭州"}, id="call_1")))
+def json_dumps(sdk: Sdk) -> object:
+    """`json.dumps` of a response's parts."""
+    response = ask(sdk)
+    return json.dumps([response.output, response.usage, response.status_code])
+
+
+@CASES.snippet(replies(ToolCall("weather", {"city": "杭州"}, id="call_1")))
+def dicts_and_lists(sdk: Sdk) -> object:
+    """Dicts and lists all the way down."""
+    response = ask(sdk)
+    choices = response.output.choices
+    calls = choices[0].message.tool_calls
+    dicts = (response, response.output, choices[0], choices[0].message, response.usage, calls[0])
+    return [isinstance(each, dict) for each in dicts], type(choices) is type(calls) is list
+
+
+@CASES.snippet(replies("hello"))
+def assignment(sdk: Sdk) -> object:
+    """A response is changed by item and by attribute; each sees what the other did."""
+    response = ask(sdk)
+    response["mine"] = 1
+    response.yours = 2
+    response.output["text"] = "x"
+    response.output.choices[0].message.content += "!"
+    response.usage.update(more=3)
+    response.output.choices.append(response.output.choices[0])
+    print(response)
+    return [
+        response.mine,
+        response["yours"],
+        response.output.text,
+        response.output.pop("finish_reason"),
+        response.output.pop("finish_reason", "gone"),
+        response.usage.setdefault("even_more", 4),
+    ]
+
+
+@CASES.snippet(replies("hello"))
+def comparison(sdk: Sdk) -> object:
+    """Equal to a dict with the same in it."""
+    usage = ask(sdk).usage
+    return [usage == dict(usage), dict(usage) == usage, usage == {}]
+
+
+@CASES.snippet(replies("hello"))
+def copies_and_pickles(sdk: Sdk) -> object:
+    """Copies are of the same class and have the same in them."""
+    response = ask(sdk)
+    made = [copy.copy(response), copy.deepcopy(response), pickle.loads(pickle.dumps(response))]
+    return [
+        (type(each).__name__, type(each.output.choices[0].message).__name__, plain(each.output))
+        for each in made
+    ]
+
+
+@CASES.snippet(replies("hello"))
+def names_of_classes(sdk: Sdk) -> object:
+    """The classes have the official SDK's names."""
+    response = ask(sdk)
+    parts = (response, response.output, response.output.choices[0], response.usage)
+    return [type(each).__name__ for each in (*parts, parts[2].message)]
+
+
+@CASES.snippet(replies("hello"))
+def kind_of_status(sdk: Sdk) -> object:
+    """The status of an answer is an HTTPStatus."""
+    return [ask(sdk).status_code.name, ask(sdk).status_code.phrase]
+
+
+@CASES.snippet(replies("hello"))
+def what_is_not_there(sdk: Sdk) -> object:
+    """No attribute but those of the SDK."""
+    response = ask(sdk)
+    return [hasattr(response, name) for name in ("text", "finish_reason", "tool_calls", "headers")]
+
+
+@CASES.snippet(replies("hello"))
+def in_a_model_of_pydantic(sdk: Sdk) -> object:
+    """A field of pydantic takes a response for the dict that it is."""
+    pydantic = pytest.importorskip("pydantic")
+    response = sdk.Generation.call(MODEL, messages=messages())
+    model = pydantic.create_model("Answer", output=(dict[str, Any], ...), usage=(dict[str, int], 0))
+    keeper = pydantic.create_model("Keeper", kept=(type(response), ...))
+    return [
+        model.model_validate(response).model_dump(),
+        plain(pydantic.TypeAdapter(dict[str, Any]).validate_python(response.output)),
+        keeper(kept=response).kept is response,
+    ]

@@ -117,7 +117,7 @@ CASES.calls(
             "stream": True,
             "incremental_output": way,
         }
-        for way in (None, False)
+        for way in EACH_WAY
     },
 )
 CASES.calls(
@@ -196,3 +196,10 @@ def stream_is_lazy(sdk: Sdk) -> object:
     """Nothing is sent before the first frame is asked for."""
     stream = sdk.Generation.call(MODEL, messages=messages(), stream=True)
     return type(stream).__name__
+
+
+@CASES.snippet(replies("one two"))
+def stream_to_json(sdk: Sdk) -> object:
+    """Each frame is a dict, to be written down as it comes."""
+    stream = sdk.Generation.call(MODEL, messages=messages(), stream=True, result_format="message")
+    return [plain(json.loads(json.dumps(frame.output))) for frame in stream]
