@@ -136,8 +136,9 @@ def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
     except ValueError:  # a bad port, an open bracket, a label that is too long
         sound = False
     if not sound or BAD_IN_URL.search(value):
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
         shown = f"an address like {schemes[0]}://host:port"
-        msg = f"{source} must be {shown}, with a scheme and without spaces"
+        msg = f"{source} must be {shown}; it begins with {starts} and has no spaces"
         raise ConfigurationError(msg)
     return parts
 

@@ -45,7 +45,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "compat": (*VOCABULARY, "_protocol", "_client"),
     "testing": VOCABULARY,
     "testing._service": ("_catalog",),
-    "testing._http_server": ("_environment", "testing._service"),
+    "testing._http_server": ("_environment", "_errors", "testing._service"),
     "testing._upstream": ("_environment", "_protocol.sse", "testing"),
     "fastapi": (PUBLIC,),
     "langchain": (PUBLIC,),

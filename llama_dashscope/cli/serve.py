@@ -20,6 +20,8 @@ from llama_dashscope.testing._service.exchange import Exchange
 from llama_dashscope.testing._service.fault_parser import KINDS, parse_faults
 from llama_dashscope.testing._upstream.upstream import Upstream
 
+from .argument_types import above_zero, address, zero_or_more
+
 DEFAULT_PORT = 8844
 
 ABOUT = f"""\
@@ -53,12 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0 for any free one")
     add("--api-key", default="sk-local", metavar="KEY", help="the key it takes: %(default)s")
     add("--any-model", action="store_true", help="answer for any name, not only for Llama's")
-    add("--reply", metavar="TEXT", help="answer every call with this")
-    add("--upstream", metavar="URL", help="let a server that speaks OpenAI's chat API answer")
+    answers = parser.add_mutually_exclusive_group()
+    answers.add_argument("--reply", metavar="TEXT", help="answer every call with this")
+    theirs = "let a server that speaks OpenAI's chat API answer, at its own speed"
+    answers.add_argument("--upstream", metavar="URL", type=address, help=theirs)
     add("--upstream-model", metavar="NAME", help="the model's name there; default: as asked for")
     add("--upstream-key-env", metavar="VAR", help="the environment variable with the key for it")
-    add("--tokens-per-second", type=_positive, metavar="N", help="default: as fast as it can")
-    add("--first-token-delay", type=float, default=0.0, metavar="SECONDS", help="default: 0")
+    add("--tokens-per-second", type=above_zero, metavar="N", help="default: as fast as it can")
+    add("--first-token-delay", type=zero_or_more, metavar="SECONDS", help="default: 0")
     add("--faults", type=_faults, default="", metavar="FAULTS", help="what goes wrong, see above")
     add("--seed", type=int, metavar="N", help="make the same random decisions every time")
     add("--log", type=Path, metavar="FILE", help="add a line of JSON for every request")
@@ -68,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM, and return the exit code.
 
     Raises:
+        ConfigurationError: the port, the key or a name of a host can't be one.
         OSError: the port is taken, or the log can't be written.
     """
+    _refuse_contradictions(args)
     with ExitStack() as stack:
         log = (
             stack.enter_context(args.log.open("a", encoding="utf-8", errors="backslashreplace"))
@@ -88,6 +94,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_contradictions(args: argparse.Namespace) -> None:
+    """End where one option leaves another without effect."""
+    if args.upstream:
+        given = {
+            "--tokens-per-second": args.tokens_per_second,
+            "--first-token-delay": args.first_token_delay,
+        }
+        reason = "not allowed with argument --upstream, whose server has a speed of its own"
+    else:
+        given = {
+            "--upstream-model": args.upstream_model,
+            "--upstream-key-env": args.upstream_key_env,
+        }
+        reason = "there is no --upstream"
+    for option, value in given.items():
+        if value is not None:
+            args.parser.error(f"argument {option}: {reason}")
+
+
 def _server(args: argparse.Namespace, on_end: Callable[[Exchange], None]) -> LocalDashScope:
     server = LocalDashScope(
         host=args.host,
@@ -96,7 +121,7 @@ def _server(args: argparse.Namespace, on_end: Callable[[Exchange], None]) -> Loc
         api_key=args.api_key,
         models=None if args.any_model or args.upstream else (),
         tokens_per_second=args.tokens_per_second,
-        first_token_delay=args.first_token_delay,
+        first_token_delay=args.first_token_delay or 0.0,
         keep=1000,
         on_end=on_end,
     )
@@ -150,13 +175,6 @@ def _signals() -> Generator[threading.Event, None, None]:
     finally:
         for each, handler in zip(wanted, before, strict=True):
             signal.signal(each, handler)
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
 
 
 def _faults(text: str) -> str:

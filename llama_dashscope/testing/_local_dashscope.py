@@ -11,6 +11,9 @@ from typing import final
 import anyio
 import anyio.to_thread
 
+from llama_dashscope._errors import ConfigurationError
+from llama_dashscope._settings import ApiKey
+
 from ._http_server.admission import AdmissionQueue
 from ._http_server.allowed_hosts import AllowedHosts, reachable
 from ._http_server.connection import ServerConnection
@@ -25,6 +28,7 @@ from ._service.rules import Rules
 from ._service.script import Script, Source, When
 from ._service.service import API, Service
 
+_LAST_PORT = 65535
 _GLANCE = 0.01  # seconds; a frame that goes out is no news to wake anybody for
 _SETTLING = 8  # turns of the loop in which it has seen all that had reached its sockets before
 
@@ -52,6 +56,9 @@ class LocalDashScope:
         keep: how many of the last exchanges it remembers; fewer where their bodies come to more
             than 256 MB.
         on_end: called with each exchange that is over, on the server's thread.
+
+    Raises:
+        ConfigurationError: the port, the key, or a name among `allowed_hosts` can't be one.
     """
 
     def __init__(
@@ -68,8 +75,10 @@ class LocalDashScope:
         keep: int = 10_000,
         on_end: Callable[[Exchange], None] | None = None,
     ) -> None:
+        if not 0 <= port <= _LAST_PORT:
+            raise ConfigurationError(f"port must be from 0 to {_LAST_PORT}, got {port}")
         self.host = host
-        self.api_key = api_key
+        self.api_key = ApiKey(api_key).reveal()
         self._wanted_port = port
         self._script = Script()
         service = Service(

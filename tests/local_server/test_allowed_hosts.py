@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llama_dashscope import ConfigurationError
 from llama_dashscope.testing import LocalDashScope
 from llama_dashscope.testing._http_server.allowed_hosts import AllowedHosts
 
@@ -52,6 +53,15 @@ def test_all_interfaces(bound: str) -> None:
 
     assert all(hosts.allows(host) for host in ("10.0.0.1:8844", "[fe80::1]:8844", *LOOPBACK))
     assert not any(hosts.allows(host) for host in FOREIGN)
+
+
+@pytest.mark.parametrize("name", ["http://box", "box:80", "[::1]", "a b", ""])
+def test_what_is_no_name(name: str) -> None:
+    """A name with more to it would never be met, so the mistake is told at once."""
+    with pytest.raises(ConfigurationError, match="allowed_hosts must be bare names"):
+        LocalDashScope(allowed_hosts=[name])
+
+    LocalDashScope(allowed_hosts=["fe80::1"])
 
 
 @pytest.mark.parametrize("host", FOREIGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -17,6 +18,7 @@ import httpx
 import pytest
 
 import llama_dashscope.testing
+from llama_dashscope import ConfigurationError
 from llama_dashscope.testing import BlackHole, Exchange, LocalDashScope, RateLimited, Stall
 from llama_dashscope.testing._http_server import server_state
 
@@ -66,8 +68,41 @@ def test_a_chosen_port() -> None:
 
 def test_a_port_that_is_taken(server: LocalDashScope) -> None:
     """A port in use is an error where the server is started."""
-    with pytest.raises(OSError, match="in use"), LocalDashScope(port=server.port):
+    with pytest.raises(OSError, match="is taken") as raised, LocalDashScope(port=server.port):
         pass
+
+    assert raised.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EACCES, "no"), "port 80 is not for everyone; take one above 1023"),
+        (OSError(errno.EADDRNOTAVAIL, "no"), "box is no address of this machine"),
+        (socket.gaierror(-2, "no"), "there is no host 'box'"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+    ],
+)
+def test_why_it_cannot_listen(monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str) -> None:
+    """Each reason has its words; the error keeps its class and number."""
+
+    class Refusing(socket.socket):
+        def bind(self, _address: object, /) -> None:
+            raise error
+
+    monkeypatch.setattr(socket, "socket", Refusing)
+
+    with pytest.raises(type(error), match=reason) as raised:
+        LocalDashScope(host="box", port=80).start()
+
+    assert raised.value.errno == error.errno
+
+
+def test_what_is_no_port() -> None:
+    """A port that can't be one is refused before a socket is opened."""
+    for port in (-1, 65536):
+        with pytest.raises(ConfigurationError, match="port must be from 0 to 65535"):
+            LocalDashScope(port=port)
 
 
 def test_start_and_close() -> None:

@@ -6,12 +6,15 @@ only to its own names tells the page nothing.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from llama_dashscope._environment import is_local
+from llama_dashscope._errors import ConfigurationError
 
 ANY = "*"
+_NAME = re.compile(r"[\w.-]+")
 _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104  # to compare with; nothing is bound here
 
 
@@ -24,10 +27,13 @@ class AllowedHosts:
     Args:
         bound: the host that the server listens on.
         names: further names, in any case; `"*"` for every name.
+
+    Raises:
+        ConfigurationError: a name has more to it, as a scheme or a port.
     """
 
     def __init__(self, bound: str, names: Iterable[str] = ()) -> None:
-        self._names = {bound.lower(), *(name.lower() for name in names)}
+        self._names = {bound.lower(), *map(_checked, names)}
         self._any_address = bound in _WILDCARDS
 
     def allows(self, host: str | None) -> bool:
@@ -53,6 +59,14 @@ def reachable(bound: str) -> str:
     if bound in _WILDCARDS:
         return "::1" if ":" in bound else "127.0.0.1"
     return bound
+
+
+def _checked(name: str) -> str:
+    if name != ANY and not _NAME.fullmatch(name) and not _is_address(name):
+        raise ConfigurationError(
+            f"allowed_hosts must be bare names such as 'box.example', got {name!r}"
+        )
+    return name.lower()
 
 
 def _is_address(name: str) -> bool:

@@ -1,6 +1,7 @@
 """A listening socket and the thread with the event loop that serves it."""
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 _BACKLOG = 2048
 _START_SECONDS = 10.0
+_COMMAND = "`llama-dashscope serve`"
 
 
 class Listener:
@@ -93,7 +95,20 @@ def _bind(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
-    except OSError:
+    except OSError as error:
         sock.close()
-        raise
+        raise type(error)(error.errno, _reason(error, host, port)) from error
     return sock
+
+
+def _reason(error: OSError, host: str, port: int) -> str:
+    """Say why nobody can listen there, and what to do."""
+    if isinstance(error, socket.gaierror):
+        return f"there is no host {host!r}; to listen on this machine alone, take 127.0.0.1"
+    reasons = {
+        errno.EADDRINUSE: f"port {port} of {host} is taken, perhaps by another {_COMMAND};"
+        " take another port, or 0 for any free one",
+        errno.EACCES: f"port {port} is not for everyone; take one above 1023, or 0 for any free",
+        errno.EADDRNOTAVAIL: f"{host} is no address of this machine; take 127.0.0.1",
+    }
+    return reasons.get(error.errno or 0, str(error.strerror))

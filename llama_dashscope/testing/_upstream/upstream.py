@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from llama_dashscope._environment import find_proxy
+from llama_dashscope._environment import check_base_url, find_proxy
 from llama_dashscope._protocol.sse import Decoder, EventTooLargeError
 from llama_dashscope.testing._service import responses
 from llama_dashscope.testing._service.received_request import ReceivedRequest, as_dict, printable
@@ -40,6 +40,9 @@ class Upstream:
         model: the model's name there; None for the name that the client asks for.
         api_key: the key for it, if it wants one.
         timeout: the longest silence to put up with, in seconds.
+
+    Raises:
+        ConfigurationError: the address is none.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Upstream:
         api_key: str | None = None,
         timeout: float = 300.0,
     ) -> None:
-        self._url = url.rstrip("/").removesuffix(_PATH) + _PATH
+        self._url = check_base_url(url, "url").removesuffix(_PATH) + _PATH
         self._model, self._timeout = model, timeout
         self._headers = {"content-type": "application/json"}
         if api_key:
