@@ -65,7 +65,7 @@ def test_the_status(server: LocalDashScope, http: httpx.Client, call: Call) -> N
     }
     assert (first["number"], first["what"], first["text"]) == (1, "llama3.3-70b-instruct", "first")
     assert (first["status"], first["fault"], first["stream"]) == (429, "RateLimited()", False)
-    assert (second["outcome"], second["error"], second["pieces"]) == ("answered", "KeyError(2)", 1)
+    assert (second["outcome"], second["error"], second["pieces"]) == ("failed", "KeyError(2)", 1)
 
 
 def test_no_request_spoils_the_page(server: LocalDashScope, http: httpx.Client) -> None:

@@ -285,7 +285,7 @@ def test_a_name_moves_no_cursor(server: LocalDashScope) -> None:
     _, refused, failed = server.report().split("\n")
 
     assert refused.startswith(r"#1 a\x1b[2J\r\n#9 forged\u202e\ud800: call answered, status 404")
-    assert failed.endswith(f", raised KeyError('{'y' * 490}...")
+    assert failed.endswith(f", KeyError('{'y' * 490}...")
 
 
 def test_the_report_of_what_runs(server: LocalDashScope) -> None:

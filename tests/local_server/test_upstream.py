@@ -13,6 +13,7 @@ from openai_engine import USAGE, Engine, Handler, chunk, refuses, says, streams
 from relays import Relay, relay
 
 from llama_dashscope.testing import CutStream, LocalDashScope, RateLimited, Upstream
+from llama_dashscope.testing._upstream.openai_dialect import UpstreamError
 
 from .test_serve import serve
 
@@ -442,9 +443,15 @@ def test_an_engine_behind_a_proxy(
     ],
 )
 def test_a_stream_that_goes_wrong(
-    engine: Engine, call: Call, chunks: list[bytes], code: str, status: int
+    engine: Engine,
+    server: LocalDashScope,
+    call: Call,
+    chunks: list[bytes],
+    *,
+    code: str,
+    status: int,
 ) -> None:
-    """What came stays, and an error frame with the next number ends the stream."""
+    """What came stays, an error frame with the next number ends the stream, and the log tells."""
     engine.will(streams(chunk({"content": "a"}), *chunks, usage=False, done=False))
 
     response = call(sse=True, incremental_output=True)
@@ -453,18 +460,26 @@ def test_a_stream_that_goes_wrong(
     assert first["output"]["text"] == "a"
     assert last["code"] == code
     assert f"id:2\nevent:error\n:HTTP_STATUS/{status}\n" in response.text
+    server.wait_idle()
+    assert server.exchanges[0].outcome == "failed"
+    assert str(server.exchanges[0]).endswith(f" ms, UpstreamError({last['message']!r})")
 
 
 @pytest.mark.parametrize(
     ("body", "code"), [("{", "InternalError"), ('{"choices": null}', "InternalError")]
 )
-def test_a_call_that_goes_wrong(engine: Engine, call: Call, body: str, code: str) -> None:
-    """What is no answer is an error."""
+def test_a_call_that_goes_wrong(
+    engine: Engine, server: LocalDashScope, call: Call, body: str, code: str
+) -> None:
+    """What is no answer is an error, and the log tells."""
     engine.will(refuses(200, body))
 
     response = call()
 
     assert (response.status_code, response.json()["code"]) == (500, code)
+    server.wait_idle()
+    assert server.exchanges[0].outcome == "failed"
+    assert isinstance(server.exchanges[0].error, UpstreamError)
 
 
 def test_a_client_that_leaves_stops_the_engine(

@@ -141,9 +141,11 @@ class ServerConnection(asyncio.Protocol):
     async def _serve(self, exchange: Exchange) -> None:
         try:
             answer = await self._next_answer(exchange)
+            exchange.error = answer.error
             sender = ResponseWriter(self._transport, self._writable, answer, exchange)
             how = await sender.send()
-            exchange.end("answered" if how == "clean" and sender.complete else "cut")
+            whole = how == "clean" and sender.complete
+            exchange.end("cut" if not whole else "failed" if exchange.error else "answered")
         except Exception as error:  # noqa: BLE001 - it belongs to this exchange, not to the server
             exchange.error, how = error, "rst"
             exchange.end("cut")

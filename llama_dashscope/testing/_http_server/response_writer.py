@@ -83,6 +83,8 @@ class ResponseWriter:
                 if seconds > 0:
                     await _sleep(seconds)
                 await self._write(self._framed(step.data))
+                if step.error:
+                    self._exchange.error = step.error
                 self._exchange.pieces_sent += 1
                 if self._exchange.pieces_sent % _BREATH == 0:
                     await asyncio.sleep(0)

@@ -10,8 +10,9 @@ from .received_request import ReceivedRequest, printable
 
 _LONGEST_ERROR = 500  # characters
 
-Outcome: TypeAlias = Literal["running", "answered", "cut", "client left"]
-"""`"cut"` is an answer that a fault, or the end of the server, broke off."""
+Outcome: TypeAlias = Literal["running", "answered", "failed", "cut", "client left"]
+"""`"failed"` is an answer that tells of an `error`; `"cut"` is one that a fault, or the end of the
+server, broke off."""
 
 
 @define(eq=False)
@@ -27,7 +28,7 @@ class Exchange:
     """How many frames of a stream went out; a body that is no stream counts as one."""
     outcome: Outcome = "running"
     error: Exception | None = None
-    """What a scripted function raised."""
+    """What a scripted function raised, or how an upstream failed."""
     received: float = field(factory=time.time)
     """When it came, in seconds since 1970."""
     started: float = field(factory=time.monotonic)
@@ -41,7 +42,7 @@ class Exchange:
 
     @property
     def shown_error(self) -> str | None:
-        """What a scripted function raised, on one line; None for nothing."""
+        """The error on one line; None for none."""
         return printable(repr(self.error), _LONGEST_ERROR) if self.error else None
 
     def __str__(self) -> str:
@@ -49,8 +50,8 @@ class Exchange:
         request, spent = self.request, (self.ended or time.monotonic()) - self.started
         how = f"{'stream' if request.streaming else 'call'} {self.outcome}"
         fault = f" by {self.fault}" if self.fault else ""
-        raised = f", raised {self.shown_error}" if self.error else ""
+        error = f", {self.shown_error}" if self.error else ""
         return (
             f"#{request.number} {request.title}: {how}{fault}, status {self.status or 'none'}, "
-            f"{self.pieces_sent} pieces, {spent * 1000:.0f} ms{raised}"
+            f"{self.pieces_sent} pieces, {spent * 1000:.0f} ms{error}"
         )

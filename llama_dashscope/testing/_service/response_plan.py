@@ -29,6 +29,8 @@ class BodyPart:
     data: bytes
     at: float = 0.0
     """When, in seconds after the request came in."""
+    error: Exception | None = None
+    """Why the answer failed, where these bytes say that it did."""
 
 
 @frozen
@@ -77,6 +79,8 @@ class ResponsePlan:
     """Seconds after which the server closes the idle connection."""
     next_request: Ending | None = None
     """What awaits the next request on the same connection, if not an answer."""
+    error: Exception | None = None
+    """Why there is only a refusal, where the service's rules are not the reason."""
     raw_head: bytes | None = None
     """Sent instead of the status line and headers; `status` is then only for the log."""
 

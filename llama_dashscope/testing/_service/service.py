@@ -3,7 +3,7 @@
 import inspect
 import uuid
 
-from attrs import define
+from attrs import define, evolve
 
 from llama_dashscope.testing._service import rendering, responses
 
@@ -37,9 +37,8 @@ class Service:
         try:
             answer = await self._reply(exchange, request_id)
         except Exception as error:  # noqa: BLE001 - the user's own function; the caller is told
-            exchange.error = error
             problem = Refusal(500, "InternalError", f"The scripted reply raised {error!r}.")
-            return responses.refusal(request, problem, request_id)
+            return evolve(responses.refusal(request, problem, request_id), error=error)
         return fault.spoil(answer, request_id) if fault else answer
 
     def _refuse(self, request: ReceivedRequest, request_id: str) -> ResponsePlan | None:

@@ -100,7 +100,7 @@ class UpstreamError(Exception):
     """The upstream refused or failed; `problem` says it as DashScope does."""
 
     def __init__(self, problem: Refusal, retry_after: str | None = None) -> None:
-        super().__init__(problem)
+        super().__init__(problem.message)
         self.problem, self.retry_after = problem, retry_after
 
 

@@ -9,6 +9,8 @@ from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from llama_dashscope._environment import check_base_url, find_proxy
 from llama_dashscope._protocol.sse import Decoder, EventTooLargeError
 from llama_dashscope.testing._service import responses
@@ -71,7 +73,8 @@ class Upstream:
             payload = openai_dialect.from_chat(await self._call(request), request, request_id)
         except UpstreamError as error:
             headers = (("retry-after", error.retry_after),) if error.retry_after else ()
-            return responses.refusal(request, error.problem, request_id, headers=headers)
+            refusal = responses.refusal(request, error.problem, request_id, headers=headers)
+            return evolve(refusal, error=error)
         return responses.json_answer(request, payload)
 
     async def _call(self, request: ReceivedRequest) -> dict[str, Any]:
@@ -89,7 +92,8 @@ class Upstream:
                     yield BodyPart(responses.frame(number, payload))
         except UpstreamError as error:
             payload = responses.error_payload(error.problem, request_id)
-            yield BodyPart(responses.frame(number + 1, payload, error.problem.status, "error"))
+            frame = responses.frame(number + 1, payload, error.problem.status, "error")
+            yield BodyPart(frame, error=error)
 
     async def _payloads(
         self, request: ReceivedRequest, request_id: str
