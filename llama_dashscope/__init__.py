@@ -30,7 +30,8 @@ from ._errors import (
     ServiceUnavailableError,
 )
 from ._models import Choice, Chunk, Function, Message, Output, Response, ToolCall, Usage
-from ._protocol.options import MessageLike, Options, StreamOptions
+from ._protocol.options import MessageLike, Options, StreamOptions, ToolLike
+from ._protocol.tool_functions import read_arguments
 from ._settings import Limits, Timeout
 from ._version import __version__
 from .compat._process_client import api_key, api_key_file_path, base_http_api_url
@@ -84,11 +85,13 @@ __all__ = [
     "StreamOptions",
     "Timeout",
     "ToolCall",
+    "ToolLike",
     "Usage",
     "__version__",
     "api_key",
     "api_key_file_path",
     "base_http_api_url",
+    "read_arguments",
 ]
 
 # Tracebacks, reprs and pickles name a class by where it is public.

@@ -50,7 +50,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "fastapi": (PUBLIC,),
     "langchain": (PUBLIC,),
     "cli": (PUBLIC, "_environment", "testing"),
-    PUBLIC: (*VOCABULARY, "_protocol.options", "_client", "compat"),
+    PUBLIC: (*VOCABULARY, "_protocol.options", "_protocol.tool_functions", "_client", "compat"),
     "__main__": ("cli",),
 }
 
@@ -77,7 +77,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "ssl": ("_client.client", "_network", "_settings", "testing._upstream"),
     "starlette": ("fastapi",),
     "threading": ("_client", "_network.event_loop", "cli.serve", "testing"),
-    "typing_extensions": ("_protocol.json_schema", "_protocol.options"),
+    "typing_extensions": ("_protocol.options", "_protocol.type_forms"),
 }
 
 

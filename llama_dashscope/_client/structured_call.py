@@ -10,8 +10,8 @@ from llama_dashscope._errors import DashScopeError, InvalidRequestError, ParseEr
 from llama_dashscope._models import Response, Usage
 from llama_dashscope._protocol.answer_format import AnswerFormat, Reading
 from llama_dashscope._protocol.arguments import CallArguments
+from llama_dashscope._protocol.mismatches import Mismatch, describe
 from llama_dashscope._protocol.request import check_input
-from llama_dashscope._protocol.strict_converter import Mismatch
 from llama_dashscope._protocol.usage import add_usage
 from llama_dashscope._sanitize import sanitize
 
@@ -92,7 +92,8 @@ class StructuredCall:
                 return self._parsed(response, found)
             left = deadline - monotonic()
             if self._attempts >= self._tries or left <= 0:
-                raise self._failure(response, _described(found.mismatches), found.mismatches)
+                reason = f"does not fit: {describe(found.mismatches)}"
+                raise self._failure(response, reason, found.mismatches)
             content = self._wanted.ask_again(content, response.text, found.mismatches)
             if timeout.total:
                 arguments = attrs.evolve(arguments, timeout=attrs.evolve(timeout, total=left))
@@ -151,8 +152,3 @@ def _without_value(response: Response) -> str:
         names = ", ".join(call.function.name for call in response.tool_calls)
         return sanitize(f"calls tools instead of giving a value: {names}")
     return ""
-
-
-def _described(mismatches: Sequence[Mismatch]) -> str:
-    more = f" (and {len(mismatches) - 1} more)" if len(mismatches) > 1 else ""
-    return f"does not fit: {mismatches[0]}{more}"

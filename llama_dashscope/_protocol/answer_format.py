@@ -12,9 +12,11 @@ import attrs
 
 from llama_dashscope._errors import InvalidRequestError
 
-from .json_schema import JSON, TypeForm, json_schema
+from .json_schema import json_schema
 from .json_text import pick_json
-from .strict_converter import Mismatch, find_mismatches, strict_converter
+from .mismatches import Mismatch, find_mismatches
+from .strict_converter import strict_converter
+from .type_forms import JSON, TypeForm
 
 __all__ = ["AnswerFormat", "Keys", "Reading"]
 

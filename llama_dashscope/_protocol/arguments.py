@@ -8,7 +8,7 @@ import attrs
 
 from llama_dashscope._settings import Timeout
 
-from .options import MessageLike
+from .options import MessageLike, ToolLike
 
 __all__ = ["CallArguments", "StreamArguments", "call_arguments", "stream_arguments"]
 
@@ -32,7 +32,7 @@ class CallArguments:
     presence_penalty: float | None = None
     stop: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None = None
     n: int | None = None
-    tools: Sequence[Mapping[str, Any]] | None = None
+    tools: Sequence[ToolLike] | None = None
     tool_choice: str | Mapping[str, Any] | None = None
     response_format: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] | None = None

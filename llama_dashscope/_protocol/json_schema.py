@@ -4,59 +4,31 @@ The schema is written to be read by a model: no titles, no defaults, a class tha
 stands where it is used, one that is used more often or holds itself stands in `$defs`.
 """
 
-import collections.abc
-import dataclasses
 import datetime as dt
 import inspect
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Literal,
-    TypeAlias,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
-
-import attrs
+from types import NoneType
+from typing import Any, Final, cast, get_args
 
 from llama_dashscope._errors import InvalidRequestError
 
-if sys.version_info >= (3, 11):
-    from typing import NotRequired, Required
-else:
-    from typing_extensions import NotRequired, Required  # comes with cattrs on these versions
+from .type_forms import (
+    ARRAYS,
+    DICTS,
+    ObjectField,
+    TypeForm,
+    annotation,
+    is_choice,
+    is_enum,
+    is_object,
+    is_union,
+    object_fields,
+    origin_of,
+    plain,
+)
 
-__all__ = [
-    "ARRAYS",
-    "DICTS",
-    "JSON",
-    "ObjectField",
-    "SchemaWriter",
-    "TypeForm",
-    "first_paragraph",
-    "is_object",
-    "is_typed_dict",
-    "is_union",
-    "json_schema",
-    "object_fields",
-    "origin_of",
-    "plain",
-]
-
-TypeForm: TypeAlias = Any
-"""A type as an annotation writes it: a class, `list[int]`, `int | None`, ..."""
-
-JSON: TypeAlias = Any
-"""What a JSON text holds, or what was made of it."""
+__all__ = ["SchemaWriter", "json_schema"]
 
 SCALARS: Final[Mapping[Any, Mapping[str, str]]] = {
     Any: {},
@@ -70,32 +42,6 @@ SCALARS: Final[Mapping[Any, Mapping[str, str]]] = {
     str: {"type": "string"},
 }
 """Types that stand for one JSON value, and their schemas."""
-
-ARRAYS: Final[Mapping[Any, type[list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]]]] = {
-    collections.abc.Collection: tuple,
-    collections.abc.Iterable: tuple,
-    collections.abc.MutableSequence: list,
-    collections.abc.MutableSet: set,
-    collections.abc.Sequence: tuple,
-    collections.abc.Set: frozenset,
-    frozenset: frozenset,
-    list: list,
-    set: set,
-    tuple: tuple,
-}
-"""Types that are arrays in JSON, and what is made of one."""
-
-DICTS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-"""Types that are objects with any keys in JSON."""
-
-
-@attrs.frozen
-class ObjectField:
-    """One field of a class."""
-
-    name: str
-    kind: TypeForm
-    required: bool
 
 
 def json_schema(kind: TypeForm, where: str = "into") -> dict[str, Any]:
@@ -112,43 +58,6 @@ def json_schema(kind: TypeForm, where: str = "into") -> dict[str, Any]:
     return writer.finish(writer.write(kind, where))
 
 
-def origin_of(kind: object) -> TypeForm:
-    """Return the class of a type, without its parameters."""
-    return get_origin(kind) or kind
-
-
-def is_object(kind: object) -> bool:
-    """Tell whether a type is a class with fields, its parameters given or not."""
-    origin = origin_of(kind)
-    if not isinstance(origin, type):
-        return False
-    cls = cast("type[Any]", origin)
-    return attrs.has(cls) or dataclasses.is_dataclass(cls) or is_typed_dict(cls)
-
-
-def is_typed_dict(origin: type[Any]) -> bool:
-    """Tell whether a class is a TypedDict, of `typing` or of typing_extensions."""
-    return hasattr(origin, "__required_keys__") and issubclass(origin, dict)
-
-
-def is_union(kind: object) -> bool:
-    """Tell whether a type is a union, `Optional` included."""
-    return origin_of(kind) in (Union, UnionType)
-
-
-def plain(kind: TypeForm) -> TypeForm:
-    """Return what stands behind `Annotated`, `NewType`, `Required` and the name of an alias."""
-    while True:
-        if origin_of(kind) in (Annotated, Required, NotRequired):
-            kind = get_args(kind)[0]
-        elif hasattr(kind, "__supertype__"):
-            kind = kind.__supertype__
-        elif type(kind).__name__ == "TypeAliasType":
-            kind = kind.__value__
-        else:
-            return NoneType if kind is None else kind
-
-
 class SchemaWriter:
     """Writes the schemas of types that share their definitions."""
 
@@ -161,7 +70,7 @@ class SchemaWriter:
     def write(self, kind: TypeForm, where: str) -> dict[str, Any]:
         """Return the schema of a type, with references to definitions; see `finish`."""
         schema = self._write(plain(kind), where)
-        if description := _annotation(kind):
+        if description := annotation(kind):
             schema["description"] = description
         return schema
 
@@ -199,7 +108,7 @@ class SchemaWriter:
             return self._refer(kind, where)
         if is_union(kind):
             return self._union(get_args(kind), where)
-        if origin is Literal or _is_enum(kind):
+        if is_choice(kind):
             return _choice(kind, where)
         if origin in ARRAYS:
             return self._array(origin, get_args(kind), where)
@@ -221,7 +130,7 @@ class SchemaWriter:
             self._names[kind] = name
             self._references[name] = []
             schema = self.object(object_fields(kind, where), origin.__name__)
-            if doc := first_paragraph(_own_doc(origin)):
+            if doc := _first_paragraph(_own_doc(origin)):
                 schema = {"description": doc, **schema}
             self._definitions[name] = schema
         name = self._names[kind]
@@ -248,64 +157,14 @@ class SchemaWriter:
         return {"type": "object", "additionalProperties": self.write(members[1], f"{where}[]")}
 
 
-def object_fields(kind: TypeForm, where: str) -> Iterator[ObjectField]:
-    """Name the fields of a class that its JSON has."""
-    origin = origin_of(kind)
-    try:
-        hints = get_type_hints(origin, include_extras=True)
-    except NameError as error:
-        reason = f"an annotation of {origin.__name__} leads nowhere: {error}"
-        raise InvalidRequestError(f"{where}: {reason}") from None
-    given = dict(zip(getattr(origin, "__parameters__", ()), get_args(kind), strict=False))
-    for name, hint, required in _declared(origin, hints):
-        yield ObjectField(name, _filled_in(hint, given), required)
-
-
-def _declared(origin: TypeForm, hints: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """Return the name, the type and the need of each field."""
-    if attrs.has(origin):
-        for field in attrs.fields(origin):
-            if field.init:
-                hint = hints.get(field.name, Any if field.type is None else field.type)
-                yield field.name, hint, field.default is attrs.NOTHING
-    elif is_typed_dict(origin):
-        for name, hint in hints.items():
-            yield name, hint, _needed(hint, name in origin.__required_keys__)
-    else:
-        for each in dataclasses.fields(origin):
-            if each.init:
-                absent = dataclasses.MISSING
-                required = each.default is absent and each.default_factory is absent
-                yield each.name, hints[each.name], required
-
-
-def _needed(hint: TypeForm, total: bool) -> bool:  # noqa: FBT001  # a yes or no about the class
-    """Tell whether a field of a TypedDict is required; Python 3.10 does not look at its marks."""
-    while get_args(hint) and origin_of(hint) is Annotated:
-        hint = get_args(hint)[0]
-    return total if origin_of(hint) not in (Required, NotRequired) else origin_of(hint) is Required
-
-
-def _filled_in(hint: TypeForm, given: Mapping[Any, Any]) -> TypeForm:
-    """Put the parameters of a generic class where its fields name them."""
-    if isinstance(hint, TypeVar):
-        return given.get(hint, Any)
-    parameters = getattr(hint, "__parameters__", ())
-    return hint[tuple(given.get(each, Any) for each in parameters)] if parameters else hint
-
-
 def _choice(kind: TypeForm, where: str) -> dict[str, Any]:
     """Return the schema of an Enum or a Literal."""
-    options = list(kind) if _is_enum(kind) else get_args(kind)
+    options = list(kind) if is_enum(kind) else get_args(kind)
     values = [each.value if isinstance(each, Enum) else each for each in options]
     for value in values:
         if not (value is None or type(value) in (bool, int, float, str)):
             raise InvalidRequestError(f"{where}: {value!r} has no form in JSON")
     return {"const": values[0]} if len(values) == 1 else {"enum": values}
-
-
-def _is_enum(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Enum)
 
 
 def _hashable(kind: object) -> bool:
@@ -316,21 +175,12 @@ def _hashable(kind: object) -> bool:
     return True
 
 
-def _annotation(kind: TypeForm) -> str:
-    """Return the first text of an `Annotated`."""
-    while origin_of(kind) in (Required, NotRequired):
-        kind = get_args(kind)[0]
-    if origin_of(kind) is not Annotated:
-        return ""
-    return next((each for each in kind.__metadata__ if isinstance(each, str)), "")
-
-
 def _own_doc(origin: type) -> str:
     """Return the docstring of a class, where it has one that was written for it."""
     doc = cast("str | None", vars(origin).get("__doc__")) or ""
     return "" if doc.startswith(f"{origin.__name__}(") else doc  # written by dataclass
 
 
-def first_paragraph(doc: str) -> str:
+def _first_paragraph(doc: str) -> str:
     """Return the first paragraph of a docstring as one line."""
     return " ".join(inspect.cleandoc(doc).partition("\n\n")[0].split())

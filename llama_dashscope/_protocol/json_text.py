@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
-from .json_schema import JSON
 from .surrogates import has_surrogates
+from .type_forms import JSON
 
 __all__ = ["pick_json"]
 

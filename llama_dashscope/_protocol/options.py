@@ -1,7 +1,7 @@
 """The keyword arguments of a call and of a stream, and what each one means."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from llama_dashscope._models import Message
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 else:
     TypeForm = type
 
-__all__ = ["MessageLike", "Options", "Self", "StreamOptions", "TypeForm", "Unpack"]
+__all__ = ["MessageLike", "Options", "Self", "StreamOptions", "ToolLike", "TypeForm", "Unpack"]
 
 MessageLike = Message | Mapping[str, Any]
 """A message of a conversation: a `Message`, or a dict with `role` and `content`."""
+
+ToolLike = Callable[..., object] | Mapping[str, Any]
+"""A tool that a model may call: a typed function, or a dict with its JSON Schema."""
 
 
 class Options(TypedDict, total=False):
@@ -63,10 +66,10 @@ class Options(TypedDict, total=False):
     texts and token ids don't mix (Qwen's reference)."""
     n: int | None
     """How many answers to give: 1 to 4, by default 1; for some Qwen models (Qwen's reference)."""
-    tools: Sequence[Mapping[str, Any]] | None
-    """Tools that the model may call, as JSON Schema in the form
-    `{"type": "function", "function": {...}}`; for models with tool calls, and with the result
-    format `message` (Qwen's reference)."""
+    tools: Sequence[ToolLike] | None
+    """Tools that the model may call: functions with typed parameters and docstrings, or JSON Schema
+    in the form `{"type": "function", "function": {...}}`; for models with tool calls, and with the
+    result format `message` (Qwen's reference)."""
     tool_choice: str | Mapping[str, Any] | None
     """Which tool to call: `auto` (the default), `none`, or
     `{"type": "function", "function": {"name": ...}}` (Qwen's reference)."""

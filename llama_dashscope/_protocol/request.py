@@ -17,6 +17,8 @@ from llama_dashscope._settings import ApiKey
 
 from .arguments import CallArguments, StreamArguments
 from .converter import unstructure
+from .options import ToolLike
+from .tool_functions import tool_schema
 
 __all__ = [
     "PATH",
@@ -153,6 +155,8 @@ def _parameters(arguments: CallArguments, default_format: str) -> dict[str, Any]
         if name in extra:
             raise _twice(name)
         parameters[name] = value
+    if arguments.tools is not None:
+        parameters["tools"] = _described_tools(arguments.tools)
     return parameters
 
 
@@ -178,7 +182,15 @@ def _list(value: object) -> TypeGuard[Sequence[Any]]:
 
 
 def _tools(value: object) -> bool:
-    return _list(value) and all(_mapping(tool) for tool in value)
+    return _list(value) and all(_mapping(tool) or callable(tool) for tool in value)
+
+
+def _described_tools(tools: Sequence[ToolLike]) -> list[Mapping[str, Any]]:
+    """Describe the functions among tools."""
+    return [
+        tool if isinstance(tool, Mapping) else tool_schema(tool, f"tools[{at}]")
+        for at, tool in enumerate(tools)
+    ]
 
 
 _NAMED: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
@@ -192,7 +204,7 @@ _NAMED: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "presence_penalty": (_number, "a finite number"),
     "stop": (lambda v: isinstance(v, str) or _list(v), "a string or a list"),
     "n": (_whole, "a whole number"),
-    "tools": (_tools, "a list of dicts"),
+    "tools": (_tools, "a list of functions or dicts"),
     "tool_choice": (lambda v: isinstance(v, str | Mapping), "a string or a dict"),
     "response_format": (_mapping, "a dict"),
 }

@@ -7,19 +7,21 @@ doesn't have are refused. All mistakes are found at once, each with its path.
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, cast, get_args
 
-import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
-from .json_schema import (
+from .mismatches import LONGEST_SHOWN, WrongKindError, find_mismatches, shown
+from .type_forms import (
     ARRAYS,
     DICTS,
     JSON,
+    ObjectField,
     TypeForm,
+    is_choice,
     is_object,
     is_typed_dict,
     is_union,
@@ -28,82 +30,9 @@ from .json_schema import (
     plain,
 )
 
-__all__ = ["Mismatch", "find_mismatches", "strict_converter"]
-
-LONGEST_SHOWN: Final = 60
-"""Longest value, name or reason that an error shows, in characters."""
+__all__ = ["read_fields", "strict_converter"]
 
 Hook = Callable[[Any, Any], Any]
-
-
-@attrs.frozen
-class Mismatch:
-    """One mistake in a JSON value."""
-
-    keys: tuple[str | int, ...]
-    """Where it is: the names and places on the way there."""
-    reason: str
-    unknown: bool = False
-    """Whether it is only a field that the class doesn't have."""
-
-    @property
-    def path(self) -> str:
-        """Where it is, such as `$.stops[0].city`."""
-        return "$" + "".join(map(_step, self.keys))
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
-
-def _step(key: str | int) -> str:
-    if isinstance(key, str) and key.isidentifier() and len(key) <= LONGEST_SHOWN:
-        return f".{key}"
-    return f"[{_shown(key)}]"
-
-
-def find_mismatches(error: BaseException, keys: tuple[str | int, ...] = ()) -> Iterator[Mismatch]:
-    """Name each mistake that an error of the strict converter holds."""
-    if isinstance(error, cattrs.ClassValidationError | cattrs.IterableValidationError):
-        noted, bare = error.group_exceptions()
-        for inner, note in noted:
-            key = note.name if isinstance(note, cattrs.AttributeValidationNote) else note.index
-            if isinstance(inner, KeyError):
-                yield Mismatch((*keys, key), "is missing")
-            else:
-                yield from find_mismatches(inner, (*keys, key))
-        for inner in bare:
-            yield from find_mismatches(inner, keys)
-    elif isinstance(error, cattrs.ForbiddenExtraKeysError):
-        for name in sorted(error.extra_fields):
-            yield Mismatch((*keys, name), "is no field here", unknown=True)
-    else:
-        yield Mismatch(keys, _bounded(str(error.args[0] if error.args else type(error).__name__)))
-
-
-def _bounded(text: str) -> str:
-    most = 3 * LONGEST_SHOWN
-    text = "".join(each if each.isprintable() else " " for each in text[:most])
-    return text if len(text) < most else f"{text}..."
-
-
-def _shown(value: object) -> str:
-    """Show a JSON value in an error."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "an array"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    shown = repr(value)
-    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
-
-
-class _WrongKindError(ValueError):
-    """A value is of another kind than the type."""
-
-    def __init__(self, expected: str, value: object) -> None:
-        super().__init__(f"expected {expected}, got {_shown(value)}")
-        self.expected = expected
 
 
 def _exactly(value: object, options: Iterable[Any]) -> JSON:
@@ -112,15 +41,15 @@ def _exactly(value: object, options: Iterable[Any]) -> JSON:
     for written, option in known:
         if type(written) is type(value) and written == value:
             return option
-    names = " or ".join(_shown(written) for written, _ in known)
+    names = " or ".join(shown(written) for written, _ in known)
     short = len(names) <= 3 * LONGEST_SHOWN
-    raise _WrongKindError(names if short else f"one of {len(known)} values", value)
+    raise WrongKindError(names if short else f"one of {len(known)} values", value)
 
 
 def _read_number(value: object) -> float:
     if type(value) is float or (type(value) is int and _is_exact(value)):
         return float(value)
-    raise _WrongKindError("a number", value)
+    raise WrongKindError("a number", value)
 
 
 def _is_exact(value: int) -> bool:
@@ -139,7 +68,7 @@ DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 def _read_date(value: object) -> dt.date:
     if isinstance(value, str) and DATE.fullmatch(value):
         return dt.date.fromisoformat(value)
-    raise _WrongKindError("a date such as '2026-01-31'", value)
+    raise WrongKindError("a date such as '2026-01-31'", value)
 
 
 def _read_date_time(value: object) -> dt.datetime:
@@ -147,7 +76,7 @@ def _read_date_time(value: object) -> dt.datetime:
         day, time, part, zone = found.groups()
         zone = "+00:00" if zone in {"Z", "z"} else zone or ""
         return dt.datetime.fromisoformat(f"{day}T{time}.{part or '0':0<6}{zone}")
-    raise _WrongKindError("a date and time such as '2026-01-31T09:30:00Z'", value)
+    raise WrongKindError("a date and time such as '2026-01-31T09:30:00Z'", value)
 
 
 def _exact_type(expected: type, name: str) -> Hook:
@@ -159,7 +88,7 @@ def _exact_type(expected: type, name: str) -> Hook:
             return _exactly(value, kind)
         if type(value) is expected:
             return value
-        raise _WrongKindError(name, value)
+        raise WrongKindError(name, value)
 
     return read
 
@@ -206,7 +135,7 @@ def _array_reader(kind: TypeForm) -> Hook:
 
     def read(value: object, _: object) -> JSON:
         if not isinstance(value, list):
-            raise _WrongKindError("an array", value)
+            raise WrongKindError("an array", value)
         items = cast("list[object]", value)
         if fixed and len(items) != len(members):
             raise ValueError(f"expected {len(members)} items, got {len(items)}")
@@ -243,31 +172,37 @@ def _object_reader(kind: TypeForm) -> Hook:
 
 def _typed_dict_reader(kind: TypeForm) -> Hook:
     """Make the reader of a TypedDict: cattrs does not see all `Required` on Python 3.10."""
-    kinds = {field.name: field.kind for field in object_fields(kind, "into")}
-    required = [field.name for field in object_fields(kind, "into") if field.required]
+    fields = tuple(object_fields(kind, "into"))
+    return lambda value, _: read_fields(value, fields)
 
-    def read(value: object, _: object) -> dict[str, Any]:
-        given = _object(value)
-        failures = [_noted(KeyError(name), name) for name in required if name not in given]
-        if unknown := given.keys() - kinds.keys():
-            failures.append(cattrs.ForbiddenExtraKeysError("", kind, unknown))
-        known = [(name, item, kinds[name]) for name, item in given.items() if name in kinds]
-        each: list[Any] = []
-        try:
-            each = _read_each(known, kind)
-        except cattrs.IterableValidationError as error:
-            failures.append(error)
-        if failures:
-            raise cattrs.IterableValidationError("Fields don't fit", failures, kind)
-        return {name: item for (name, _, _), item in zip(known, each, strict=True)}
 
-    return read
+def read_fields(value: object, fields: Sequence[ObjectField]) -> dict[str, Any]:
+    """Read an object with these fields and no others.
+
+    Raises:
+        Exception: it does not fit; `find_mismatches` tells where.
+    """
+    given = _object(value)
+    kinds = {field.name: field.kind for field in fields}
+    missing = [each.name for each in fields if each.required and each.name not in given]
+    failures = [_noted(KeyError(name), name) for name in missing]
+    if unknown := given.keys() - kinds.keys():
+        failures.append(cattrs.ForbiddenExtraKeysError("", dict, unknown))
+    known = [(name, item, kinds[name]) for name, item in given.items() if name in kinds]
+    each: list[Any] = []
+    try:
+        each = _read_each(known, dict)
+    except cattrs.IterableValidationError as error:
+        failures.append(error)
+    if failures:
+        raise cattrs.IterableValidationError("Fields don't fit", failures, dict)
+    return {name: item for (name, _, _), item in zip(known, each, strict=True)}
 
 
 def _object(value: object) -> dict[str, Any]:
     if isinstance(value, dict):
         return cast("dict[str, Any]", value)
-    raise _WrongKindError("an object", value)
+    raise WrongKindError("an object", value)
 
 
 def _union_reader(kind: TypeForm) -> Hook:
@@ -281,9 +216,9 @@ def _union_reader(kind: TypeForm) -> Hook:
             if error is None:
                 return made
             failures.append(error)
-        expected = [each.expected for each in failures if isinstance(each, _WrongKindError)]
+        expected = [each.expected for each in failures if isinstance(each, WrongKindError)]
         if len(expected) == len(failures):
-            raise _WrongKindError(" or ".join(dict.fromkeys(expected)), value)
+            raise WrongKindError(" or ".join(dict.fromkeys(expected)), value)
         raise min(failures, key=_distance)
 
     return read
@@ -291,16 +226,12 @@ def _union_reader(kind: TypeForm) -> Hook:
 
 def _distance(error: Exception) -> tuple[bool, int]:
     """Say how far a value is from a type: of another kind, or with so many mistakes."""
-    return isinstance(error, _WrongKindError), sum(1 for _ in find_mismatches(error))
+    return isinstance(error, WrongKindError), sum(1 for _ in find_mismatches(error))
 
 
 def _choice_reader(kind: TypeForm) -> Hook:
     options = list(cast("type[Enum]", kind)) if isinstance(kind, type) else get_args(kind)
     return lambda value, _: _exactly(value, options)
-
-
-def _is_choice(kind: TypeForm) -> bool:
-    return origin_of(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum))
 
 
 def _is_array(kind: TypeForm) -> bool:
@@ -324,7 +255,7 @@ def _make_strict_converter() -> cattrs.Converter:
     for fits, reader in (
         (is_object, _object_reader),
         (is_union, _union_reader),
-        (_is_choice, _choice_reader),
+        (is_choice, _choice_reader),
         (_is_array, _array_reader),
         (_is_dict, _dict_reader),
     ):

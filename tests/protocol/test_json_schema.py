@@ -13,7 +13,8 @@ import pytest
 from typing_extensions import NotRequired, Required, TypeAliasType, TypedDict
 
 from llama_dashscope import InvalidRequestError
-from llama_dashscope._protocol.json_schema import TypeForm, json_schema
+from llama_dashscope._protocol.json_schema import json_schema
+from llama_dashscope._protocol.type_forms import TypeForm
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)

@@ -139,6 +139,23 @@ def test_named_parameters() -> None:
     assert body("hi", **named)["parameters"] == {"result_format": "text", **named}
 
 
+def test_functions_are_tools() -> None:
+    """Typed functions and schemas mix; the error about one names its place."""
+
+    def now(zone: str) -> str:
+        """Tell the time."""
+        return zone
+
+    schema = {"type": "function", "function": {"name": "f"}}
+    own, named = body("hi", tools=(schema, now))["parameters"]["tools"]
+
+    assert own == schema
+    assert named["function"]["name"] == "now"
+    assert named["function"]["parameters"]["required"] == ["zone"]
+    with pytest.raises(InvalidRequestError, match=r"tools\[1\]: function has no name"):
+        body("hi", tools=[now, lambda: 1])
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import NotRequired, Required, TypedDict
 
-from llama_dashscope._protocol.json_schema import JSON, TypeForm, json_schema
-from llama_dashscope._protocol.strict_converter import find_mismatches, strict_converter
+from llama_dashscope._protocol.json_schema import json_schema
+from llama_dashscope._protocol.mismatches import find_mismatches
+from llama_dashscope._protocol.strict_converter import strict_converter
+from llama_dashscope._protocol.type_forms import JSON, TypeForm
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)

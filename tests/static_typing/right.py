@@ -21,6 +21,7 @@ from llama_dashscope import (
     Response,
     Timeout,
     Usage,
+    read_arguments,
 )
 
 MODEL = "llama3.3-70b-instruct"
@@ -92,6 +93,19 @@ async def structured(client: Client) -> None:
     except ParseError as error:
         assert_type(error.paths, tuple[str, ...])
         assert_type(error.response, Response | None)
+
+
+def weather(city: str) -> str:
+    """A function to be called by a model."""
+    return city
+
+
+def tools(client: Client) -> None:
+    """Functions and schemas are tools."""
+    reply = client.call(MODEL, "罗马", tools=[weather, {"type": "function"}])
+    client.call(MODEL, "罗马", tools=[weather])
+    for call in reply.tool_calls:
+        weather(**read_arguments(weather, call))
 
 
 async def lifetimes() -> None:

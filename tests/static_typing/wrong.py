@@ -19,6 +19,7 @@ def arguments(client: Client) -> None:
     client.call(MODEL, "你好", timeout="5")  # E: arg-type
     client.stream(MODEL, "你好", incremental_output="yes")  # E: arg-type
     client.parse(MODEL, messages=[])  # E: call-arg
+    client.call(MODEL, "你好", tools=["weather"])  # E: list-item
     client.parse(MODEL, "你好")  # E: arg-type
     client.parse(MODEL, int, "你好", unknown_fields="drop")  # E: arg-type
     Message()  # E: call-arg

@@ -1,0 +1,127 @@
+"""Typed Python functions as tools: what a model is told of one, and its arguments read strictly.
+
+A function's parameters are fields as a class has them: tools are described and checked by what
+describes and checks structured answers.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from inspect import Parameter
+from typing import Annotated, Any, Final, get_origin
+
+from llama_dashscope._errors import InvalidRequestError, ParseError
+from llama_dashscope._models import ToolCall
+
+from .json_schema import SchemaWriter
+from .json_text import pick_json
+from .mismatches import describe, find_mismatches
+from .strict_converter import read_fields
+from .type_forms import ObjectField
+
+__all__ = ["read_arguments", "tool_schema"]
+
+Function = Callable[..., object]
+
+SECTION: Final = re.compile(r"^(?:[A-Z][a-z]+|参数|返回)[:：]\s*$|^:\w+.*?:", re.MULTILINE)
+"""Where the description of a function ends and that of its parameters begins."""
+
+GOOGLE: Final = re.compile(r"^(?:Args|Arguments|参数)[:：]\s*\n((?:[ \t]+.*\n?|\n)*)", re.MULTILINE)
+GOOGLE_ENTRY: Final = re.compile(
+    r"^(\w+)[ ]*(?:\(.*?\))?[:：][ ]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE
+)
+SPHINX_ENTRY: Final = re.compile(r"^:param (?:.*[ ])?(\w+):[ ]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
+"""A parameter's name and text, as Google's style has them and as Sphinx does."""
+
+
+def tool_schema(function: Function, where: str = "tools") -> dict[str, Any]:
+    """Describe a function as the service wants a tool described.
+
+    Args:
+        function: the function; its docstring says what it does, and its `Args` section, or texts in
+            `Annotated`, what its parameters mean.
+        where: the argument that brought it, for errors.
+
+    Raises:
+        InvalidRequestError: a parameter has no type or no name, or its type no form in JSON.
+    """
+    name, writer = _name(function, where), SchemaWriter()
+    schema = writer.object(_fields(function, where), f"{where}: {name}")
+    doc = _description(inspect.getdoc(function) or "")
+    described = {"description": doc} if doc else {}
+    return {
+        "type": "function",
+        "function": {"name": name, **described, "parameters": writer.finish(schema)},
+    }
+
+
+def read_arguments(function: Function, call: ToolCall) -> dict[str, Any]:
+    """Read the arguments of a tool call into the types that a function asks for.
+
+    Args:
+        function: the function.
+        call: a model's call of it, such as one of `Response.tool_calls`.
+
+    Returns:
+        What to call the function with: `function(**arguments)`.
+
+    Raises:
+        ParseError: the arguments don't fit; `paths` names the wrong ones, `partial_text` has them
+            all, and its text is a good answer to the model.
+        InvalidRequestError: the function can't be a tool.
+    """
+    text = call.function.arguments
+    fields = _fields(function, "function")
+    try:
+        return read_fields(pick_json(text or "{}", (dict,)), fields)
+    except Exception as error:  # noqa: BLE001  # classes raise what they like
+        found = tuple(find_mismatches(error))
+    misfit = ParseError(f"the arguments of {_name(function, '')} don't fit: {describe(found)}")
+    misfit.paths = tuple(each.path for each in found)
+    misfit.partial_text = text
+    raise misfit
+
+
+def _name(function: Function, where: str) -> str:
+    name = getattr(function, "__name__", "")
+    if not name or name == "<lambda>":
+        raise InvalidRequestError(f"{where}: {type(function).__name__} has no name; use a function")
+    return name
+
+
+def _fields(function: Function, where: str) -> list[ObjectField]:
+    """Return a function's parameters."""
+    name = _name(function, where)
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise InvalidRequestError(f"{where}: {name} can't be read: {error}") from None
+    meanings = _meanings(inspect.getdoc(function) or "")
+    fields: list[ObjectField] = []
+    for each in signature.parameters.values():
+        if each.kind not in {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}:
+            raise InvalidRequestError(
+                f"{where}: {name} takes {each}: a tool's arguments have names"
+            )
+        if each.annotation is Parameter.empty:
+            raise InvalidRequestError(f"{where}: the parameter {each.name} of {name} has no type")
+        kind = each.annotation
+        if get_origin(kind) is not Annotated and each.name in meanings:
+            kind = Annotated[kind, meanings[each.name]]
+        fields.append(ObjectField(each.name, kind, each.default is Parameter.empty))
+    return fields
+
+
+def _description(doc: str) -> str:
+    """Return what a docstring says of the function itself."""
+    found = SECTION.search(doc)
+    text = doc[: found.start()] if found else doc
+    return "\n\n".join(" ".join(each.split()) for each in text.strip().split("\n\n"))
+
+
+def _meanings(doc: str) -> dict[str, str]:
+    """Return what a docstring says of each parameter."""
+    section = GOOGLE.search(doc)
+    entries = GOOGLE_ENTRY.findall(inspect.cleandoc(f"\n{section[1]}")) if section else []
+    entries += SPHINX_ENTRY.findall(doc)
+    return {name: " ".join(text.split()) for name, text in entries}
