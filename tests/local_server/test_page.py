@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from chromium import PROGRAM as CHROMIUM
+from chromium import chromium
 
-from llama_dashscope.testing import BlackHole, LocalDashScope, RateLimited, ReceivedRequest
+from llama_dashscope.testing import BlackHole, LocalDashScope, RateLimited, ReceivedRequest, Reply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from .conftest import Call
 
 PATH = "/api/v1/services/aigc/text-generation/generation"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def test_the_page(http: httpx.Client) -> None:
@@ -28,8 +30,27 @@ def test_the_page(http: httpx.Client) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "<title>DashScope on this machine</title>" in page.text
     assert "https://" not in page.text
-    assert "default-src 'self'" in page.headers["content-security-policy"]
     assert http.head("/").content == b""
+
+
+def test_the_policy_allows_what_the_page_needs_and_no_more(http: httpx.Client) -> None:
+    """Its own script and style, its icon, and the server that it comes from."""
+    page = http.get("/")
+
+    policy = dict(
+        each.strip().split(" ", 1) for each in page.headers["content-security-policy"].split(";")
+    )
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'unsafe-inline'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    assert re.findall(r'<link rel="icon" href="([^:]+:)', page.text) == [policy["img-src"]]
 
 
 def test_the_status(server: LocalDashScope, http: httpx.Client, call: Call) -> None:
@@ -66,6 +87,51 @@ def test_the_status(server: LocalDashScope, http: httpx.Client, call: Call) -> N
     assert (first["number"], first["what"], first["text"]) == (1, "llama3.3-70b-instruct", "first")
     assert (first["status"], first["fault"], first["stream"]) == (429, "RateLimited()", False)
     assert (second["outcome"], second["error"], second["pieces"]) == ("failed", "KeyError(2)", 1)
+
+
+def test_one_exchange(server: LocalDashScope, http: httpx.Client, call: Call) -> None:
+    """What was asked and answered, without the key and unpacked."""
+    server.reply("long " * 100)
+    call("介绍一下自己", headers={"accept-encoding": "gzip"})
+    call("again", sse=True)
+    server.wait_idle()
+
+    called = http.get("/exchange.json?number=1").json()
+    streamed = http.get("/exchange.json?number=2").json()
+
+    assert called["line"] == f"POST {PATH}"
+    assert called["headers"]["authorization"] == "***"
+    assert called["headers"]["accept-encoding"] == "gzip"
+    assert json.loads(called["body"])["input"]["messages"][0]["content"] == "介绍一下自己"
+    assert json.loads(called["answer"])["output"]["text"].startswith("long long")
+    assert streamed["answer"].startswith("id:1\nevent:result\n:HTTP_STATUS/200\ndata:{")
+    assert server.api_key not in str(called | streamed)
+
+
+def test_only_the_beginning_of_much_is_kept(
+    server: LocalDashScope, http: httpx.Client, call: Call
+) -> None:
+    """An answer of megabytes takes no room in the log, and neither does a body on the page."""
+    server.reply(Reply(pieces=["x" * 50_000] * 3))
+    call("y" * 100_000, sse=True, incremental_output=True)
+    server.wait_idle()
+
+    shown = http.get("/exchange.json?number=1").json()
+
+    assert (len(shown["answer"]), len(shown["body"])) == (65_536, 65_536)
+
+
+def test_answers_of_long_ago_are_forgotten(
+    server: LocalDashScope, http: httpx.Client, call: Call
+) -> None:
+    """The page shows the last 200; what was answered before is kept no longer."""
+    for _ in range(201):
+        call("hi")
+    server.wait_idle()
+
+    assert [each.answer is None for each in server.exchanges] == [True] + [False] * 200
+    assert http.get("/exchange.json?number=1").status_code == 404
+    assert http.get("/exchange.json?number=2").status_code == 200
 
 
 def test_no_request_spoils_the_page(server: LocalDashScope, http: httpx.Client) -> None:
@@ -129,3 +195,31 @@ def test_in_a_browser(server: LocalDashScope, call: Call, tmp_path: Path) -> Non
     assert "<title>DashScope on this machine</title>" in dom
     assert "RateLimited() × 3" in dom
     assert '<p class="empty" id="no-requests" hidden="">' in dom
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_row_opens_to_request_and_answer(
+    server: LocalDashScope, call: Call, tmp_path: Path
+) -> None:
+    """It stays open, and the button keeps the focus, while requests come and go."""
+    server.reply(["first answer", "second answer"])
+    call("first question")
+    with chromium(tmp_path) as page:
+        page.open(server.origin)
+        page.until("document.querySelectorAll('#rows tr').length === 1")
+        page.look("document.querySelector('#rows button').focus()")
+        page.press("Enter")
+        page.until("document.querySelectorAll('#rows pre').length === 2")
+        call("second question")
+        page.until("document.querySelectorAll('#rows tr').length === 3")
+
+        assert page.look("document.activeElement.ariaLabel") == "Request 1"
+        assert page.look("document.activeElement.ariaExpanded") == "true"
+        asked, answered = page.look(
+            "[...document.querySelectorAll('#rows tr:last-child pre')].map(each => each.innerText)"
+        )
+        assert '"content": "first question"' in asked
+        assert '"text": "first answer"' in answered
+        assert page.look("document.querySelector('link[rel=icon]').href.startsWith('data:')")
+        page.press("Enter")
+        page.until("document.querySelectorAll('#rows tr').length === 2")

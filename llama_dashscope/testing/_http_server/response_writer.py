@@ -85,7 +85,7 @@ class ResponseWriter:
                 await self._write(self._framed(step.data))
                 if step.error:
                     self._exchange.error = step.error
-                self._exchange.pieces_sent += 1
+                self._exchange.sent(step.data)
                 if self._exchange.pieces_sent % _BREATH == 0:
                     await asyncio.sleep(0)
         return None

@@ -107,6 +107,8 @@ class ServerState:
 
     def _remember(self, exchange: Exchange) -> None:
         self._exchanges.append(exchange)
+        if len(self._exchanges) > status_page.SHOWN:
+            self._exchanges[-status_page.SHOWN - 1].answer = None
         self._kept_bytes += len(exchange.request.body)
         while len(self._exchanges) > self._keep or (
             self._kept_bytes > _MAX_KEPT_BYTES and len(self._exchanges) > 1
@@ -139,7 +141,7 @@ class ServerState:
         if not self._hosts.allows(host):
             return responses.refusal(request, _misdirected(str(host)), str(uuid.uuid4()))
         if request.number == 0:
-            return status_page.answer(request, self._status)
+            return status_page.answer(request, self._status, self.exchanges)
         return await self._service.answer(exchange)
 
     def _status(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The status page at `/`: what the server sees, live, for a browser."""
 
 import time
+import zlib
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
@@ -8,30 +9,47 @@ from typing import Any
 
 from llama_dashscope.testing._service import responses
 from llama_dashscope.testing._service.exchange import Exchange
-from llama_dashscope.testing._service.received_request import ReceivedRequest
+from llama_dashscope.testing._service.received_request import ReceivedRequest, printable
 from llama_dashscope.testing._service.response_plan import ResponsePlan
 
-STATUS = "/status.json"
-_SHOWN = 200
+SHOWN = 200
+_PAGE, _STATUS, _EXCHANGE = "/", "/status.json", "/exchange.json"
+_LONGEST_BODY = 64 * 1024  # bytes
+_GZIP = b"\x1f\x8b"
+_SECRETS = {"authorization", "cookie"}
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _HEADERS = (
     ("cache-control", "no-store"),
-    ("content-security-policy", "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"),
+    ("content-security-policy", _POLICY),
     ("x-content-type-options", "nosniff"),
 )
 
 
 def serves(method: str, target: str) -> bool:
     """Whether a request is for the page, and so no matter of the service or its log."""
-    return method in {"GET", "HEAD"} and target.partition("?")[0] in {"/", STATUS}
+    return method in {"GET", "HEAD"} and target.partition("?")[0] in {_PAGE, _STATUS, _EXCHANGE}
 
 
-def answer(request: ReceivedRequest, status: Callable[[], dict[str, Any]]) -> ResponsePlan:
-    """Answer with the page, or with the status that it asks for again and again."""
-    if request.path.partition("?")[0] == STATUS:
-        kind, body = "application/json", responses.to_json(status())
+def answer(
+    request: ReceivedRequest,
+    status: Callable[[], dict[str, Any]],
+    exchanges: Callable[[], list[Exchange]],
+) -> ResponsePlan:
+    """Answer with the page, with the status that it asks for all the time, or with one exchange."""
+    path, _, query = request.path.partition("?")
+    kind, code = "application/json", 200
+    if path == _STATUS:
+        body = responses.to_json(status())
+    elif path == _EXCHANGE:
+        shown = [each for each in exchanges()[-SHOWN:] if f"number={each.request.number}" == query]
+        code = 200 if shown else 404
+        body = responses.to_json(detail(shown[0]) if shown else {})
     else:
         kind, body = "text/html; charset=utf-8", _html()
-    return responses.body_answer(request, body, status=200, content_type=kind, headers=_HEADERS)
+    return responses.body_answer(request, body, status=code, content_type=kind, headers=_HEADERS)
 
 
 def describe(exchange: Exchange) -> dict[str, Any]:
@@ -53,9 +71,30 @@ def describe(exchange: Exchange) -> dict[str, Any]:
     }
 
 
+def detail(exchange: Exchange) -> dict[str, Any]:
+    """Tell of one exchange what was asked and answered, without the key."""
+    request = exchange.request
+    headers = {
+        name: "***" if name in _SECRETS else value for name, value in request.headers.items()
+    }
+    return {
+        "line": printable(f"{request.method} {request.path}"),
+        "headers": headers,
+        "body": _text(request.body),
+        "answer": _text(bytes(exchange.answer or b"")),
+    }
+
+
+def _text(body: bytes) -> str:
+    """Return the beginning of a body, unpacked where it is packed."""
+    if body.startswith(_GZIP):
+        body = zlib.decompressobj(wbits=31).decompress(body, _LONGEST_BODY)
+    return body[:_LONGEST_BODY].decode("utf-8", "replace")
+
+
 def newest(exchanges: list[Exchange]) -> list[dict[str, Any]]:
     """Tell of the last exchanges, the newest first."""
-    return [describe(exchange) for exchange in exchanges[: -_SHOWN - 1 : -1]]
+    return [describe(exchange) for exchange in exchanges[: -SHOWN - 1 : -1]]
 
 
 @cache

@@ -9,6 +9,7 @@ from .faults import Fault
 from .received_request import ReceivedRequest, printable
 
 _LONGEST_ERROR = 500  # characters
+_LONGEST_ANSWER = 64 * 1024  # bytes
 
 Outcome: TypeAlias = Literal["running", "answered", "failed", "cut", "client left"]
 """`"failed"` is an answer that tells of an `error`; `"cut"` is one that a fault, or the end of the
@@ -26,6 +27,8 @@ class Exchange:
     """The fault it met."""
     pieces_sent: int = 0
     """How many frames of a stream went out; a body that is no stream counts as one."""
+    answer: bytearray | None = field(factory=bytearray, repr=False)
+    """The first 64 KB of the body sent; None where 200 more requests have come since."""
     outcome: Outcome = "running"
     error: Exception | None = None
     """What a scripted function raised, or how an upstream failed."""
@@ -34,6 +37,12 @@ class Exchange:
     started: float = field(factory=time.monotonic)
     """The same on a clock that nobody sets, as `ended` is."""
     ended: float | None = None
+
+    def sent(self, data: bytes) -> None:
+        """Note a piece of the answer that went out."""
+        self.pieces_sent += 1
+        if self.answer is not None and len(self.answer) < _LONGEST_ANSWER:
+            self.answer += data[: _LONGEST_ANSWER - len(self.answer)]
 
     def end(self, outcome: Outcome) -> None:
         """Note how it ended, the first time."""
