@@ -35,6 +35,7 @@ from ._protocol.tool_functions import read_arguments
 from ._settings import Limits, Timeout
 from ._version import __version__
 from .compat._process_client import api_key, api_key_file_path, base_http_api_url
+from .compat._regions import set_region
 from .compat.generation import AioGeneration, Generation, InputRequired, ModelRequired
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "api_key_file_path",
     "base_http_api_url",
     "read_arguments",
+    "set_region",
 ]
 
 # Tracebacks, reprs and pickles name a class by where it is public.

@@ -5,84 +5,32 @@ service refuses becomes a response. How the official SDK behaves was seen by run
 2.0.2; tests/compat/differential runs the two side by side.
 """
 
-import json
-import os
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from functools import partial
-from typing import Any, Final, Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import attrs
 
 from llama_dashscope._client.call_runner import Call
 from llama_dashscope._client.client import bridge
 from llama_dashscope._client.streams import Stream
-from llama_dashscope._errors import APIStatusError, InvalidRequestError
+from llama_dashscope._errors import APIStatusError
 from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.options import MessageLike
-from llama_dashscope._protocol.request import Payload, encode, listed
-from llama_dashscope._version import __version__
 
+from ._arguments import (
+    InputRequired,
+    ModelRequired,
+    QwenModels,
+    make_payload,
+    take_headers,
+    take_parameters,
+)
 from ._process_client import ProcessClient, find_key, shared_client
 from ._responses import FrameResponses, GrowingResponses, Step, answered, refused
 from .response_types import GenerationResponse
 
 __all__ = ["AioGeneration", "Generation", "InputRequired", "ModelRequired"]
-
-NAMED: Final = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "max_tokens",
-    "seed",
-    "stop",
-    "repetition_penalty",
-    "presence_penalty",
-    "result_format",
-    "incremental_output",
-    "enable_search",
-    "tools",
-    "tool_choice",
-    "enable_thinking",
-    "thinking_budget",
-    "n",
-    "logprobs",
-    "top_logprobs",
-    "search_options",
-    "parallel_tool_calls",
-    "response_format",
-    "output_format",
-)
-"""The official SDK's parameters in their order; None leaves one out. Others are sent as given."""
-
-MACHINERY: Final = frozenset(
-    {
-        "api_protocol",
-        "async_request",
-        "enable_encryption",
-        "extra_url_parameters",
-        "flattened_output",
-        "form",
-        "http_method",
-        "is_binary_input",
-        "is_service",
-        "pre_task_id",
-        "query",
-        "resources",
-        "sdk_module",
-        "session",
-        "task_id",
-        "ws_stream_mode",
-    }
-)
-"""Keywords that steer the official SDK's own transport."""
-
-
-class InputRequired(InvalidRequestError):  # the official SDK's name
-    """There is neither a prompt nor a message."""
-
-
-class ModelRequired(InvalidRequestError):  # the official SDK's name
-    """There is no name of a model."""
 
 
 class Generation:
@@ -90,6 +38,8 @@ class Generation:
 
     All callers in a process share one client and its connections, made with the first call.
     """
+
+    Models = QwenModels
 
     @overload
     @classmethod
@@ -227,6 +177,8 @@ class Generation:
 class AioGeneration:
     """The official SDK's async class of this name."""
 
+    Models = QwenModels
+
     @overload
     @classmethod
     async def call(
@@ -339,79 +291,18 @@ def _ask(  # the official SDK's order
     if not model:
         msg = "Model is required!"
         raise ModelRequired(msg)
-    parameters = _parameters(values, named)
+    parameters = take_parameters(values, named)
     address = parameters.pop("base_address", None)
     arguments = CallArguments(
         api_key=find_key(api_key),
         workspace=workspace,
         timeout=parameters.pop("request_timeout", None),
-        headers=_headers(parameters, plugins, streaming=bool(stream)),
+        headers=take_headers(parameters, plugins, streaming=bool(stream)),
     )
     growing = parameters.get("incremental_output") is False
-    payload = _payload(model, _input(prompt, history, messages), parameters, streaming=bool(stream))
+    payload = make_payload(model, prompt, history, messages, parameters, streaming=bool(stream))
     client = shared_client(address)
     return _PreparedGeneration(
         client,
         client.prepare(payload, arguments, GrowingResponses if growing else FrameResponses),
     )
-
-
-def _parameters(values: tuple[object, ...], named: dict[str, object]) -> dict[str, Any]:
-    """Put the parameters that came by position to those that came by name."""
-    given: dict[str, object] = dict(zip(NAMED, values, strict=False))
-    if len(values) > len(NAMED) or given.keys() & named.keys():
-        msg = "call() got too many positional arguments, or one of them by name as well"
-        raise TypeError(msg)
-    given.update(named)
-    if refused_names := sorted(MACHINERY & given.keys()):
-        names = ", ".join(refused_names)
-        msg = f"{names}: the official SDK's transport has this, and it isn't beneath this package"
-        raise InvalidRequestError(msg)
-    return {name: value for name, value in given.items() if value is not None or name not in NAMED}
-
-
-def _headers(
-    parameters: dict[str, Any], plugins: str | Mapping[str, Any] | None, *, streaming: bool
-) -> dict[str, str]:
-    """Take the headers of a call out of its keywords."""
-    headers: dict[str, str] = {}
-    if streaming:
-        headers["x-accel-buffering"] = "no"
-    if os.environ.get("DASHSCOPE_DISABLE_DATA_INSPECTION", "").lower() == "false":
-        headers["x-dashscope-datainspection"] = "enable"
-    if agent := parameters.pop("user_agent", None):
-        headers["user-agent"] = f"llama-dashscope/{__version__}; {agent}"
-    headers.update(parameters.pop("headers", None) or {})
-    if plugins is not None:
-        own = plugins if isinstance(plugins, str) else json.dumps(plugins)
-        headers["X-DashScope-Plugin"] = own
-    return headers
-
-
-def _input(
-    prompt: object, history: object, messages: Iterable[MessageLike] | None
-) -> dict[str, Any]:
-    """Choose among the three forms of an input."""
-    asked = {"prompt": prompt} if prompt else {}
-    if history is not None:
-        return {"history": history, **asked}
-    if messages is None:
-        return asked
-    last = [{"role": "user", "content": prompt}] if prompt else []
-    return {"messages": [*listed(messages), *last]}
-
-
-def _payload(
-    model: str, content: dict[str, Any], parameters: dict[str, Any], *, streaming: bool
-) -> Payload:
-    """Write the request body.
-
-    In a stream both True and False of `incremental_output` ask for pieces, as with the official
-    SDK, which puts them together itself for False; without it the service repeats the whole text.
-    """
-    incremental = streaming and "incremental_output" in parameters
-    if incremental:
-        parameters["incremental_output"] = True
-    body = encode({"model": model, "input": content, "parameters": parameters})
-    count = parameters.get("n")
-    return Payload(body, streaming, incremental, count if isinstance(count, int) else 1, model)

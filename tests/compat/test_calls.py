@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,6 +162,28 @@ def test_plugins_as_text(server: LocalDashScope) -> None:
     assert sent(server).headers["x-dashscope-plugin"] == '{"b":2}'
 
 
+@pytest.mark.anyio
+async def test_a_session_is_ignored_with_one_warning(server: LocalDashScope) -> None:
+    """Connections are shared anyway; the warning names the line that passed the session."""
+    given: dict[str, Any] = {"messages": MESSAGES, "session": object()}
+    with pytest.warns(UserWarning, match="session is ignored") as of_call:
+        Generation.call(MODEL, **given)
+    with pytest.warns(UserWarning, match="session is ignored") as of_acall:
+        await Generation.acall(MODEL, **given)
+    with pytest.warns(UserWarning, match="session is ignored") as of_async_class:
+        await AioGeneration.call(MODEL, **given)
+
+    for warned in (of_call, of_acall, of_async_class):
+        assert [Path(each.filename) for each in warned] == [Path(__file__)]
+    assert [request.parameters for request in server.requests] == [{}] * 3
+
+
+def test_a_keyword_of_the_sdks_transport_is_told_what_it_can_be() -> None:
+    """An error names the keyword and the values that change nothing."""
+    with pytest.raises(InvalidRequestError, match=r"api_protocol .* 'http' or 'https'"):
+        Generation.call(MODEL, messages=MESSAGES, api_protocol="websocket")
+
+
 @pytest.mark.parametrize("call", [Generation.call, Generation.acall], ids=["call", "acall"])
 @pytest.mark.parametrize(
     ("given", "error"),
@@ -169,7 +193,9 @@ def test_plugins_as_text(server: LocalDashScope) -> None:
         ({"model": "", "messages": MESSAGES}, ModelRequired),
         ({"model": MODEL, "messages": "hi"}, InvalidRequestError),
         ({"model": MODEL, "messages": MESSAGES, "request_timeout": 0}, InvalidRequestError),
-        ({"model": MODEL, "messages": MESSAGES, "session": object()}, InvalidRequestError),
+        ({"model": MODEL, "messages": MESSAGES, "api_protocol": "websocket"}, InvalidRequestError),
+        ({"model": MODEL, "messages": MESSAGES, "resources": {"a": 1}}, InvalidRequestError),
+        ({"model": MODEL, "prompt": io.BytesIO()}, InputRequired),
         ({"model": MODEL, "messages": MESSAGES, "x": float("nan")}, InvalidRequestError),
         ({"model": MODEL, "messages": MESSAGES, "base_address": "nowhere"}, ConfigurationError),
     ],

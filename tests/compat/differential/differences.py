@@ -385,31 +385,28 @@ def half_a_character(sdk: Sdk) -> object:
 
 
 @differs(
-    200,
-    raises("InvalidRequestError"),
-    "connections are shared by all calls already, and a session of requests has no place in them",
+    "AttributeError",
+    "InvalidRequestError",
+    "nothing of the official SDK's transport is here; what asks for it is told so",
     requests=(1, 0),
 )
-def session(sdk: Sdk) -> object:
-    """A session of one's own, and other keywords for the official SDK's transport."""
-    import requests
-
-    with requests.Session() as own:
-        return ask(sdk, session=own).status_code
-
-
-@differs(True, False, "regions are addresses: base_http_api_url, or DASHSCOPE_HTTP_BASE_URL")
-def regions(sdk: Sdk) -> object:
-    """`set_region`."""
-    ask(sdk)
-    return hasattr(sdk, "set_region")
+def flattened_output(sdk: Sdk) -> object:
+    """A keyword that changes what the official SDK's transport does."""
+    try:
+        return ask(sdk, flattened_output=True)
+    except Exception as error:  # noqa: BLE001  either is what it is
+        return type(error).__name__
 
 
-@differs(True, False, "its names are those of Qwen models; MODELS lists the Llama models")
-def names_of_models(sdk: Sdk) -> object:
-    """`Generation.Models`."""
-    ask(sdk)
-    return hasattr(sdk.Generation, "Models")
+@differs(
+    raises("RuntimeError"),
+    raises("InputRequired"),
+    "a prompt with nothing in it is no prompt",
+    requests=(0, 0),
+)
+def empty_generator(sdk: Sdk) -> object:
+    """A generator that gives nothing."""
+    return sdk.Generation.call(MODEL, (each for each in list[str]()))
 
 
 def parameters(outcome: Outcome) -> list[str]:

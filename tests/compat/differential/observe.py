@@ -31,6 +31,7 @@ class Sdk(Protocol):
     base_http_api_url: str | None
     Generation: Any
     AioGeneration: Any
+    set_region: Any
 
 
 Snippet = Callable[[Any], object]

@@ -54,6 +54,26 @@ def address_of_the_call(sdk: Sdk) -> object:
     return sdk.Generation.call(MODEL, messages=messages(), base_address=address).status_code
 
 
+@CASES.snippet()
+def regions(sdk: Sdk) -> object:
+    """`set_region`, as the SDK's sample calls it, and what it refuses."""
+    seen: list[object] = []
+    for region, workspace in (
+        ("ap-southeast-1", "ws-xxx123"),
+        ("cn-beijing", "ws-bj-333"),
+        ("invalid-region", "ws-xxx"),
+        ("cn-beijing", None),
+        ("cn-beijing", "ws/../x"),
+        ("cn-beijing", "ws-1\n"),
+    ):
+        try:
+            sdk.set_region(region=region, workspace_id=workspace)
+        except ValueError:
+            seen.append("refused")
+        seen.append(sdk.base_http_api_url)
+    return [each for each in seen if not str(each).startswith("http://")]
+
+
 SEED = """
 from http import HTTPStatus
 import os
