@@ -76,7 +76,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning or a broken reference fails it."""
-    session.install("--upgrade", ".[fastapi]", *group("docs"))
+    session.install("--upgrade", ".[fastapi,langchain,llamaindex]", *group("docs"))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html")
 
 
@@ -119,10 +119,11 @@ def tests(session: nox.Session) -> None:
 def guests(session: nox.Session) -> None:
     """Test the package in other frameworks, with the tests that those have for their members."""
     # pytest-benchmark, which LangChain's tests bring, does not know pytest 9.2 yet.
-    session.install("--upgrade", ".[langchain]", *group("guests"), *group("tests"), "pytest<9.1")
+    package = ".[langchain,llamaindex]"
+    session.install("--upgrade", package, *group("guests"), *group("tests"), "pytest<9.1")
     env = {"COVERAGE_FILE": ".coverage.guests", "PYTHONSAFEPATH": "1"}
     session.run(
-        *("coverage", "run", f"{session.bin}/pytest", "tests/langchain"),
+        *("coverage", "run", f"{session.bin}/pytest", "tests/langchain", "tests/llamaindex"),
         *session.posargs,
         env=env,
     )

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
 
 from docutils.nodes import Element, TextElement
 from sphinx.addnodes import pending_xref
@@ -12,6 +12,9 @@ from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 
 import llama_dashscope
+
+# Before autodoc does, which imports with TYPE_CHECKING set: that sends LlamaIndex in circles.
+import_module("llama_dashscope.llamaindex")
 
 project = "llama-dashscope"
 author = "the llama-dashscope authors"

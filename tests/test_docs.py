@@ -26,6 +26,8 @@ from llama_dashscope.testing import LocalDashScope
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+PARTS = {"compat", "fastapi", "langchain", "llamaindex", "testing"}
+"""Parts of the package with public names of their own."""
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))  # recipes in folders have own tests
 FENCE = re.compile(r"^(?:<!-- (\S+\.py) -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -117,7 +119,7 @@ def test_the_reference_has_every_public_name(module: ModuleType) -> None:
         top = vars(llama_dashscope)
         public = {name: thing for name, thing in public.items() if top.get(name) is not thing}
 
-    assert listed - {"compat", "fastapi", "testing"} == public.keys()
+    assert listed - PARTS == public.keys()
 
 
 def test_the_first_command_of_the_readme_answers() -> None:

@@ -19,15 +19,9 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
-from llama_dashscope import (
-    Choice,
-    Chunk,
-    Client,
-    Message,
-    Options,
-    Response,
-    Timeout,
-)
+from llama_dashscope import Choice, Chunk, Client, Message, Options, Response, Timeout
+from llama_dashscope._frameworks import call_options
+from llama_dashscope._frameworks import tool_choice as which_tool
 
 from ._messages import answer, call_chunks, conversation, usage_metadata
 
@@ -38,9 +32,6 @@ PARAMETERS: Final = (
     *("presence_penalty", "repetition_penalty", "n"),
 )
 """Fields of the model that go into every call."""
-
-OPTIONS: Final = frozenset(Options.__annotations__) - {"messages"}
-"""Keyword arguments of `invoke` that a call has by name; others go into its `parameters`."""
 
 OURS: Final = "ls_structured_output_format"
 """A keyword argument that LangChain itself reads."""
@@ -210,15 +201,11 @@ class ChatLlamaDashScope(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
     ) -> tuple[str, Options]:
         """Return the model and the options of a call: this object's, then those of the call."""
-        own = {**self._parameters(), "stop": self.stop or None, "timeout": self.timeout}
-        options: dict[str, Any] = {**own, "stop": stop or own["stop"]}
-        options |= {name: value for name, value in given.items() if name in OPTIONS}
-        rest = {
-            name: value
-            for name, value in given.items()
-            if name not in OPTIONS and name not in ("model", OURS)
-        }
-        options["parameters"] = {**self.parameters, **(given.get("parameters") or {}), **rest}
+        fields = {**self._parameters(), "stop": self.stop or None, "timeout": self.timeout}
+        asked = {name: value for name, value in given.items() if name not in ("model", OURS)}
+        if stop:
+            asked["stop"] = stop
+        options = call_options(self.parameters, fields, asked)
         options["messages"] = conversation(messages)
         model: str = given.get("model") or self.model
         return model, cast("Options", options)
@@ -240,7 +227,7 @@ class ChatLlamaDashScope(BaseChatModel):
             **kwargs: further arguments of the call.
         """
         made = [convert_to_openai_tool(tool) for tool in tools]
-        choice = _choice([each["function"]["name"] for each in made], tool_choice)
+        choice = which_tool([each["function"]["name"] for each in made], tool_choice)
         if choice is not None:
             kwargs["tool_choice"] = choice
         return super().bind(tools=made, **kwargs)
@@ -286,15 +273,6 @@ class ChatLlamaDashScope(BaseChatModel):
             [RunnablePassthrough.assign(parsed=lambda _: None)], exception_key="parsing_error"
         )
         return RunnableMap(raw=model) | parsed
-
-
-def _choice(names: Sequence[str], given: object) -> object:
-    """Return LangChain's `tool_choice` in the service's terms; None where it says nothing."""
-    if given in ("any", "required", True):
-        given = names[0] if len(names) == 1 else "required"
-    if isinstance(given, str) and given in names:
-        return {"type": "function", "function": {"name": given}}
-    return given or None
 
 
 def _metadata(model: str, response: Response, reason: str | None) -> dict[str, Any]:

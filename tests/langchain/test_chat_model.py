@@ -358,6 +358,7 @@ def test_secrets_are_hidden() -> None:
     model = ChatLlamaDashScope(model=MODEL, api_key=SecretStr("sk-secret-1"))
 
     assert "sk-secret-1" not in repr(model) + str(model.to_json()) + str(model._identifying_params)
+    assert model.lc_secrets == {"api_key": "DASHSCOPE_API_KEY"}
 
 
 def test_a_cache_tells_models_apart(server: LocalDashScope) -> None:

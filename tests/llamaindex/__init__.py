@@ -1,0 +1,1 @@
+"""`LlamaDashScope`, in LlamaIndex's own queries, agents and programs."""
