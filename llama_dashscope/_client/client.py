@@ -43,7 +43,7 @@ from .streams import AsyncStream, Bridge, Stream
 from .sync_bridge import run_sync
 
 if TYPE_CHECKING:
-    from llama_dashscope._network.selection import AsyncBaseTransport
+    from llama_dashscope._network.user_transport import AsyncBaseTransport
 
 __all__ = ["Client", "bridge"]
 

@@ -1,43 +1,43 @@
 """Sockets by aiohttp, the `aiohttp` extra: cheaper than httpx, on asyncio only.
 
-The one room that knows aiohttp, where its errors become ours.
+The one room that knows aiohttp, where its errors become ours. It reaches beneath aiohttp's public
+names in three places, each of which says why; pyproject.toml and `selection` name the versions in
+which that holds, and tests fail on the day that it doesn't.
 """
 
 import asyncio
+import inspect
 import os
-import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import ContentEncodingError
 
-from llama_dashscope._errors import DashScopeError, ResponseError
-from llama_dashscope._settings import Network, Timeout
+from llama_dashscope._settings import Network
 
-from .failures import (
-    broken,
-    cant_connect,
-    describe,
-    first_cause,
-    refused_by_proxy,
-    secrets_of,
-    timed_out,
-    with_cause,
-)
-from .interface import HTTPRequest, TransportResponse
+from .failures import Kinds, before_answer, within_answer
+from .interface import LARGEST_HEAD, HTTPRequest, TransportResponse
 from .read_timer import ReusableTimer
+from .sockets import has_more
 from .tls import keepalive_options, tls_context
 
 __all__ = []
 
 ERRORS: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 """Everything that aiohttp raises when the network is at fault."""
+
+KINDS: Final = Kinds(
+    connect_timeout=aiohttp.ConnectionTimeoutError,
+    timeout=asyncio.TimeoutError,
+    proxy=aiohttp.ClientHttpProxyError,
+    connect=aiohttp.ClientConnectorError,
+)
 
 PROXY_AUTHORIZATION: Final = "Proxy-Authorization"
 
@@ -47,7 +47,69 @@ FOR_EVER: Final = 1e9
 KNOWN_LIMITS: Final = 64
 """How many time limits are kept ready; callers may compute one for each call."""
 
-_reused: ContextVar[bool] = ContextVar("llama_dashscope_reused", default=False)
+MANY: Final = 1000
+"""Headers that an answer may have, where aiohttp counts them; some gateways send many."""
+
+
+class _HeadWait:
+    """A request on its way, up to the head of its answer."""
+
+    __slots__ = ("_alarm", "_limit", "handler")
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = limit
+        self._alarm: asyncio.TimerHandle | None = None
+        self.handler: _Handler | None = None
+
+    def begin(self, handler: "_Handler") -> None:
+        """Note the connection; from now on the time runs.
+
+        aiohttp would begin anew with each byte of a head that drips, and not begin while a peer
+        takes nothing of a large request.
+        """
+        self.handler = handler
+        handler.heard = False
+        if self._limit is not None:
+            late = asyncio.TimeoutError()
+            self._alarm = handler.loop.call_later(self._limit, handler.set_exception, late)
+
+    def end(self) -> None:
+        """Let the time run no longer."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    @property
+    def unheard(self) -> bool:
+        """Whether not a byte of an answer has come."""
+        return self.handler is None or not self.handler.heard
+
+
+_head_wait: ContextVar[_HeadWait] = ContextVar("llama_dashscope_head_wait")
+
+
+class _Handler(ResponseHandler):
+    """aiohttp's end of a connection; notes what nobody else tells us, that a byte has come."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.loop = loop
+        self.heard = False
+        self.used = False
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = self.heard or bool(data)  # aiohttp calls it without any to go on reading
+        super().data_received(data)
+
+    def forget(self) -> None:
+        """Note that an answer has ended: what comes from now on belongs to nobody."""
+        self.heard = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come since the last answer."""
+        transport = self.transport
+        opened = None if transport is None else transport.get_extra_info("socket")
+        return not (self.heard or self.should_close or opened is None or has_more(opened))
 
 
 class AiohttpTransport:
@@ -56,15 +118,16 @@ class AiohttpTransport:
     def __init__(self, network: Network) -> None:
         """Begin without a connection."""
         self._network = network
-        self._loop = asyncio.get_running_loop()
-        self._protocols: WeakSet[ResponseHandler] = WeakSet()
+        self._handlers: WeakSet[_Handler] = WeakSet()
         self._session = aiohttp.ClientSession(
-            connector=_connector(network, self._protocols),
+            connector=_connector(network, self._handlers),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            auto_decompress=False,
+            **_head_limits(),
         )
-        self._limits: dict[Timeout, aiohttp.ClientTimeout] = {}
+        self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         self._proxy = network.proxy.url if network.proxy else None
         authorization = network.proxy.authorization if network.proxy else ""
         self._for_proxy = {PROXY_AUTHORIZATION: authorization} if authorization else None
@@ -72,14 +135,18 @@ class AiohttpTransport:
 
     async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send a request and wait for the head of its answer."""
-        _reused.set(False)
+        waiting = _HeadWait(request.timeout.read)
+        _head_wait.set(waiting)
         try:
             response = await self._post(request)
         except ERRORS as error:
             _forget_request(error)
-            failure = _before_answer(error, self._network, request)
+            # Once a byte of an answer has come, the service has taken the request.
+            failure = before_answer(error, KINDS, self._network, request, retryable=waiting.unheard)
         else:
-            return _AiohttpReply(self._network, request, response, self._loop)
+            return _AiohttpReply(self._network, request, response, waiting.handler)
+        finally:
+            waiting.end()
         raise failure  # out of reach of the library's frames
 
     async def _post(self, request: HTTPRequest) -> aiohttp.ClientResponse:
@@ -94,38 +161,45 @@ class AiohttpTransport:
             allow_redirects=False,
             proxy=self._proxy,
             proxy_headers=self._for_proxy,
-            timeout=self._client_timeout(request.timeout),
+            timeout=self._client_timeout(request.timeout.connect),
         )
 
-    def _client_timeout(self, timeout: Timeout) -> aiohttp.ClientTimeout:
-        known = self._limits.get(timeout)
+    def _client_timeout(self, connect: float | None) -> aiohttp.ClientTimeout:
+        known = self._timeouts.get(connect)
         if known is None:
-            if len(self._limits) >= KNOWN_LIMITS:
-                self._limits.clear()
-            known = self._limits[timeout] = aiohttp.ClientTimeout(
-                total=None, connect=timeout.connect, sock_read=timeout.read
-            )
+            if len(self._timeouts) >= KNOWN_LIMITS:
+                self._timeouts.clear()
+            known = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=None)
+            self._timeouts[connect] = known
         return known
 
     async def aclose(self) -> None:
         """Close every connection, those in use too."""
         # aiohttp itself would close them without a word to those who read there.
-        transports = [each.transport for each in self._protocols if each.transport is not None]
+        transports = [each.transport for each in self._handlers if each.transport is not None]
         for transport in transports:
             transport.abort()
         try:
-            while any(each.connected for each in self._protocols):  # noqa: ASYNC110  # a few turns
+            while any(each.connected for each in self._handlers):  # noqa: ASYNC110  # a few turns
                 await asyncio.sleep(0)
         finally:  # the end of a run cancels its tasks, this one too
             await self._session.close()
 
 
-def _connector(network: Network, used: WeakSet[ResponseHandler]) -> aiohttp.TCPConnector:
+def _head_limits() -> dict[str, Any]:
+    """Return how large the head of an answer may be, in terms of the installed aiohttp."""
+    limits = {"max_line_size": LARGEST_HEAD, "max_field_size": LARGEST_HEAD}
+    if "max_headers" in inspect.signature(aiohttp.ClientSession).parameters:
+        limits["max_headers"] = MANY
+    return limits
+
+
+def _connector(network: Network, handlers: WeakSet[_Handler]) -> aiohttp.TCPConnector:
     options = keepalive_options()
     process = os.getpid()
 
     class Connector(aiohttp.TCPConnector):
-        """Notes whether a call got a used connection, and sets up the new ones."""
+        """Hands out connections that are as the last answer left them, and sets up new ones."""
 
         @property
         def closed(self) -> bool:
@@ -136,19 +210,28 @@ def _connector(network: Network, used: WeakSet[ResponseHandler]) -> aiohttp.TCPC
             """Leave the sockets alone: in a fork they are the parent's, and so is their epoll."""
 
         async def connect(self, *args: Any, **kwargs: Any) -> Any:  # aiohttp's own
-            connection = await super().connect(*args, **kwargs)
-            protocol = connection.protocol
-            _reused.set(protocol in used)
-            if protocol is not None and protocol not in used:
-                used.add(protocol)
-                _set_options(connection.transport, options)
-            return connection
+            while True:
+                connection = await super().connect(*args, **kwargs)
+                handler = cast("_Handler", connection.protocol)
+                if not handler.used:
+                    handler.used = True
+                    handlers.add(handler)
+                    _set_options(connection.transport, options)
+                elif not handler.quiet:
+                    connection.close()
+                    continue
+                _head_wait.get().begin(handler)
+                return connection
 
-    return Connector(
+    connector = Connector(
         limit=0,
         keepalive_timeout=network.limits.keepalive_expiry or FOR_EVER,
         ssl=tls_context(network) if network.uses_tls else False,
     )
+    # No argument and no method of aiohttp's says which class reads a connection.
+    factory = partial(_Handler, loop=asyncio.get_running_loop())
+    connector._factory = cast("partial[ResponseHandler]", factory)  # noqa: SLF001
+    return connector
 
 
 def _set_options(transport: asyncio.Transport | None, options: list[tuple[int, int, int]]) -> None:
@@ -168,20 +251,17 @@ class _AiohttpReply:
         network: Network,
         request: HTTPRequest,
         response: aiohttp.ClientResponse,
-        loop: asyncio.AbstractEventLoop,
+        handler: _Handler | None,
     ) -> None:
         self._network = network
         self._request = request
         self._response = response
-        self._watch = ReusableTimer(loop)
+        self._watch = ReusableTimer(asyncio.get_running_loop())
         self._seen = 0
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        connection = response.connection
-        if connection is not None and connection.protocol is not None:
-            # It would set its own alarm anew whenever something arrives.
-            connection.protocol.read_timeout = None
-            connection.protocol.start_timeout()
+        if handler is not None:
+            response.content.on_eof(handler.forget)
 
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end."""
@@ -194,7 +274,7 @@ class _AiohttpReply:
         except ERRORS as error:
             if rest := _left_behind(content):
                 return rest
-            failure = _within_answer(error, self._network, self._request, limit)
+            failure = within_answer(error, KINDS.timeout, self._network, self._request, limit)
         else:
             if not data:
                 self._watch.close()
@@ -223,8 +303,11 @@ class _AiohttpReply:
 
 
 def _left_behind(content: aiohttp.StreamReader) -> bytes:
-    """Return what had arrived before an error: aiohttp raises that first, and drops the rest."""
-    return content._read_nowait(-1)  # noqa: SLF001  # no public way
+    """Return what had arrived before an error: aiohttp raises that first, and drops the rest.
+
+    There is no public way to it.
+    """
+    return content._read_nowait(-1)  # noqa: SLF001
 
 
 def _forget_request(error: Exception) -> None:
@@ -232,38 +315,3 @@ def _forget_request(error: Exception) -> None:
     if isinstance(error, aiohttp.ClientResponseError):
         bare: Any = SimpleNamespace(real_url=error.request_info.real_url)
         error.request_info, error.history, error.args = bare, (), (error.message,)
-
-
-def _before_answer(error: Exception, network: Network, request: HTTPRequest) -> DashScopeError:
-    """Make our error for a failure before the head of an answer."""
-    host, limits = network.host, request.timeout
-    secrets = secrets_of(network, request)
-    why = describe(error, secrets)
-    failure: DashScopeError
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        failure = timed_out("connect", request.timeout.connect, host, retryable=True)
-    elif isinstance(error, asyncio.TimeoutError):
-        failure = timed_out("read", limits.read, host)
-    elif isinstance(error, aiohttp.ClientHttpProxyError):
-        failure = refused_by_proxy(host, why)
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
-        failure = cant_connect(host, why, retryable=passing)
-    else:
-        failure = broken(host, why, "before", retryable=_reused.get())
-    return with_cause(failure, error, secrets)
-
-
-def _within_answer(
-    error: Exception, network: Network, request: HTTPRequest, limit: float | None
-) -> DashScopeError:
-    """Make our error for a failure in the body of an answer."""
-    secrets = secrets_of(network, request)
-    why = describe(error, secrets)
-    if isinstance(error, asyncio.TimeoutError):
-        failure: DashScopeError = timed_out("idle", limit, network.host)
-    elif isinstance(error.__cause__, ContentEncodingError):
-        failure = ResponseError(f"the answer is not the protocol: {why}")
-    else:
-        failure = broken(network.host, why)
-    return with_cause(failure, error, secrets)

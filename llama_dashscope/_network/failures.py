@@ -1,7 +1,10 @@
 """Errors of the network: time limits, refused and broken connections, a closed client."""
 
+import ssl
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar, cast
+
+import attrs
 
 from llama_dashscope._errors import (
     APIConnectionError,
@@ -15,6 +18,8 @@ from llama_dashscope._settings import Network
 from .interface import HTTPRequest
 
 __all__ = [
+    "Kinds",
+    "before_answer",
     "broken",
     "cant_connect",
     "closed_error",
@@ -24,6 +29,7 @@ __all__ = [
     "secrets_of",
     "timed_out",
     "with_cause",
+    "within_answer",
 ]
 
 _SILENCES: Final = {
@@ -78,6 +84,71 @@ def broken(
 def closed_error() -> ClientClosedError:
     """Return the error for whatever meets a closed client."""
     return ClientClosedError("the client was closed; make a new Client for further calls")
+
+
+@attrs.frozen
+class Kinds:
+    """The exceptions by which a library says how it failed before the head of an answer."""
+
+    connect_timeout: type[Exception]
+    timeout: type[Exception]
+    proxy: type[Exception]
+    connect: type[Exception]
+
+
+def before_answer(
+    error: Exception, kinds: Kinds, network: Network, request: HTTPRequest, *, retryable: bool
+) -> DashScopeError:
+    """Make our error for a library's failure before the head of an answer.
+
+    Args:
+        error: what the library raised.
+        kinds: how to read it.
+        network: how the service was to be reached.
+        request: what was to be sent.
+        retryable: whether the request may be sent again where a connection broke.
+    """
+    host, timeout = network.host, request.timeout
+    secrets = secrets_of(network, request)
+    why = describe(error, secrets)
+    failure: DashScopeError
+    if isinstance(error, kinds.connect_timeout):
+        failure = timed_out("connect", timeout.connect, host, retryable=True)
+    elif isinstance(error, kinds.timeout):
+        failure = timed_out("read", timeout.read, host)
+    elif isinstance(error, kinds.proxy):
+        failure = refused_by_proxy(host, why)
+    elif isinstance(error, kinds.connect):
+        passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
+        failure = cant_connect(host, why, retryable=passing)
+    else:
+        failure = broken(host, why, "before", retryable=retryable)
+    return with_cause(failure, error, secrets)
+
+
+def within_answer(
+    error: Exception,
+    timeout: type[Exception],
+    network: Network,
+    request: HTTPRequest,
+    limit: float | None,
+) -> DashScopeError:
+    """Make our error for a library's failure in the body of an answer.
+
+    Args:
+        error: what the library raised.
+        timeout: what it raises for a time limit.
+        network: how the service was reached.
+        request: what was sent.
+        limit: the time limit, in seconds.
+    """
+    secrets = secrets_of(network, request)
+    failure: DashScopeError
+    if isinstance(error, timeout):
+        failure = timed_out("idle", limit, network.host)
+    else:
+        failure = broken(network.host, describe(error, secrets))
+    return with_cause(failure, error, secrets)
 
 
 def secrets_of(network: Network, request: HTTPRequest) -> tuple[str, ...]:

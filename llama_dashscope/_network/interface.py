@@ -1,13 +1,26 @@
 """What the client asks of a transport: a request out, a response and its byte stream in."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
 from llama_dashscope._settings import Timeout
 
-__all__ = ["ByteStream", "HTTPRequest", "Transport", "TransportResponse"]
+__all__ = [
+    "CONTENT_ENCODING",
+    "LARGEST_HEAD",
+    "ByteStream",
+    "HTTPRequest",
+    "Transport",
+    "TransportResponse",
+]
+
+CONTENT_ENCODING: Final = "content-encoding"
+"""The response header that says how a body is packed."""
+
+LARGEST_HEAD: Final = 100 << 10
+"""Bytes that the head of an answer may have at least; some gateways send much."""
 
 
 @attrs.frozen
@@ -26,7 +39,7 @@ class ByteStream(Protocol):
     """The bytes of an answer, as they come."""
 
     async def read(self, limit: float | None) -> bytes:
-        """Return the next bytes, or none at their end.
+        """Return the next bytes, or none at their end; a transport's are packed as they came.
 
         Args:
             limit: longest silence in seconds; None for no limit.
@@ -52,7 +65,7 @@ class TransportResponse(ByteStream, Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Response headers, those that are read at least, found in lower case."""
+        """Response headers, found in lower case: those wanted at least, and Content-Encoding."""
         ...
 
 

@@ -5,14 +5,21 @@ request is cancelled at the wrong moment. Here a slot is given back in one place
 to the connection, and a connection whose exchange did not end cleanly is never used again.
 """
 
+import zlib
+from time import monotonic
+from typing import Final
+
 import anyio
 
+from llama_dashscope._errors import ResponseError
+
+from .content_coding import Inflater, inflater
 from .failures import closed_error
-from .interface import HTTPRequest, Transport, TransportResponse
+from .interface import CONTENT_ENCODING, HTTPRequest, Transport, TransportResponse
 
 __all__ = ["ConnectionPool", "PooledResponse"]
 
-CLOSING: float = 1.0
+CLOSING: Final = 1.0
 """Seconds that closing a connection may take before it is left to the system."""
 
 
@@ -74,7 +81,7 @@ class ConnectionPool:
 class PooledResponse:
     """An answer under way, and the slot that it takes up."""
 
-    __slots__ = ("_done", "_pool", "_reply", "headers", "status")
+    __slots__ = ("_done", "_inflater", "_pool", "_reply", "headers", "status")
 
     def __init__(self, pool: ConnectionPool, reply: TransportResponse) -> None:
         """Begin behind the head of the answer."""
@@ -83,9 +90,32 @@ class PooledResponse:
         self._done = False
         self.status = reply.status
         self.headers = reply.headers
+        self._inflater = inflater(reply.headers.get(CONTENT_ENCODING, ""))
 
     async def read(self, limit: float | None) -> bytes:
-        """Return the next bytes of the body, or none at its end; see `Body.read`."""
+        """Return the next bytes of the body, or none at its end; see `ByteStream.read`.
+
+        Raises:
+            ResponseError: they are not packed as was announced.
+        """
+        if self._inflater is None:
+            return await self._read(limit)
+        try:
+            return await self._unpack(self._inflater, limit)
+        except zlib.error as error:
+            msg = f"the answer is not the protocol: {error}"
+            raise ResponseError(msg, status_code=self.status) from error
+
+    async def _unpack(self, inflater: Inflater, limit: float | None) -> bytes:
+        end = None if limit is None else monotonic() + limit
+        while not (plain := inflater.take()):
+            data = await self._read(None if end is None else max(0.0, end - monotonic()))
+            if not data:
+                return data
+            inflater.feed(data)
+        return plain
+
+    async def _read(self, limit: float | None) -> bytes:
         try:
             data = await self._reply.read(limit)
         except Exception as error:

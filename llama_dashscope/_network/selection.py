@@ -9,11 +9,11 @@ from llama_dashscope._errors import ConfigurationError
 from llama_dashscope._settings import Network
 
 from .event_loop import running_loop
-from .httpx_transport import AsyncBaseTransport, HttpxTransport, UserTransport
+from .http11_transport import HTTP11Transport
 from .interface import Transport
 from .tls import needs_tls_in_tls
 
-__all__ = ["AsyncBaseTransport", "select_transport"]
+__all__ = ["select_transport"]
 
 OLDEST: Final = (3, 10, 11)
 """The oldest aiohttp that works, as pyproject.toml has it too."""
@@ -31,9 +31,11 @@ def select_transport(network: Network) -> Transport:
         ConfigurationError: the transport asked for is not installed or can't be used here.
     """
     if not isinstance(network.transport, str):
+        from .user_transport import UserTransport  # httpx takes its time to import
+
         return UserTransport(network)
     if network.transport == "httpx":
-        return HttpxTransport(network)
+        return HTTP11Transport(network)
     obstacle = _against_aiohttp(network)
     if not obstacle:
         from .aiohttp_transport import AiohttpTransport  # an extra
@@ -42,7 +44,7 @@ def select_transport(network: Network) -> Transport:
     if network.transport == "aiohttp":
         msg = f"transport='aiohttp' can't be used: {obstacle}"
         raise ConfigurationError(msg)
-    return HttpxTransport(network)
+    return HTTP11Transport(network)
 
 
 def _against_aiohttp(network: Network) -> str:
@@ -50,7 +52,7 @@ def _against_aiohttp(network: Network) -> str:
     if not isinstance(running_loop(), asyncio.AbstractEventLoop):
         return "it runs on asyncio only; use transport='httpx' on trio"
     if network.proxy_scheme.startswith("socks"):
-        return "it knows no SOCKS proxies; use transport='httpx' and pip install 'httpx[socks]'"
+        return "it knows no SOCKS proxies; use transport='httpx'"
     if needs_tls_in_tls(network):
         return "it needs Python 3.11 for proxies with TLS; use transport='httpx'"
     try:

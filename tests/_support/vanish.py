@@ -74,7 +74,7 @@ def probe_faster() -> None:
         (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
         (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000),
     ]
-    for room in ("_network.httpx_transport", "_network.aiohttp_transport"):
+    for room in ("_network.dialer", "_network.aiohttp_transport"):
         module = importlib.import_module(f"llama_dashscope.{room}")
         vars(module)["keepalive_options"] = lambda: options
 

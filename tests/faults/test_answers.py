@@ -237,16 +237,27 @@ def test_an_answer_that_stops(
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_a_new_connection_that_dies_is_not_tried_again(
+def test_a_connection_that_ends_without_a_byte(
     leg: Leg, server: LocalDashScope, how: Literal["fin", "rst"]
 ) -> None:
-    """Who took the request from a new connection may have begun to work on it."""
-    server.fault(Drop(how), times=None)
+    """A connection that ends before a byte of the answer is tried again, a new one too."""
+    server.fault(Drop(how))
+    server.reply(ABC)
+
+    outcome = leg.ask(leg.client(server, retry=AT_ONCE))
+
+    assert (outcome.text, outcome.error) == ("abc", None)
+    assert len(server.requests) == 2
+
+
+def test_connections_that_all_end_without_a_byte(leg: Leg, server: LocalDashScope) -> None:
+    """After the last try the error says when the connection broke."""
+    server.fault(Drop(), times=None)
 
     error = leg.ask(leg.client(server, retry=AT_ONCE)).raised
 
     assert type(error) is APIConnectionError
-    assert error.attempts == len(server.requests) == 1
+    assert error.attempts == len(server.requests) == 3
     assert "broke before the answer" in error.message
 
 

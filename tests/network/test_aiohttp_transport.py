@@ -64,7 +64,7 @@ def test_news_at_the_last_moment() -> None:
         content = StreamReader(protocol, 1 << 16, loop=loop)
         response: Any = SimpleNamespace(content=content, status=200, headers={}, connection=None)
         request: Any = SimpleNamespace(headers=[])
-        reply = _AiohttpReply(request, request, response, loop)
+        reply = _AiohttpReply(request, request, response, None)
         reading = asyncio.create_task(reply.read(60))
         await asyncio.sleep(0)
         content.feed_data(b"in time")

@@ -11,7 +11,7 @@ import pytest
 from client_matrix import MODEL
 
 from llama_dashscope import Client, ClientClosedError, Limits, Timeout
-from llama_dashscope._network.httpx_transport import HttpxTransport
+from llama_dashscope._network.http11_transport import HTTP11Transport
 from llama_dashscope._network.interface import HTTPRequest, TransportResponse
 from llama_dashscope._network.pool import ConnectionPool
 from llama_dashscope._settings import Network
@@ -23,9 +23,9 @@ BODY = b'{"model":"llama3.3-70b-instruct","input":{"prompt":"hi"},"parameters":{
 
 
 @pytest.fixture
-def carrier(server: LocalDashScope) -> HttpxTransport:
-    """Make a carrier over httpx."""
-    return HttpxTransport(Network(server.base_url, None, True, True, Limits(), "httpx"))
+async def carrier(server: LocalDashScope) -> HTTP11Transport:
+    """Make the carrier of the base install."""
+    return HTTP11Transport(Network(server.base_url, None, True, True, Limits(), "httpx"))
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_leaving_the_queue(outgoing: HTTPRequest) -> None:
         await pool.send(outgoing)
 
 
-async def test_reading_beyond_the_end(carrier: HttpxTransport, outgoing: HTTPRequest) -> None:
+async def test_reading_beyond_the_end(carrier: HTTP11Transport, outgoing: HTTPRequest) -> None:
     """After its end a body stays at its end, and closing it then closes nothing."""
     reply = await carrier.send(outgoing)
     while await reply.read(None):
@@ -117,7 +117,7 @@ async def test_reading_beyond_the_end(carrier: HttpxTransport, outgoing: HTTPReq
 
 
 async def test_closing_unread(
-    carrier: HttpxTransport, outgoing: HTTPRequest, server: LocalDashScope
+    carrier: HTTP11Transport, outgoing: HTTPRequest, server: LocalDashScope
 ) -> None:
     """An answer may be closed before it is read."""
     reply = await carrier.send(outgoing)
@@ -126,7 +126,7 @@ async def test_closing_unread(
 
 
 async def test_closed_with_an_answer_under_way(
-    carrier: HttpxTransport, outgoing: HTTPRequest, server: LocalDashScope
+    carrier: HTTP11Transport, outgoing: HTTPRequest, server: LocalDashScope
 ) -> None:
     """A connection that ends after its carrier was closed isn't kept."""
     server.reply(Raw(head=b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"))
@@ -161,7 +161,7 @@ async def test_leaving_a_custom_transport() -> None:
     assert closed
 
 
-class SlowCarrier(HttpxTransport):
+class SlowCarrier(HTTP11Transport):
     """Takes its time, and isn't told that it was closed."""
 
     def __init__(self, network: Network) -> None:

@@ -34,7 +34,7 @@ from llama_dashscope import (
     Retry,
     Timeout,
 )
-from llama_dashscope._network.httpx_transport import HttpxTransport
+from llama_dashscope._network.http11_transport import HTTP11Transport
 from llama_dashscope._network.selection import BEYOND, OLDEST, select_transport
 from llama_dashscope._network.tls import keepalive_options
 from llama_dashscope._settings import Network
@@ -350,7 +350,7 @@ class TestProxies:
         scheme: str,
         backend: str,
     ) -> None:
-        """SOCKS goes by httpx, which `auto` knows."""
+        """SOCKS goes without aiohttp, which `auto` knows."""
         server.reply("abc")
         with relay(Relay.socks) as proxy:
             monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{proxy.port}")
@@ -358,16 +358,6 @@ class TestProxies:
 
         assert text == "abc"
         assert proxy.asked == [ELSEWHERE]
-
-    def test_socks_without_its_extra(
-        self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Where the extra is missing, the call says what to install, and not the import."""
-        monkeypatch.setitem(sys.modules, "socksio", None)
-        monkeypatch.delitem(sys.modules, "httpcore._async.socks_proxy", raising=False)
-
-        with pytest.raises(ConfigurationError, match=r"pip install 'httpx\[socks\]'"):
-            ask(("httpx", "asyncio"), server.base_url, proxy="socks5://127.0.0.1:9")
 
     def test_socks_by_aiohttp(self, server: LocalDashScope) -> None:
         """Who insists on aiohttp is told that it can't."""
@@ -419,7 +409,7 @@ class TestChoice:
         carrier = select_transport(Network("http://x", None, True, True, Limits(), "auto"))
 
         expected = anyio_backend == "trio" or not HAS_AIOHTTP
-        assert isinstance(carrier, HttpxTransport) == expected
+        assert isinstance(carrier, HTTP11Transport) == expected
         await carrier.aclose()
 
 

@@ -1,13 +1,11 @@
-"""Sockets for httpx on asyncio, whose reads cost little.
+"""Sockets on asyncio, whose reads cost little: a network backend as httpcore defines it.
 
-httpcore reads by way of anyio, which for each read opens a cancel scope, sets a timer, and tells
-the system to listen and afterwards not to: a third of what a frame costs that arrives alone. Here
-a read waits for a future, one timer serves all reads, and a connection always listens, unless
-nobody takes what has come.
+httpcore's own reads by way of anyio, which for each read opens a cancel scope, sets a timer, and
+tells the system to listen and afterwards not to. Here a read waits for a future, one timer serves
+all reads, and a connection always listens, unless nobody takes what has come.
 """
 
 import asyncio
-import selectors
 import ssl
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -18,8 +16,8 @@ import anyio
 import httpcore
 
 from llama_dashscope._network.read_timer import ReusableTimer
+from llama_dashscope._network.sockets import has_more
 
-from .chunk_merger import ChunkMerger
 from .happy_eyeballs import connect_happy_eyeballs
 
 __all__ = ["ENOUGH", "AsyncioBackend", "AsyncioStream"]
@@ -30,9 +28,6 @@ SocketOption: TypeAlias = (
 
 ENOUGH: Final = 1 << 16
 """Bytes that are held for a reader; with more than that the server has to wait."""
-
-Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
-"""Asks for one socket at once; Windows has no poll."""
 
 INFO: Final = {
     "client_addr": "sockname",
@@ -111,7 +106,8 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self._rechunker = ChunkMerger()
+        self._stuffed = False
+        self._lost = False
         self._watch = ReusableTimer(loop)
 
     # What asyncio tells.
@@ -125,29 +121,33 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         if self._size > ENOUGH:
             self._transport.pause_reading()
         self._wake_reader()
+        _wake(self._writer)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
+        """Stay open for a write that waits: a peer may refuse a large request, and read it on."""
         self._over = True
         self._wake_reader()
+        _wake(self._writer)
+        return self._stuffed and self._transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._over = True
+        self._over = self._lost = True
         self._failure = self._failure or exc
         self._wake_reader()
         _wake(self._writer)
 
     def pause_writing(self) -> None:
+        self._stuffed = True
         self._writer = self._loop.create_future()
 
     def resume_writing(self) -> None:
+        self._stuffed = False
         _wake(self._writer)
 
     # What httpcore asks for.
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return all that has arrived, or the next bytes, or none once the peer has ended.
-
-        An answer in many chunks comes in fewer.
 
         Args:
             max_bytes: what goes beyond is left for the next read.
@@ -157,13 +157,9 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             httpcore.ReadTimeout: nothing arrived in time.
             httpcore.ReadError: the connection broke, or was closed meanwhile.
         """
-        while True:
-            if not self._arrived and not self._over:
-                await self._news(timeout)
-            if not self._arrived:
-                return self._end()
-            if data := self._rechunker.feed(self._take(max_bytes)):
-                return data
+        if not self._arrived and not self._over:
+            await self._news(timeout)
+        return self._take(max_bytes) if self._arrived else self._end()
 
     def _end(self) -> bytes:
         """Say why nothing has arrived."""
@@ -199,9 +195,9 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """Send bytes; that the connection broke shows when its answer is read.
 
         Raises:
-            httpcore.WriteTimeout: the peer took nothing for so many seconds.
+            httpcore.WriteTimeout: the peer did not take them within so many seconds.
+            httpcore.WriteError: it answered before it had taken them.
         """
-        self._rechunker = ChunkMerger()  # what comes next is another answer
         if not self._over:
             self._transport.write(buffer)
         if self._writer is None:
@@ -213,6 +209,8 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise httpcore.WriteTimeout from error
         finally:
             self._writer = None
+        if self._stuffed:
+            raise httpcore.WriteError("the peer answered before it had read everything")
 
     async def start_tls(
         self,
@@ -250,22 +248,15 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     def abort(self) -> None:
         """Close the connection without a word to anyone."""
-        self._transport.abort()
+        if not self._lost:  # asyncio fails where it has closed it already
+            self._transport.abort()
 
     def get_extra_info(self, info: str) -> Any:  # httpcore's interface
         """Return what httpcore wants to know, or None."""
         if info == "is_readable":
-            return bool(self._arrived) or self._over or self._has_more()
+            opened = self._transport.get_extra_info("socket")
+            return bool(self._arrived) or self._over or has_more(opened)
         return self._transport.get_extra_info(INFO.get(info, info))
-
-    def _has_more(self) -> bool:
-        """Tell whether there is something that asyncio had no time to tell us yet."""
-        opened = self._transport.get_extra_info("socket")
-        if opened.fileno() < 0:
-            return True  # closed: with TLS between, the news of it takes another turn
-        with Selector() as selector:
-            selector.register(opened, selectors.EVENT_READ)
-            return bool(selector.select(0))
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

@@ -1,4 +1,4 @@
-"""Connections of our own beneath httpx: bytes, limits in time, ends, and who has to wait."""
+"""Connections of our own beneath h11: bytes, limits in time, ends, and who has to wait."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import httpcore
-import httpx
 import pytest
 from attrs import define
 
 from llama_dashscope import Client
 from llama_dashscope._network.asyncio_backend.backend import ENOUGH, AsyncioBackend, AsyncioStream
-from llama_dashscope._network.httpx_transport import _use
 from llama_dashscope.testing import LocalDashScope
 
 pytestmark = pytest.mark.anyio
@@ -221,34 +219,6 @@ async def send_all(writer: asyncio.StreamWriter, data: bytes) -> None:
     await writer.drain()
 
 
-class TestChunks:
-    """Answers in many chunks, which come in fewer."""
-
-    HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-
-    async def test_each_answer_anew(self) -> None:
-        """What is written begins another answer."""
-        async with pair() as ends:
-            for _ in range(2):
-                await ends.near.write(b"a request")
-                await ends.send(self.HEAD + b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
-
-                assert await ends.near.read(ALL) == self.HEAD + b"2\r\nab\r\n0\r\n\r\n"
-
-    async def test_nothing_is_not_the_end(self) -> None:
-        """A read goes on where what has arrived says nothing yet."""
-        async with pair() as ends:
-            await ends.near.write(b"a request")
-            await ends.send(self.HEAD + b"1")
-            assert await ends.near.read(ALL) == self.HEAD
-            await ends.send(b"0")
-            reading = await begin_to_read(ends.near, LONG)
-            assert not reading.done()
-            await ends.send(b"\r\n0123")
-
-            assert await reading == b"10\r\n0123"
-
-
 class Clock:
     """The running loop's clock, which can be put forward; counts the alarms that are set."""
 
@@ -399,7 +369,19 @@ class TestWriting:
             await settle()
             await ends.reset()
 
-            await writing
+            with pytest.raises(httpcore.WriteError):
+                await writing
+
+    async def test_a_peer_that_answers_before(self) -> None:
+        """An answer ends a write that waits, and can be read."""
+        async with pair() as ends:
+            writing = asyncio.create_task(ends.near.write(bytes(MUCH), timeout=LONG))
+            await settle()
+            ends.writer.write(b"too large")
+
+            with pytest.raises(httpcore.WriteError, match="answered"):
+                await writing
+            assert await ends.near.read(ALL) == b"too large"
 
 
 class TestConnecting:
@@ -465,11 +447,11 @@ class TestConnecting:
         assert near.get_extra_info("is_readable")
 
 
-class TestBeneathHttpx:
-    """How httpx comes to use them."""
+class TestBeneathTheTransport:
+    """Who uses them."""
 
     async def test_in_use(self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The httpx that is installed connects by them; on the day that it doesn't, we know."""
+        """The transport of the base install connects by them."""
         opened: list[int] = []
         connect_tcp = AsyncioBackend.connect_tcp
 
@@ -488,12 +470,3 @@ class TestBeneathHttpx:
             await client.acall("llama3.3-70b-instruct", "hi")
 
         assert opened == [server.port]
-
-    async def test_another_httpx(self) -> None:
-        """One that is made otherwise inside is left as it is."""
-        transport = httpx.AsyncHTTPTransport()
-        known = vars(transport).pop("_pool")
-        _use(AsyncioBackend(), transport)
-
-        assert "_pool" not in vars(transport)
-        await known.aclose()
