@@ -52,6 +52,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "_frameworks": (PUBLIC,),
     "langchain": (PUBLIC, "_frameworks"),
     "llamaindex": (PUBLIC, "_frameworks"),
+    "redis": (PUBLIC,),
     "cli": (PUBLIC, "_environment", "testing"),
     PUBLIC: (*VOCABULARY, "_protocol.options", "_protocol.tool_functions", "_client", "compat"),
     "__main__": ("cli",),
@@ -62,11 +63,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "_llama_dashscope_pytestplugin": ("testing.plugin",),
     "aiohttp": ("_network.aiohttp_transport", "_network.selection"),
-    "anyio": ("_client", "_network", "fastapi", "testing"),
-    "asyncio": ("_client.background_loop", "_client.sync_bridge", "_network", "testing"),
+    "anyio": ("_client", "_network", "fastapi", "redis", "testing"),
+    "asyncio": (
+        *("_client.background_loop", "_client.sync_bridge", "_network", "redis._pace", "testing"),
+    ),
     "attrs": (
         *("_catalog", "_client", "_models", "_network", "_protocol", "_settings"),
-        *("cli", "compat", "fastapi", "testing"),
+        *("cli", "compat", "fastapi", "redis", "testing"),
     ),
     "cattrs": ("_protocol",),
     "certifi": ("_network.tls",),
@@ -83,6 +86,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "langchain_core": ("langchain",),
     "llama_index": ("llamaindex",),
     "pydantic": ("langchain", "llamaindex"),
+    "redis": ("redis",),
     "socket": ("_network.asyncio_backend", "_network.sockets", "_network.tls", "testing"),
     "ssl": ("_client.client", "_network", "_settings", "testing._upstream"),
     "starlette": ("fastapi",),

@@ -1,0 +1,69 @@
+"""Turns that were booked in Redis, and what a process learns from how they end."""
+
+from collections import deque
+from math import inf
+
+import attrs
+
+from llama_dashscope import Outcome
+
+from ._news import Estimate, News, Settled, tell
+
+__all__ = ["ModelTurns", "RedisPermit"]
+
+
+@attrs.define(eq=False)
+class ModelTurns:
+    """What this process knows of its turns at one model. Threads may share it: a deque is safe."""
+
+    settled: deque[Settled] = attrs.field(factory=deque[Settled])
+    estimate: Estimate = attrs.field(factory=Estimate)
+    announced_at: float = -inf
+    """When Redis was last told that this process is there."""
+
+    def news(self) -> News:
+        """Take out what was settled."""
+        return tell([self.settled.popleft() for _ in range(len(self.settled))])
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the service has refused a request and Redis does not know it yet."""
+        return any(each.refused for each in tuple(self.settled))
+
+
+@attrs.define(eq=False)
+class RedisPermit:
+    """Leave to make one attempt, booked in Redis."""
+
+    _turns: ModelTurns
+    _booked_at: int
+    _expected: int
+    _tokens: float
+    _open: bool = True
+
+    def settle(self, outcome: Outcome, /) -> None:
+        """Tell how the attempt ended; a second time counts for nothing."""
+        if not self._open:
+            return
+        self._open = False
+        refused, counted = outcome.refusal is not None, outcome.tokens
+        correction = 0.0
+        if refused:
+            correction = -self._tokens
+        elif counted is not None:
+            correction = counted - self._tokens
+            self._turns.estimate.learn(self._expected, counted)
+        self._turns.settled.append(
+            Settled(
+                self._booked_at,
+                correction,
+                answered=counted is not None and not refused,
+                refused=refused,
+                retry_after=outcome.retry_after,
+            )
+        )
+
+    def give_back(self) -> None:
+        """Return a turn that nobody takes."""
+        self._open = False
+        self._turns.settled.append(Settled(self._booked_at, -self._tokens, given_back=True))

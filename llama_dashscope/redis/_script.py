@@ -1,0 +1,101 @@
+"""The Lua script that gives turns, and how it is run by each kind of Redis client."""
+
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import Final, cast
+
+import anyio
+import anyio.to_thread
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+__all__ = ["AnyRedis", "AsyncRedis", "run_async", "run_in_thread"]
+
+AsyncRedis = redis.asyncio.Redis | redis.asyncio.RedisCluster
+SyncRedis = redis.Redis | redis.RedisCluster
+AnyRedis = AsyncRedis | SyncRedis
+
+Arguments = Sequence[str | float]
+
+LUA: Final = """\
+-- Gives one request of a model its turn. Times are microseconds of this server's own clock.
+local key, crowd = KEYS[1], KEYS[2]
+local a = {}
+for i = 1, 10 do a[i] = tonumber(ARGV[i]) end
+local request_time, token_time, wanted = a[1], a[2], a[3]
+local given_back, correction, answered, refused, retry_after = a[4], a[5], a[6], a[7], a[8]
+local longest, ahead = a[9], a[10]
+local worker = ARGV[11]
+
+local burst, first_pause, forgotten = 20000, 250000, 30000000
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+
+local f = redis.call('HMGET', key, 'requests', 'tokens', 'resumes', 'cooled', 'strikes', 'seen')
+for i = 1, 6 do f[i] = tonumber(f[i] or 0) end
+local requests, tokens, resumes, cooled, strikes, seen = unpack(f)
+
+-- Another server with another clock may have taken over: what was ahead stays as far ahead.
+local back = math.max(0, seen - now)
+requests, tokens, resumes, cooled = requests - back, tokens - back, resumes - back, cooled - back
+
+-- What the worker has learned since it last asked.
+requests = requests - given_back * request_time
+tokens = tokens + correction * token_time
+if answered > cooled then strikes = 0 end
+if refused > cooled then
+  strikes = math.min(strikes + 1, 20)
+  local pause = retry_after > 0 and retry_after or first_pause * 2 ^ (strikes - 1)
+  cooled, resumes = now, now + math.min(pause, longest)
+end
+
+if worker ~= '' then
+  redis.call('ZADD', crowd, now, worker)
+  redis.call('ZREMRANGEBYSCORE', crowd, '-inf', now - forgotten)
+  redis.call('PEXPIRE', crowd, forgotten / 1000)
+end
+local workers = math.max(1, redis.call('ZCARD', crowd))
+
+-- A turn is booked where nothing stands against it; else the worker comes back, and a crowd of
+-- workers not more often than 1,000 times a second all together.
+requests, tokens = math.max(requests, now - burst), math.max(tokens, now - burst)
+local early = math.max(resumes - now, tokens - now, requests - now - ahead)
+local booked, wait = 0, math.max(early, workers * 1000)
+if early <= 0 then
+  booked, wait = 1, math.max(requests - now, 0)
+  requests, tokens = requests + request_time, tokens + wanted * token_time
+end
+
+local function text(time) return string.format('%.2f', time) end
+redis.call('HSET', key, 'requests', text(requests), 'tokens', text(tokens),
+  'resumes', text(resumes), 'cooled', text(cooled), 'strikes', strikes, 'seen', text(now))
+local last = math.max(requests, tokens, resumes)
+redis.call('PEXPIRE', key, math.ceil((last - now + forgotten) / 1000))
+return {booked, math.ceil(wait), workers, now}
+"""
+
+SHA: Final = sha1(LUA.encode(), usedforsecurity=False).hexdigest()
+
+
+async def run_async(client: AsyncRedis, keys: Sequence[str], arguments: Arguments) -> list[int]:
+    """Run the script by a client of asyncio; one that Redis has forgotten is sent again."""
+    try:
+        reply = await client.evalsha(SHA, len(keys), *keys, *arguments)
+    except NoScriptError:
+        reply = await client.eval(LUA, len(keys), *keys, *arguments)
+    return cast("list[int]", reply)
+
+
+async def run_in_thread(
+    client: SyncRedis, keys: Sequence[str], arguments: Arguments, limiter: anyio.CapacityLimiter
+) -> list[int]:
+    """Run the script by a client that blocks, in a worker thread; given up, it ends by itself."""
+
+    def run() -> list[int]:
+        try:
+            reply = client.evalsha(SHA, len(keys), *keys, *arguments)
+        except NoScriptError:
+            reply = client.eval(LUA, len(keys), *keys, *arguments)
+        return cast("list[int]", reply)
+
+    return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=limiter)
