@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 from llama_dashscope.testing._service import tokenizer
 
 from .received_request import ReceivedRequest, as_dict, as_list
+from .schema_example import example, schema_asked_for
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
@@ -123,11 +124,17 @@ def _until_stop(pieces: list[str], stop: object) -> list[str]:
 
 
 def default_reply(request: ReceivedRequest) -> Reply:
-    """Answer by itself: always the same to the same request, in the language of the question."""
+    """Answer by itself: always the same to the same request, in the language of the question.
+
+    A question with a JSON Schema in its system message or prompt gets a value that fits it.
+    """
     parameters = request.parameters
     tool, form = as_dict(parameters.get("tool_choice")), as_dict(parameters.get("response_format"))
     if "function" in tool:
         return Reply(tool_calls=[ToolCall(str(as_dict(tool["function"]).get("name", "")))])
+    schema = schema_asked_for(request)
+    if schema is not None:
+        return Reply(json.dumps(example(schema), ensure_ascii=False))
     text = _introduction(request)
     if str(form.get("type", "")).startswith("json"):
         text = json.dumps({"reply": text}, ensure_ascii=False)
