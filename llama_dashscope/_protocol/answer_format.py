@@ -13,7 +13,7 @@ import attrs
 from llama_dashscope._errors import InvalidRequestError
 
 from .json_schema import json_schema
-from .json_text import pick_json
+from .json_text import json_values, several
 from .mismatches import Mismatch, find_mismatches
 from .strict_converter import strict_converter
 from .type_forms import JSON, TypeForm
@@ -106,11 +106,19 @@ class AnswerFormat:
         return {"messages": [*content["messages"], said, {"role": "user", "content": text}]}
 
     def read(self, text: str) -> Reading:
-        """Read the text of an answer."""
+        """Read the text of an answer; of several values in it the one that fits."""
         try:
-            value = pick_json(text, self._picked)
+            values = json_values(text, self._picked)
+            readings = [self._structure(value) for value in values]
+            fitting = [each for each in readings if not each.mismatches] or readings
+            if len(fitting) > 1:
+                raise several(len(fitting))
         except ValueError as error:
             return Reading(mismatches=(Mismatch((), str(error)),))
+        return fitting[0]
+
+    def _structure(self, value: JSON) -> Reading:
+        """Make an instance of a JSON value, which loses the unknown fields that are kept."""
         kept: dict[Keys, JSON] = {}
         while True:
             try:

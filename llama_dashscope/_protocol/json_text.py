@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 from .surrogates import has_surrogates
 from .type_forms import JSON
 
-__all__ = ["pick_json"]
+__all__ = ["json_values", "pick_json", "several"]
 
 DEEPEST: Final = 64
 """Deepest nesting that is read, in brackets."""
@@ -41,6 +41,8 @@ START: Final = r"""(?:
     )"""
 """Where a JSON object or array begins, and not a bracket of prose."""
 
+THOUGHTS: Final = re.compile(r"<think>[\s\S]*?</think>")
+
 IN_PROSE: Final = re.compile(rf"(?={START})", re.VERBOSE)
 IN_FENCE: Final = re.compile(rf"(?:```|~~~)[ \t]*\w*\s*(?={START})", re.VERBOSE)
 FENCED: Final = re.compile(r"\s*(?:```|~~~)[ \t]*\w*[ \t]*\n([\s\S]*?)(?:(?:```|~~~)\s*)?")
@@ -58,10 +60,23 @@ MARKS: Final = {"：": ":", "，": ","}
 
 
 def pick_json(text: str, kinds: tuple[type, ...] = (dict, list)) -> JSON:
-    """Return the one JSON value of a text.
+    """Return the one JSON value of a text; see `json_values`.
+
+    Raises:
+        ValueError: there is no JSON, it is broken, or there are two values that differ.
+    """
+    value, *others = json_values(text, kinds)
+    if others:
+        raise several(len(others) + 1)
+    return value
+
+
+def json_values(text: str, kinds: tuple[type, ...] = (dict, list)) -> list[JSON]:
+    """Return the JSON values of a text, one at least, each one once.
 
     The whole text is read if it is JSON, or one code fence; else the objects and arrays inside
-    code fences count, and those between prose if there is no such fence.
+    code fences count, and those between prose if there is no such fence. What a model thinks
+    before it answers, in `<think>`, is no part of the answer.
 
     Args:
         text: what a model answered.
@@ -69,9 +84,11 @@ def pick_json(text: str, kinds: tuple[type, ...] = (dict, list)) -> JSON:
             are passed over if there is one of these.
 
     Raises:
-        ValueError: there is no JSON, it is broken, or there are two values that differ.
+        ValueError: there is no JSON, or it is broken.
     """
     text = text.strip("\ufeff \t\r\n")
+    if thoughts := THOUGHTS.match(text):
+        text = text[thoughts.end() :].strip()
     fenced = FENCED.fullmatch(text)
     for whole in (text, fenced[1]) if fenced else (text,):
         try:
@@ -79,14 +96,17 @@ def pick_json(text: str, kinds: tuple[type, ...] = (dict, list)) -> JSON:
         except ValueError:
             continue
         if not whole[end:].strip():
-            return value
+            return [value]
     found = list(_values(text, IN_FENCE)) or list(_values(text, IN_PROSE))
     wanted = [value for value in found if isinstance(value, kinds)] or found
     if not wanted:
         raise ValueError("expected JSON, got a text without any" if text else "the text is empty")
-    if len({json.dumps(value, sort_keys=True) for value in wanted}) > 1:
-        raise ValueError(f"expected one JSON value, got {len(wanted)} that differ")
-    return wanted[0]
+    return list({json.dumps(value, sort_keys=True): value for value in wanted}.values())
+
+
+def several(number: int) -> ValueError:
+    """Say that there is more than one value."""
+    return ValueError(f"expected one JSON value, got {number} that differ")
 
 
 def _values(text: str, start: re.Pattern[str]) -> Iterator[Any]:

@@ -26,6 +26,7 @@ READ = {
     "fence beside braces in prose": f'Not {{"city": 1}} but\n```json\n{GOOD}\n```',
     "prose around": f"Here is the trip: {GOOD}. Have fun!",
     "braces in prose": f"Use {{curly}} and [square] brackets: {GOOD}",
+    "thoughts before": f'<think>{{"city": "Rom"}}?\n</think>\n\n{GOOD}',
     "a footnote before": f"As said in [1], {GOOD}",
     "the same twice": f"{GOOD}\n\nOr, in a fence of its own: {GOOD}",
     "byte order mark": f"\ufeff{GOOD}",
