@@ -1,7 +1,9 @@
 """The official SDK's face: `Generation`, `AioGeneration`, and what they return."""
 
+from ._as_dashscope import as_dashscope
 from .generation import AioGeneration, Generation, InputRequired, ModelRequired
 from .response_types import (
+    TYPES,
     Choice,
     DashScopeAPIResponse,
     DictMixin,
@@ -25,17 +27,9 @@ __all__ = [
     "Message",
     "ModelRequired",
     "Role",
+    "as_dashscope",
 ]
 
 # Reprs and pickles name a class by where it is public.
-for _public in (
-    Choice,
-    DashScopeAPIResponse,
-    DictMixin,
-    GenerationOutput,
-    GenerationResponse,
-    GenerationUsage,
-    Message,
-    Role,
-):
+for _public in (*TYPES, as_dashscope):
     _public.__module__ = __name__

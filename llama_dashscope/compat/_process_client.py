@@ -16,11 +16,13 @@ from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.request import Payload
 
 __all__ = [
+    "SETTINGS",
     "ProcessClient",
     "api_key",
     "api_key_file_path",
     "base_http_api_url",
     "find_key",
+    "settings_of",
     "shared_client",
 ]
 
@@ -31,6 +33,11 @@ api_key_file_path: str | None = None
 """File with the key for `Generation`; None leaves it to the environment."""
 base_http_api_url: str | None = None
 """Address for `Generation`, up to and including `/api/v1`; None leaves it to the environment."""
+
+SETTINGS: Final = ("api_key", "api_key_file_path", "base_http_api_url")
+
+settings_of: Final = ["llama_dashscope"]
+"""The modules that these were read from, the present one last."""
 
 NO_KEY: Final = "every-call-brings-its-own"
 """Stands where a client has a key, so that no call can go out with the key of another."""
@@ -94,7 +101,7 @@ def shared_client(address: str | None) -> ProcessClient:
 
 
 def _setting(name: str) -> str | None:
-    found: str | None = getattr(sys.modules["llama_dashscope"], name)
+    found: str | None = getattr(sys.modules[settings_of[-1]], name)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from llama_dashscope._protocol.options import Self
 
 __all__ = [
+    "TYPES",
     "Choice",
     "DashScopeAPIResponse",
     "DictMixin",
@@ -199,6 +200,19 @@ class GenerationResponse(DashScopeAPIResponse):
 
     output: GenerationOutput
     usage: GenerationUsage
+
+
+TYPES: Final = (
+    Choice,
+    DashScopeAPIResponse,
+    DictMixin,
+    GenerationOutput,
+    GenerationResponse,
+    GenerationUsage,
+    Message,
+    Role,
+)
+"""The classes that programs know from the official SDK."""
 
 
 def _inner(more: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,56 @@ def test_the_forms_of_an_input(
     Generation.call(LLAMA2, **given)
 
     assert sent(server).input == expected
+
+
+def items(*given: object) -> Generator[object, None, None]:
+    """Give items one by one."""
+    yield from given
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (lambda: io.StringIO("hello\n你好\n"), ["hello", "你好"]),
+        (lambda: io.BytesIO("hello\n你好".encode()), ["hello", "你好"]),
+        (lambda: io.BytesIO(b"\x00\x01"), "AAE="),
+        (lambda: io.BytesIO(b"caf\xe9"), "Y2Fm6Q=="),
+        (lambda: bytearray(b"\x00\x01"), "AAE="),
+        (lambda: items("hello", "more"), "hello"),
+        (lambda: items(items(io.StringIO("hello"))), ["hello"]),
+    ],
+)
+def test_a_prompt_is_read(
+    server: LocalDashScope, prompt: Callable[[], object], expected: object
+) -> None:
+    """Files, bytes and generators are read as the official SDK reads them."""
+    Generation.call(LLAMA2, prompt())
+
+    assert sent(server).input == {"prompt": expected}
+
+
+@pytest.mark.parametrize("prompt", [io.StringIO, io.BytesIO, items])
+def test_a_prompt_with_nothing_in_it(server: LocalDashScope, prompt: Callable[[], object]) -> None:
+    """It is no prompt, and the error says what it was."""
+    given = prompt()
+
+    with pytest.raises(InputRequired, match=f"a {type(given).__name__} with nothing in it"):
+        Generation.call(MODEL, given)
+    assert server.requests == []
+
+
+def test_keywords_of_the_sdks_transport_that_change_nothing(server: LocalDashScope) -> None:
+    """They are accepted, and no parameters of the request."""
+    nothing: dict[str, Any] = {
+        "session": None,
+        "api_protocol": "https",
+        "flattened_output": False,
+        "task_id": "1",
+    }
+
+    Generation.call(MODEL, messages=MESSAGES, **nothing)
+
+    assert sent(server).parameters == {}
 
 
 def test_parameters_by_position_and_by_name(server: LocalDashScope) -> None:

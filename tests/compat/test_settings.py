@@ -91,6 +91,31 @@ def test_calls_share_connections(program: LocalDashScope) -> None:
     assert program.connections_accepted == 3
 
 
+@pytest.mark.usefixtures("program")
+def test_a_region_is_an_address() -> None:
+    """`set_region` sets the address of the module."""
+    llama_dashscope.set_region("cn-beijing", "ws-1")
+
+    assert llama_dashscope.base_http_api_url == "https://ws-1.cn-beijing.maas.aliyuncs.com/api/v1"
+
+
+@pytest.mark.parametrize(
+    ("region", "workspace", "named"),
+    [
+        ("mars", "ws-1", "region"),
+        ("cn-beijing", None, "workspace_id"),
+        ("cn-beijing", "a/b", "a/b"),
+    ],
+)
+def test_a_region_that_is_none(region: str, workspace: str | None, named: str) -> None:
+    """What can be no part of an address is refused by name."""
+    before = llama_dashscope.base_http_api_url
+
+    with pytest.raises(ValueError, match=named):
+        llama_dashscope.set_region(region, workspace)
+    assert llama_dashscope.base_http_api_url == before
+
+
 PROGRAM = """
 import os, llama_dashscope
 from llama_dashscope import Generation

@@ -113,6 +113,33 @@ def test_tool_calls_grow(server: LocalDashScope) -> None:
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(arguments))
 
 
+def test_what_a_model_thinks_grows(server: LocalDashScope) -> None:
+    """So does what it thinks before it says something."""
+    thoughts = [{"content": "", "reasoning_content": each} for each in ("hm", ", well")]
+    server.reply(streamed(*thoughts, {"content": "Yes"}))
+
+    first, second, last = read(incremental_output=False)
+
+    assert first["output"].choices[0].message.reasoning_content == "hm"
+    assert second["output"].choices[0].message.reasoning_content == "hm, well"
+    assert last["output"].choices[0].message.items() >= {
+        ("content", "Yes"),
+        ("reasoning_content", "hm, well"),
+    }
+
+
+def streamed(*messages: dict[str, Any]) -> Raw:
+    """Make a stream of these messages, of which the last is the end."""
+    choices: list[dict[str, Any]] = [
+        {"message": {"role": "assistant", **message}, "finish_reason": "null"}
+        for message in messages
+    ]
+    choices[-1]["finish_reason"] = "stop"
+    frames = [{"output": {"choices": [choice]}, "request_id": "r"} for choice in choices]
+    events = tuple(f"data:{json.dumps(frame)}\n\n".encode() for frame in frames)
+    return Raw(events, headers={"content-type": "text/event-stream"})
+
+
 def test_a_frame_without_an_answer(server: LocalDashScope) -> None:
     """A frame that has a usage alone is a response with a usage alone."""
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}

@@ -5,6 +5,7 @@ Where nothing else is said, the official SDK's way loses something that its call
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from operator import attrgetter
@@ -396,6 +397,17 @@ def flattened_output(sdk: Sdk) -> object:
         return ask(sdk, flattened_output=True)
     except Exception as error:  # noqa: BLE001  either is what it is
         return type(error).__name__
+
+
+@differs(
+    raises("UnicodeDecodeError"),
+    200,
+    "a file that is not UTF-8 goes out in Base64, as other bytes do",
+    requests=(0, 1),
+)
+def file_of_another_encoding(sdk: Sdk) -> object:
+    """A file of text in Latin-1."""
+    return sdk.Generation.call(MODEL, io.BytesIO(b"caf\xe9")).status_code
 
 
 @differs(
