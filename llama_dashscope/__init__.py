@@ -34,6 +34,11 @@ from ._protocol.options import MessageLike, Options, StreamOptions, ToolLike
 from ._protocol.tool_functions import read_arguments
 from ._settings import Limits, Timeout
 from ._version import __version__
+from .batch.faces import AsyncBatch, Batch
+from .batch.items import BatchInput
+from .batch.journal import read_journal
+from .batch.results import BatchResult
+from .batch.summary import BatchSummary
 from .compat._process_client import api_key, api_key_file_path, base_http_api_url
 from .compat._regions import set_region
 from .compat.generation import AioGeneration, Generation, InputRequired, ModelRequired
@@ -44,9 +49,14 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AioGeneration",
+    "AsyncBatch",
     "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
+    "Batch",
+    "BatchInput",
+    "BatchResult",
+    "BatchSummary",
     "Choice",
     "Chunk",
     "Client",
@@ -93,6 +103,7 @@ __all__ = [
     "api_key_file_path",
     "base_http_api_url",
     "read_arguments",
+    "read_journal",
     "set_region",
 ]
 

@@ -32,8 +32,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(VOCABULARY, VOCABULARY),
     "_protocol": ("_catalog", "_errors", "_models", "_sanitize", "_settings"),
     "_network": VOCABULARY,
+    "batch": (
+        *("_errors", "_models", "_network.event_loop", "_sanitize"),
+        *("_protocol.arguments", "_protocol.converter", "_protocol.options"),
+    ),
     "_client": (
         *VOCABULARY,
+        "batch",
         "_protocol",
         "_network.event_loop",
         "_network.failures",
@@ -54,7 +59,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "llamaindex": (PUBLIC, "_frameworks"),
     "redis": (PUBLIC,),
     "cli": (PUBLIC, "_environment", "testing"),
-    PUBLIC: (*VOCABULARY, "_protocol.options", "_protocol.tool_functions", "_client", "compat"),
+    PUBLIC: (
+        *(*VOCABULARY, "_protocol.options", "_protocol.tool_functions"),
+        *("_client", "batch", "compat"),
+    ),
     "__main__": ("cli",),
 }
 
@@ -63,13 +71,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "_llama_dashscope_pytestplugin": ("testing.plugin",),
     "aiohttp": ("_network.aiohttp_transport", "_network.selection"),
-    "anyio": ("_client", "_network", "fastapi", "redis", "testing"),
+    "anyio": ("_client", "_network", "batch", "fastapi", "redis", "testing"),
     "asyncio": (
         *("_client.background_loop", "_client.sync_bridge", "_network", "redis._pace", "testing"),
     ),
     "attrs": (
         *("_catalog", "_client", "_models", "_network", "_protocol", "_settings"),
-        *("cli", "compat", "fastapi", "redis", "testing"),
+        *("batch", "cli", "compat", "fastapi", "redis", "testing"),
     ),
     "cattrs": ("_protocol",),
     "certifi": ("_network.tls",),

@@ -52,6 +52,10 @@ class Call:
     key: ApiKey
     assembler: type[StreamAccumulator] = StreamAccumulator
     """What makes chunks of a stream's frames."""
+    pace: Pacer | None = None
+    """Asked before each attempt, instead of the client's."""
+    retry: Retry | None = None
+    """When to try again, instead of the client's."""
 
 
 @attrs.define
@@ -71,9 +75,9 @@ class CallRunner:
     def __init__(self, network: Network, retry: Retry, pace: Pacer | None = None) -> None:
         """Begin without a connection; nothing is opened before the first call."""
         self._network = network
-        self._retry = retry
+        self.retry = retry
         self._budget = Budget(retry.budget)
-        self._pace = pace
+        self.pace = pace
         self._pools: dict[EventLoop, tuple[ConnectionPool, AsyncGenerator[None, None]]] = {}
         self._pid = os.getpid()
         self._closed = False
@@ -86,8 +90,9 @@ class CallRunner:
     async def whole(self, call: Call) -> Response:
         """Make a call and return its whole answer."""
         attempt = self._attempt_whole
-        if self._pace is not None:
-            attempt = partial(paced_call, self._pace, call.payload, attempt)
+        pace = self.pace if call.pace is None else call.pace
+        if pace is not None:
+            attempt = partial(paced_call, pace, call.payload, attempt)
         return await self._run(call, attempt)
 
     async def open(
@@ -100,8 +105,8 @@ class CallRunner:
             ahead: whether to read on while nobody waits.
         """
         attempt = partial(self._attempt_stream, ahead=ahead)
-        if self._pace is not None:
-            attempt = partial(paced_stream, self._pace, call.payload, attempt)
+        if self.pace is not None:
+            attempt = partial(paced_stream, self.pace, call.payload, attempt)
         return await self._run(call, attempt)
 
     async def _run(self, call: Call, attempt: Callable[[Call, _CallState], Awaitable[T]]) -> T:
@@ -129,7 +134,7 @@ class CallRunner:
                 error.attempts = course.tries
                 course.failure = error
                 _log(self._network.host, course, started, error)
-                pause = self._pause(error, course)
+                pause = self._pause(error, course, call.retry or self.retry)
                 if pause is None:
                     raise
             except BaseException as error:
@@ -141,9 +146,9 @@ class CallRunner:
                 return result
             await anyio.sleep(pause)
 
-    def _pause(self, error: DashScopeError, course: _CallState) -> float | None:
+    def _pause(self, error: DashScopeError, course: _CallState, retry: Retry) -> float | None:
         """Say how long to wait before the next try; None where there is to be none."""
-        pause = self._retry.pause(error, course.tries, random.random())  # noqa: S311  # no secret
+        pause = retry.pause(error, course.tries, random.random())  # noqa: S311  # no secret
         if pause is None or monotonic() + pause >= course.deadline or not self._budget.spend():
             return None
         return pause

@@ -22,6 +22,7 @@ from llama_dashscope._environment import (
 )
 from llama_dashscope._errors import ConfigurationError, InvalidRequestError
 from llama_dashscope._models import Response
+from llama_dashscope._network.event_loop import Bridge
 from llama_dashscope._network.interface import HTTPRequest
 from llama_dashscope._protocol.arguments import (
     CallArguments,
@@ -34,12 +35,13 @@ from llama_dashscope._protocol.request import PATH, Payload, build_payload, requ
 from llama_dashscope._settings import ApiKey, Limits, Network, Timeout
 from llama_dashscope._version import __version__
 
+from .batching import BatchVerbs
 from .call_runner import Call, CallRunner
 from .keyword_help import shows_keywords
 from .pacer import Pacer
 from .parsing import ParsingVerbs
 from .retry import Retry
-from .streams import AsyncStream, Bridge, Stream
+from .streams import AsyncStream, Stream
 from .sync_bridge import run_sync
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class _Settings:
     network: Network
 
 
-class Client(ParsingVerbs):
+class Client(BatchVerbs, ParsingVerbs):
     """A client for the Llama text models of DashScope, for async and sync code alike.
 
     One client serves threads, tasks and event loops at once, and forked processes. Making one opens

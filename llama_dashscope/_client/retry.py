@@ -74,17 +74,32 @@ class Retry:
         Returns:
             Seconds, or None.
         """
-        if tries > self.times or not self._worth(error):
+        if tries > self.times or not (error.retryable or _is_read_timeout(error)):
+            return None
+        return self.delay(error, tries, chance)
+
+    def delay(self, error: DashScopeError, tries: int, chance: float) -> float | None:
+        """Say how long to wait before a next try, if there is to be one.
+
+        Args:
+            error: how the last try failed.
+            tries: how many tries there were.
+            chance: a random number from 0 to 1.
+
+        Returns:
+            Seconds; None after a `read` limit, unless `read_timeouts` is set, and where the service
+            asks for more than `max_wait`.
+        """
+        if _is_read_timeout(error) and not self.read_timeouts:
             return None
         if error.retry_after is not None:
             return error.retry_after if error.retry_after <= self.max_wait else None
         # Past some dozens of doublings the cap decides anyway; floats would overflow.
         return chance * min(self.cap, self.base * 2.0 ** min(tries - 1, 64))
 
-    def _worth(self, error: DashScopeError) -> bool:
-        if isinstance(error, APITimeoutError) and error.limit == "read":
-            return self.read_timeouts
-        return error.retryable
+
+def _is_read_timeout(error: DashScopeError) -> bool:
+    return isinstance(error, APITimeoutError) and error.limit == "read"
 
 
 class Budget:

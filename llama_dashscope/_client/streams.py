@@ -1,13 +1,13 @@
 """Streams as users hold them: `AsyncStream`, and `Stream`, its twin for sync code."""
 
 import warnings
-from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Protocol, TypeVar, final
+from typing import Final, final
 
 from llama_dashscope._errors import DashScopeError, IncompleteResponseError
 from llama_dashscope._models import Chunk, Response
 from llama_dashscope._network.event_loop import (
+    Bridge,
     LoopAffinity,
     close_from_sync,
     start_soon_threadsafe,
@@ -17,17 +17,7 @@ from llama_dashscope._network.interface import ByteStream
 from .call_runner import Call, CallRunner
 from .stream_reader import StreamReader
 
-__all__ = ["AsyncStream", "Bridge", "Stream"]
-
-T = TypeVar("T")
-
-
-class Bridge(Protocol):
-    """A way from sync code to coroutines."""
-
-    def __call__(self, function: Callable[[], Awaitable[T]], /) -> T:
-        """Run an async function and return what it returns."""
-        ...
+__all__ = ["AsyncStream", "Stream"]
 
 
 @final

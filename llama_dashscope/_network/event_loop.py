@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from threading import Lock, get_ident
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 __all__ = [
+    "Bridge",
     "EventLoop",
     "LoopAffinity",
     "call_soon_threadsafe",
@@ -26,6 +27,8 @@ __all__ = [
 PATIENCE: Final = 2.0
 """Seconds that sync code waits for something to be closed in an event loop; then it goes on."""
 
+T = TypeVar("T")
+
 logger: Final = logging.getLogger("llama_dashscope")
 
 
@@ -34,6 +37,14 @@ class TrioToken(Protocol):
 
     def run_sync_soon(self, function: Callable[[], object]) -> None:
         """Run a function in the loop's thread."""
+        ...
+
+
+class Bridge(Protocol):
+    """A way from sync code to coroutines."""
+
+    def __call__(self, function: Callable[[], Awaitable[T]], /) -> T:
+        """Run an async function and return what it returns."""
         ...
 
 

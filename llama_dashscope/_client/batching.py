@@ -1,0 +1,170 @@
+"""The verbs for many questions, `abatch` and `batch`, apart from the client's others.
+
+The engine of a batch lies below the client and knows nothing of it: it is given what makes an item
+a call, the pace, and the rules of waiting.
+"""
+
+import os
+import random
+from collections.abc import AsyncIterable, Iterable
+from typing import Any, Final, Protocol
+
+import attrs
+
+from llama_dashscope._errors import DashScopeError
+from llama_dashscope._models import Response
+from llama_dashscope._protocol.arguments import CallArguments
+from llama_dashscope._protocol.options import Options, Unpack
+from llama_dashscope.batch.faces import AsyncBatch, Batch
+from llama_dashscope.batch.items import BatchInput, BatchItem
+from llama_dashscope.batch.journal import Again
+from llama_dashscope.batch.plan import BatchPlan, PreparedItem
+
+from .call_runner import Call, CallRunner
+from .keyword_help import shows_keywords
+from .pace import Pace
+from .paced_attempt import estimate_tokens
+from .pacer import Pacer
+from .retry import Retry
+from .sync_bridge import run_sync
+
+__all__ = ["BatchVerbs"]
+
+ONCE: Final = Retry(times=0)
+"""For a call that its batch makes again."""
+
+
+class _Owner(Protocol):
+    """What makes calls: the client."""
+
+    _engine: CallRunner
+
+    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call: ...
+
+
+class BatchVerbs:
+    """What a client does to answer many questions."""
+
+    @shows_keywords(Options)
+    def abatch(
+        self: "_Owner",
+        items: Iterable[BatchInput] | AsyncIterable[BatchInput],
+        *,
+        model: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        concurrency: int = 100,
+        ordered: bool = False,
+        tries: int = 3,
+        again: Again = "passing",
+        **options: Unpack[Options],
+    ) -> AsyncBatch:
+        """Ask many questions and take each answer as it comes: `async with` what this returns.
+
+        Items are read as they are needed, so there may be millions. Each comes to a `BatchResult`,
+        an answer or an error; one that fails takes no other with it. A refusal for the account's
+        limits (429) never counts against an item. Spent quota and a refused key stop the batch.
+        Without a pace of the client's a `Pace` of the batch's own finds out how fast it may go.
+
+        Args:
+            items: what to ask: prompts, lists of messages, or dicts with `custom_id` and the
+                arguments of `acall`; a list, any other iterable, or an async one. Lines of OpenAI's
+                batch files are taken too.
+            model: name of the model, for items that name none.
+            journal: a file that keeps each result as a line of JSON, in the form of OpenAI's batch
+                files. A run that finds one goes on from it: what has an answer is skipped.
+            concurrency: how many requests are under way at once, 1 or more.
+            ordered: whether results come in the order of the items; by default as they are there.
+            tries: how often an item may fail before that is its result, 1 or more.
+            again: which failed items of the journal are asked again: `passing`, those whose failure
+                may pass by itself; `failed`, all of them; `none`.
+            **options: the keywords of `Options`, each with its range and source there.
+
+        Raises:
+            InvalidRequestError: an argument was refused; nothing was sent.
+            TypeError: there is no such keyword.
+        """
+        return AsyncBatch(
+            _plan(
+                self,
+                items=items,
+                model=model,
+                journal=journal,
+                concurrency=concurrency,
+                ordered=ordered,
+                tries=tries,
+                again=again,
+                options=options,
+            )
+        )
+
+    @shows_keywords(Options)
+    def batch(
+        self: "_Owner",
+        items: Iterable[BatchInput] | AsyncIterable[BatchInput],
+        *,
+        model: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        concurrency: int = 100,
+        ordered: bool = False,
+        tries: int = 3,
+        again: Again = "passing",
+        **options: Unpack[Options],
+    ) -> Batch:
+        """Ask many questions and take each answer as it comes, in sync code: `with` this.
+
+        It is `abatch` for sync code, and takes the same arguments. Items are read in the event
+        loop's thread.
+
+        Args:
+            items: what to ask, see `abatch`.
+            model: name of the model, for items that name none.
+            journal: a file that keeps each result, and from which a later run goes on.
+            concurrency: how many requests are under way at once, 1 or more.
+            ordered: whether results come in the order of the items; by default as they are there.
+            tries: how often an item may fail before that is its result, 1 or more.
+            again: which failed items of the journal are asked again: `passing`, `failed`, `none`.
+            **options: the keywords of `Options`, each with its range and source there.
+
+        Raises:
+            InvalidRequestError: an argument was refused; nothing was sent.
+            TypeError: there is no such keyword.
+        """
+        return Batch(
+            _plan(
+                self,
+                items=items,
+                model=model,
+                journal=journal,
+                concurrency=concurrency,
+                ordered=ordered,
+                tries=tries,
+                again=again,
+                options=options,
+            ),
+            run_sync,
+        )
+
+
+def _plan(owner: _Owner, **told: Any) -> BatchPlan:  # the arguments of a plan, checked there
+    """Plan a batch of a client's calls; without a pace of the client's it has one of its own."""
+    engine = owner._engine  # noqa: SLF001  # the verbs are the client's
+    pace = engine.pace or Pace()
+
+    def pause(error: DashScopeError, tries: int) -> float | None:
+        return engine.retry.delay(error, tries, random.random())  # noqa: S311  # no secret
+
+    def prepare(item: BatchItem) -> PreparedItem:
+        return _prepare(owner, item)
+
+    return BatchPlan(prepare=prepare, admit=pace.admit, pause=pause, **told)
+
+
+def _prepare(owner: _Owner, item: BatchItem) -> PreparedItem:
+    """Make an item a call: all that is asked for one item is here."""
+    call = owner._prepare(item.model, item.prompt, item.arguments)  # noqa: SLF001  # as above
+
+    async def ask(turn: Pacer) -> Response:
+        once = attrs.evolve(call, pace=turn, retry=ONCE)
+        return await owner._engine.whole(once)  # noqa: SLF001  # as above
+
+    return PreparedItem(call.payload.body, estimate_tokens(call.payload), ask)

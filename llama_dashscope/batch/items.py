@@ -1,0 +1,127 @@
+"""Reading the items of a batch: prompts, conversations, and dicts of the options of a call."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeGuard, cast
+
+import attrs
+
+from llama_dashscope._errors import InvalidRequestError
+from llama_dashscope._models import Message
+from llama_dashscope._protocol.arguments import CALL_NAMES, CallArguments, call_arguments
+from llama_dashscope._protocol.options import MessageLike
+
+__all__ = ["BatchInput", "BatchItem", "item_id", "read_item"]
+
+BatchInput = str | Sequence[MessageLike] | Mapping[str, Any]
+"""An item of a batch: a prompt, a list of messages, or a dict with one of them, with the options of
+its call and with its `custom_id`; or a line of OpenAI's batch files."""
+
+ENVELOPE: Final = ("custom_id", "method", "url", "body")
+"""What a line of OpenAI's batch files holds."""
+
+RENAMED: Final = {"max_completion_tokens": "max_tokens"}
+"""Parameters that OpenAI calls by another name."""
+
+IGNORED: Final = ("stream", "stream_options")
+"""What a line of OpenAI's may say without any meaning in a batch."""
+
+
+@attrs.frozen
+class BatchItem:
+    """An item that can be asked: the arguments of its call."""
+
+    custom_id: str
+    position: int
+    given: object
+    """The item as it was given."""
+    model: str
+    prompt: str | None
+    arguments: CallArguments
+    """What its call is given by keyword."""
+
+
+def read_item(
+    given: object,
+    custom_id: str,
+    position: int,
+    model: str | None,
+    options: Mapping[str, Any],
+) -> BatchItem:
+    """Read an item.
+
+    Args:
+        given: the item: a prompt, a list of messages, a dict of the options of a call with
+            `custom_id`, or a line of OpenAI's batch files.
+        custom_id: its id.
+        position: its place in the input.
+        model: the model to ask where the item names none.
+        options: the options of every call, where the item has none of its own.
+
+    Raises:
+        InvalidRequestError: it is none of these.
+    """
+    fields = _fields(given)
+    own_model = fields.pop("model", None)
+    fields.pop("custom_id", None)
+    prompt = fields.pop("prompt", None)
+    if own_model is None and model is None:
+        msg = f"item {custom_id!r} names no model: give it one, or the batch, model='...'"
+        raise InvalidRequestError(msg)
+    try:
+        arguments = call_arguments(**{**options, **fields})
+    except TypeError as error:
+        raise InvalidRequestError(f"item {custom_id!r}: {error}") from None
+    asked = cast("str", model if own_model is None else own_model)
+    return BatchItem(custom_id, position, given, asked, cast("str | None", prompt), arguments)
+
+
+def item_id(given: object, position: int) -> str:
+    """Return an item's id: its own, else its position.
+
+    Raises:
+        InvalidRequestError: what it says is no id.
+    """
+    own = given.get("custom_id") if _is_mapping(given) else None
+    if own is None:
+        return str(position)
+    if isinstance(own, bool) or not isinstance(own, str | int) or own == "":
+        msg = f"custom_id of item {position} must be a text, got {type(own).__name__}"
+        raise InvalidRequestError(msg)
+    return str(own)
+
+
+def _fields(given: object) -> dict[str, Any]:
+    """Return the arguments of an item's call, by name."""
+    if isinstance(given, str):
+        return {"prompt": given}
+    if _is_mapping(given):
+        return _from_openai(given) if "body" in given else dict(given)
+    if isinstance(given, list | tuple):
+        return {"messages": cast("object", given)}
+    alone = "; put a message into a list" if isinstance(given, Message) else ""
+    msg = (
+        "an item must be a prompt, a list of messages or a dict with one of them, got"
+        f" {type(given).__name__}{alone}"
+    )
+    raise InvalidRequestError(msg)
+
+
+def _from_openai(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a line of OpenAI's batch files; what has no name here goes into `parameters`."""
+    body: object = line["body"]
+    if not _is_mapping(body) or any(name not in ENVELOPE for name in line):
+        msg = "an item with a body has custom_id, method, url and a dict as its body, nothing else"
+        raise InvalidRequestError(msg)
+    fields: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for key, value in body.items():
+        name = RENAMED.get(key, key)
+        if name not in IGNORED and value is not None:
+            (fields if name in CALL_NAMES or name in {"model", "prompt"} else rest)[name] = value
+    if rest:
+        fields["parameters"] = {**rest, **fields.get("parameters", {})}
+    return fields
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)

@@ -1,0 +1,98 @@
+"""What a batch is to do: its items, and how they are asked."""
+
+import os
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import attrs
+
+from llama_dashscope._errors import InvalidRequestError
+from llama_dashscope._models import Message, Response
+from llama_dashscope._protocol.arguments import call_arguments
+
+from .items import BatchItem
+from .journal import Again
+from .results import Pause
+from .turn import Turn
+
+__all__ = ["BatchPlan", "PreparedItem"]
+
+NO_DEFAULTS: Final = ("messages",)
+"""Options of a call that each item has for itself."""
+
+
+@attrs.frozen
+class PreparedItem:
+    """An item whose call is ready to be made."""
+
+    body: bytes
+    """The request body: when it changes, the item is another one."""
+    tokens: int
+    """An estimate of the tokens of question and answer, for the pace."""
+    ask: Callable[[Turn[Any]], Awaitable[Response]]
+    """Makes the call, once, at the pace of a turn."""
+
+
+def _check_items(_: object, __: object, given: Any) -> None:
+    kind = type(given).__name__
+    if isinstance(given, str | bytes | Mapping | Message) or not _iterable(given):
+        msg = f"items must be a list, another iterable or an async one, got {kind}"
+        raise InvalidRequestError(msg)
+
+
+def _iterable(given: object) -> bool:
+    return isinstance(given, Iterable | AsyncIterable)
+
+
+def _check_defaults(_: object, __: object, given: Mapping[str, Any]) -> None:
+    call_arguments(**given)
+    if own := [name for name in NO_DEFAULTS if given.get(name) is not None]:
+        msg = f"{', '.join(own)}: each item has its own, so a batch takes none for all"
+        raise InvalidRequestError(msg)
+
+
+def _at_least_one(_: object, attribute: "attrs.Attribute[Any]", given: object) -> None:
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        msg = f"{attribute.name} must be a whole number, 1 or more, got {given!r}"
+        raise InvalidRequestError(msg)
+
+
+def _check_again(_: object, __: object, given: object) -> None:
+    if given not in get_args(Again):
+        known = ", ".join(map(repr, get_args(Again)))
+        raise InvalidRequestError(f"again must be one of {known}, got {given!r}")
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    if given is None:
+        return None
+    named: Any = given
+    if not isinstance(named, str | os.PathLike) or not os.fspath(given):
+        raise InvalidRequestError(f"journal must be the path of a file, got {given!r}")
+    return Path(given)
+
+
+@attrs.frozen(kw_only=True)
+class BatchPlan:
+    """What a batch is to do; `Client.abatch` says what each part means.
+
+    Raises:
+        InvalidRequestError: an argument can't be right; the message names it.
+        TypeError: a call has no such option.
+    """
+
+    items: Iterable[object] | AsyncIterable[object] = attrs.field(validator=_check_items)
+    prepare: Callable[[BatchItem], PreparedItem]
+    """The one place where an item becomes a call; raises InvalidRequestError for an item that can
+    be none."""
+    admit: Callable[[str, int], Awaitable[Any]]
+    """The pace; see `Pacer.admit`."""
+    pause: Pause
+    model: str | None = None
+    options: Mapping[str, Any] = attrs.field(factory=dict[str, Any], validator=_check_defaults)
+    journal: Path | None = attrs.field(default=None, converter=_path)
+    concurrency: int = attrs.field(default=100, validator=_at_least_one)
+    ordered: bool = False
+    tries: int = attrs.field(default=3, validator=_at_least_one)
+    again: Again = attrs.field(default="passing", validator=_check_again)

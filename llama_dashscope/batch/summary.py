@@ -1,0 +1,156 @@
+"""Counting a batch: what became of its items, what they cost, how long they took."""
+
+from collections import Counter
+from collections.abc import Mapping
+from math import exp, floor, log
+from time import monotonic
+from typing import Final
+
+import attrs
+
+from llama_dashscope._errors import DashScopeError
+from llama_dashscope._models import Usage
+
+from .results import BatchResult
+
+__all__ = ["BatchSummary", "Tally"]
+
+STEP: Final = log(1.02)
+"""Latencies are told apart when they differ by 2 %."""
+
+SHORTEST: Final = 1e-4
+"""Seconds; what is shorter counts as this."""
+
+
+def _nothing() -> dict[str, int]:
+    return {}
+
+
+@attrs.frozen
+class BatchSummary:
+    """How a batch stands, or how it went."""
+
+    answered: int = 0
+    """Items with an answer."""
+    failed: int = 0
+    """Items with an error."""
+    skipped: int = 0
+    """Items that the journal had from an earlier run."""
+    left: int = 0
+    """Items that were taken from the input and not asked, or not to an end, since the batch was
+    stopped; the next run with the same journal asks them."""
+    input_tokens: int = 0
+    """Tokens of all questions, as billed."""
+    output_tokens: int = 0
+    """Tokens of all answers, as billed."""
+    refusals: int = 0
+    """Requests that were refused for the account's limits (429), and asked again."""
+    retries: int = 0
+    """Requests that were made again, refusals included."""
+    errors: Mapping[str, int] = attrs.field(factory=_nothing)
+    """Items that failed, by the service's code, or by the error's class where it gave none."""
+    p50: float | None = None
+    """Half of the answers took no longer than this many seconds; None without an answer."""
+    p95: float | None = None
+    """19 in 20 answers took no longer than this many seconds; None without an answer."""
+    seconds: float = 0.0
+    """How long the batch has run."""
+    stopped: DashScopeError | None = None
+    """The error that stopped it, which every other item would have met too: a refused key, spent
+    quota; None where there was none."""
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of questions and answers."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def rate(self) -> float:
+        """Answers a second, over the whole run."""
+        return self.answered / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        """Tell it in a few lines."""
+        lines = [f"{self.answered:,} answered in {self.seconds:,.1f} s ({self.rate:,.1f} a second)"]
+        lines += [
+            f"{count:,} {words}"
+            for count, words in (
+                (self.failed, "failed"),
+                (self.skipped, "skipped: the journal had them"),
+                (self.left, "left: the batch was stopped"),
+            )
+            if count
+        ]
+        tokens = f"{self.input_tokens:,} in, {self.output_tokens:,} out"
+        lines.append(f"tokens: {tokens}, {self.total_tokens:,} in all")
+        if self.p50 is not None and self.p95 is not None:
+            lines.append(f"seconds an answer: {self.p50:.3g} (median), {self.p95:.3g} (95 %)")
+        if self.retries:
+            lines.append(f"{self.retries:,} asked again, {self.refusals:,} of them refused (429)")
+        lines += [f"{count:,} x {code}" for code, count in self.errors.items()]
+        if self.stopped is not None:
+            lines.append(f"stopped by {type(self.stopped).__name__}: {self.stopped}")
+        return "\n".join(lines)
+
+
+class Tally:
+    """The running counts of a batch; its size does not grow with the number of items."""
+
+    def __init__(self) -> None:
+        """Begin at nothing, now."""
+        self._began = monotonic()
+        self._ended: float | None = None
+        self._latencies: Counter[int] = Counter()
+        self._errors: Counter[str] = Counter()
+        self.answered = self.failed = self.skipped = self.left = 0
+        self.input_tokens = self.output_tokens = self.refusals = self.retries = 0
+        self.stopped: DashScopeError | None = None
+
+    def add(self, result: BatchResult) -> None:
+        """Count a result."""
+        error = result.error
+        if error is None:
+            self.answered += 1
+            self._bill(result.unwrap().usage)
+            self._latencies[floor(log(max(result.seconds, SHORTEST)) / STEP)] += 1
+        else:
+            self.failed += 1
+            self._bill(error.usage)
+            self._errors[error.code or type(error).__name__] += 1
+
+    def end(self) -> None:
+        """Stop the clock."""
+        self._ended = monotonic()
+
+    @property
+    def summary(self) -> BatchSummary:
+        """The counts as they are now."""
+        return BatchSummary(
+            answered=self.answered,
+            failed=self.failed,
+            skipped=self.skipped,
+            left=self.left,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            refusals=self.refusals,
+            retries=self.retries,
+            errors=dict(self._errors.most_common()),
+            p50=self._percentile(0.5),
+            p95=self._percentile(0.95),
+            seconds=(self._ended or monotonic()) - self._began,
+            stopped=self.stopped,
+        )
+
+    def _bill(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self.input_tokens += usage.input_tokens
+            self.output_tokens += usage.output_tokens
+
+    def _percentile(self, share: float) -> float | None:
+        """Return the time that this share of the answers kept below, within 1 %."""
+        missing = share * self.answered
+        for step in sorted(self._latencies):
+            missing -= self._latencies[step]
+            if missing <= 0:
+                return exp((step + 0.5) * STEP)
+        return None
