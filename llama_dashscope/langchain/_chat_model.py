@@ -33,8 +33,11 @@ PARAMETERS: Final = (
 )
 """Fields of the model that go into every call."""
 
-OURS: Final = "ls_structured_output_format"
-"""A keyword argument that LangChain itself reads."""
+FORM: Final = "ls_structured_output_format"
+"""The keyword argument that tells LangSmith of the wanted form."""
+
+NOT_SENT: Final = frozenset({"model", "stream", FORM})
+"""Keyword arguments of `invoke` that are none of the request's parameters."""
 
 
 class ChatLlamaDashScope(BaseChatModel):
@@ -46,7 +49,7 @@ class ChatLlamaDashScope(BaseChatModel):
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        arbitrary_types_allowed=True, populate_by_name=True
+        arbitrary_types_allowed=True, extra="forbid", populate_by_name=True
     )
 
     model: str = Field(validation_alias=AliasChoices("model", "model_name"))
@@ -71,8 +74,13 @@ class ChatLlamaDashScope(BaseChatModel):
         default=None, validation_alias=AliasChoices("stop", "stop_sequences")
     )
     """Text that ends the answer."""
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, validation_alias=AliasChoices("parameters", "model_kwargs")
+    )
     """Whatever has no name here; goes into the request's `parameters` as it is."""
+    streaming: bool = False
+    """Whether `invoke` too has its answer written piece by piece, for callbacks that show it. To
+    LangChain False, where it is given, means that `stream` answers in one piece as well."""
 
     api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("api_key", "dashscope_api_key")
@@ -202,7 +210,7 @@ class ChatLlamaDashScope(BaseChatModel):
     ) -> tuple[str, Options]:
         """Return the model and the options of a call: this object's, then those of the call."""
         fields = {**self._parameters(), "stop": self.stop or None, "timeout": self.timeout}
-        asked = {name: value for name, value in given.items() if name not in ("model", OURS)}
+        asked = {name: value for name, value in given.items() if name not in NOT_SENT}
         if stop:
             asked["stop"] = stop
         options = call_options(self.parameters, fields, asked)
@@ -264,7 +272,7 @@ class ChatLlamaDashScope(BaseChatModel):
         if isinstance(schema, type) and is_basemodel_subclass(schema):
             parser = PydanticOutputParser[Any](pydantic_object=schema)
         told = {"kwargs": {"method": method}, "schema": schema}
-        model = super().bind(response_format=wanted, **{OURS: told}, **kwargs)
+        model = super().bind(response_format=wanted, **{FORM: told}, **kwargs)
         if not include_raw:
             return model | parser
         parsed = RunnablePassthrough.assign(

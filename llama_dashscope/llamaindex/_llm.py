@@ -67,7 +67,7 @@ class LlamaDashScope(FunctionCallingLLM):
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        arbitrary_types_allowed=True, populate_by_name=True
+        arbitrary_types_allowed=True, extra="forbid", populate_by_name=True
     )
 
     model: str = Field(validation_alias=AliasChoices("model", "model_name"))

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("langchain_core", reason="LangChain's tests run in the session guests")
 
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -24,10 +25,11 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.outputs import ChatGeneration
+from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from llama_dashscope import Client, InvalidRequestError, RateLimitError, Timeout
+from llama_dashscope import Client, InvalidRequestError, Pace, RateLimitError, Timeout
 from llama_dashscope.langchain import ChatLlamaDashScope
 from llama_dashscope.testing import LocalDashScope, RateLimited, Raw, Reply, ToolCall
 
@@ -172,6 +174,75 @@ def test_fields_and_arguments_of_a_call(server: LocalDashScope) -> None:
         "top_logprobs": 2,
     }
     assert server.requests[-1].headers["x-trace"] == "1"
+
+
+def test_model_kwargs(server: LocalDashScope) -> None:
+    """The dict that LangChain's users know goes into the request's `parameters`."""
+    model = ChatLlamaDashScope.model_validate(
+        {
+            "model": MODEL,
+            "api_key": "sk-local",
+            "base_url": server.base_url,
+            "model_kwargs": {"temperature": 0.3, "logprobs": True},
+        }
+    )
+
+    model.invoke("hi")
+
+    assert sent(server)["parameters"]["temperature"] == 0.3
+    assert sent(server)["parameters"]["logprobs"] is True
+
+
+def test_a_mistyped_field() -> None:
+    """It is refused by its name, and not passed over."""
+    with pytest.raises(ValidationError, match="temprature"):
+        ChatLlamaDashScope.model_validate({"model": MODEL, "temprature": 0.5})
+
+
+class Ears(BaseCallbackHandler):
+    """Hears every token."""
+
+    def __init__(self) -> None:
+        """Begin with nothing heard."""
+        self.heard: list[str] = []
+
+    def on_llm_new_token(self, token: object, **_: Any) -> None:
+        """Hear a token."""
+        self.heard.append(str(token))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("given", ["field", "argument"])
+async def test_streaming_for_callbacks(server: LocalDashScope, given: str) -> None:
+    """With `streaming`, or `stream` for one call, `invoke` tells callbacks of each piece."""
+    fields = {"model": MODEL, "api_key": "sk-local", "base_url": server.base_url}
+    more: dict[str, Any] = {} if given == "field" else {"stream": True}
+    model = ChatLlamaDashScope.model_validate(fields | ({} if more else {"streaming": True}))
+
+    for ask in (model.invoke, model.ainvoke):
+        ears = Ears()
+        answer: Any = ask("hi", config={"callbacks": [ears]}, **more)
+        answer = await answer if asyncio.iscoroutine(answer) else answer
+        assert "".join(ears.heard) == answer.text
+        assert len([token for token in ears.heard if token]) > 1
+        assert "stream" not in sent(server)["parameters"]
+
+
+@pytest.mark.anyio
+async def test_rate_limiter_and_pace_in_peace(server: LocalDashScope) -> None:
+    """LangChain's limiter and the client's pace hold side by side; every call is answered."""
+    async with Client("sk-local", base_url=server.base_url, pace=Pace(60_000)) as client:
+        limiter = InMemoryRateLimiter(
+            requests_per_second=1000, check_every_n_seconds=0.001, max_bucket_size=2
+        )
+        model = ChatLlamaDashScope(model=MODEL, client=client, rate_limiter=limiter)
+
+        answers = await asyncio.gather(*(model.ainvoke(str(n)) for n in range(10)))
+        streamed = [part async for part in model.astream("hi")]
+
+    assert all(answer.text for answer in answers)
+    assert streamed
+    assert len(server.requests) == 11
 
 
 def test_an_answer_and_the_same_answer_streamed(

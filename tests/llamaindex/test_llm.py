@@ -27,9 +27,9 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from llama_dashscope import MODELS, Client, InvalidRequestError, RateLimitError, Timeout
+from llama_dashscope import MODELS, Client, InvalidRequestError, Pace, RateLimitError, Timeout
 from llama_dashscope.llamaindex import LlamaDashScope
 from llama_dashscope.testing import LocalDashScope, RateLimited, Raw, Reply
 
@@ -205,6 +205,37 @@ def test_fields_and_arguments_of_a_call(server: LocalDashScope) -> None:
         "top_logprobs": 2,
     }
     assert server.requests[-1].headers["x-trace"] == "1"
+
+
+def test_a_mistyped_field() -> None:
+    """It is refused by its name, and not passed over."""
+    with pytest.raises(ValidationError, match="temprature"):
+        LlamaDashScope.model_validate({"model": MODEL, "temprature": 0.5})
+
+
+@pytest.mark.skipif(
+    "rate_limiter" not in LlamaDashScope.model_fields, reason="older LlamaIndexes have none"
+)
+@pytest.mark.anyio
+async def test_rate_limiter_and_pace_in_peace(server: LocalDashScope) -> None:
+    """LlamaIndex's limiter is asked once a call, the client's pace besides; all are answered."""
+    asked: list[None] = []
+
+    class Limiter:
+        def acquire(self) -> None:
+            asked.append(None)
+
+        async def async_acquire(self) -> None:
+            asked.append(None)
+
+    async with Client("sk-local", base_url=server.base_url, pace=Pace(60_000)) as client:
+        fields = {"model": MODEL, "client": client, "rate_limiter": Limiter()}
+        llm = LlamaDashScope.model_validate(fields)
+        answers = await asyncio.gather(*(llm.acomplete(str(n)) for n in range(10)))
+        list(llm.stream_complete("hi"))
+
+    assert all(answer.text for answer in answers)
+    assert len(server.requests) == len(asked) == 11
 
 
 def test_what_it_says_of_itself() -> None:
