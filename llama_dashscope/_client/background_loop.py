@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from llama_dashscope._errors import APIConnectionError, DashScopeError
 from llama_dashscope._network.event_loop import context_for_asyncio
 from llama_dashscope._network.failures import describe
+from llama_dashscope._network.loading import load_backend
 
 __all__ = ["BackgroundLoop", "background"]
 
@@ -97,6 +98,7 @@ class _LoopThread(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="llama-dashscope", daemon=True)
         self.loop = SyncEventLoop()
+        self.loop.call_soon(load_backend, context=context_for_asyncio())
 
     def run(self) -> None:
         self.loop.run_forever()

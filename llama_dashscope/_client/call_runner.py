@@ -23,6 +23,7 @@ from llama_dashscope._network.event_loop import (
 )
 from llama_dashscope._network.failures import closed_error, timed_out
 from llama_dashscope._network.interface import ByteStream, HTTPRequest
+from llama_dashscope._network.loading import load_backend, load_transports
 from llama_dashscope._network.pool import ConnectionPool, PooledResponse
 from llama_dashscope._network.read_ahead import ReadAheadStream
 from llama_dashscope._protocol.accumulator import StreamAccumulator
@@ -111,6 +112,7 @@ class CallRunner:
 
     async def _run(self, call: Call, attempt: Callable[[Call, _CallState], Awaitable[T]]) -> T:
         """Make a call within its `total` limit."""
+        load_backend()
         total = call.outgoing.timeout.total
         if total is None:
             return await self._try(call, attempt, _CallState(NEVER))
@@ -218,23 +220,27 @@ class CallRunner:
 
     async def _pool(self) -> ConnectionPool:
         """Return the pool of the running event loop, made when it is first needed."""
+        loop = running_loop()
+        pool = self._known_pool(loop)
+        if pool is not None:
+            return pool
+        select_transport = await load_transports(self._network)
+        pool = self._known_pool(loop)  # another call may have opened it meanwhile
+        if pool is not None:
+            return pool
+        for other in [other for other in list(self._pools) if is_closed(other)]:
+            self._pools.pop(other, None)
+        pool = ConnectionPool(select_transport(self._network), self._network.limits.max_connections)
+        self._pools[loop] = pool, await on_loop_end(pool.aclose)
+        return pool
+
+    def _known_pool(self, loop: EventLoop) -> ConnectionPool | None:
         if self._closed:
             raise closed_error()
         if self._pid != os.getpid():
             self._start_anew()
-        loop = running_loop()
         known = self._pools.get(loop)
-        if known is not None and not known[0].closed:
-            return known[0]
-        for other in [other for other in list(self._pools) if is_closed(other)]:
-            self._pools.pop(other, None)
-        from llama_dashscope._network.selection import (
-            select_transport,  # httpx takes its time to import
-        )
-
-        pool = ConnectionPool(select_transport(self._network), self._network.limits.max_connections)
-        self._pools[loop] = pool, await on_loop_end(pool.aclose)
-        return pool
+        return None if known is None or known[0].closed else known[0]
 
     def _start_anew(self) -> None:
         """Leave the parent's connections to the parent: this process is a fork."""

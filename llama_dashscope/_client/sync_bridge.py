@@ -12,6 +12,7 @@ from typing import Generic, TypeVar, cast
 
 import anyio
 
+from llama_dashscope._late_imports import late_imports
 from llama_dashscope._network.event_loop import context_for_asyncio
 from llama_dashscope._network.failures import closed_error
 
@@ -51,7 +52,8 @@ async def _as_coroutine(function: Callable[[], Awaitable[T]]) -> T:
 def _in_worker_thread() -> bool:
     if threading.current_thread() is threading.main_thread():
         return False  # here a signal handler may interrupt an import, and see half of a module
-    import anyio.from_thread  # only sync code pays for this
+    with late_imports:
+        import anyio.from_thread  # only sync code pays for this
 
     try:
         anyio.from_thread.check_cancelled()

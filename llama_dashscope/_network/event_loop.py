@@ -57,9 +57,10 @@ def running_loop() -> EventLoop:
     Raises:
         RuntimeError: no event loop runs in this thread.
     """
-    trio = sys.modules.get("trio")
-    if trio and trio.lowlevel.in_trio_run():
-        return cast("TrioToken", trio.lowlevel.current_trio_token())
+    lowlevel = sys.modules.get("trio.lowlevel")
+    in_trio_run = getattr(lowlevel, "in_trio_run", None)  # a thread may be importing it just now
+    if lowlevel and in_trio_run and in_trio_run():
+        return cast("TrioToken", lowlevel.current_trio_token())
     return asyncio.get_running_loop()
 
 

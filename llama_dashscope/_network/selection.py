@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from llama_dashscope._errors import ConfigurationError
+from llama_dashscope._late_imports import late_imports
 from llama_dashscope._settings import Network
 
 from .event_loop import running_loop
@@ -31,14 +32,16 @@ def select_transport(network: Network) -> Transport:
         ConfigurationError: the transport asked for is not installed or can't be used here.
     """
     if not isinstance(network.transport, str):
-        from .user_transport import UserTransport  # httpx takes its time to import
+        with late_imports:
+            from .user_transport import UserTransport  # httpx takes its time to import
 
         return UserTransport(network)
     if network.transport == "httpx":
         return HTTP11Transport(network)
     obstacle = _against_aiohttp(network)
     if not obstacle:
-        from .aiohttp_transport import AiohttpTransport  # an extra
+        with late_imports:
+            from .aiohttp_transport import AiohttpTransport  # an extra
 
         return AiohttpTransport(network)
     if network.transport == "aiohttp":

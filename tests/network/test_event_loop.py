@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+from types import ModuleType
 
 import anyio
 import anyio.lowlevel
@@ -113,3 +115,14 @@ async def main_of(done: list[str]) -> None:
         done.append("then")
 
     await on_loop_end(then)
+
+
+def test_trio_that_is_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be at it: what it has so far says nothing of this thread's loop."""
+    monkeypatch.setitem(sys.modules, "trio.lowlevel", ModuleType("trio.lowlevel"))
+
+    async def main() -> None:
+        await asyncio.sleep(0)
+        assert running_loop() is asyncio.get_running_loop()
+
+    asyncio.run(main())
