@@ -94,6 +94,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "httpx": ("_network.user_transport", "testing._upstream"),
     "langchain_core": ("langchain",),
     "llama_index": ("llamaindex",),
+    "prompt_toolkit": ("cli.line_editor",),
     "pydantic": ("langchain", "llamaindex"),
     "redis": ("redis",),
     "socket": ("_network.asyncio_backend", "_network.sockets", "_network.tls", "testing"),

@@ -1,13 +1,14 @@
 """`llama-dashscope chat`: one question and its answer, or a conversation at a terminal."""
 
 import argparse
-import importlib
+import codecs
 import json
 import os
 import sys
 import warnings
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import product
 from typing import Final
 
 from llama_dashscope import (
@@ -21,11 +22,16 @@ from llama_dashscope import (
 )
 from llama_dashscope._environment import find_api_key
 
-from .terminal import PROGRAM, is_terminal, print_error, print_status, replace_unencodable, write
+from .line_editor import LineEditor
+from .terminal import PROGRAM, check_stdout, is_terminal, print_error, print_status, write
 
 __all__ = ["LEAVE", "chat"]
 
 LEAVE: Final = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+
+SEVERAL_LINES: Final = "A line that ends in \\ goes on in the next."
+PASTED_LINES: Final = "Each pasted line is a question; the extra `chat` keeps them together."
+CANNED: Final = "canned answers from this machine"
 
 LOCAL_PACE: Final = 40.0
 """Tokens a second of the local server at a terminal, so that it reads like a model at work."""
@@ -38,7 +44,9 @@ def chat(args: argparse.Namespace) -> int:
         ConfigurationError: there is no key, or an option can't be right.
         InvalidRequestError: as above, or there is nothing to ask.
         DashScopeError: the call failed; what had arrived of the answer is on stdout.
+        OSError: there is no stdout.
     """
+    check_stdout()
     talks = args.prompt is None and is_terminal(sys.stdin)
     question = "" if talks else _question(args.prompt)
     with _reach(args) as client:
@@ -46,6 +54,8 @@ def chat(args: argparse.Namespace) -> int:
         if talks:
             _converse(conversation, args)
         else:
+            if args.local and is_terminal(sys.stderr):
+                print_status(f"note: {CANNED}, not from {args.model}")
             conversation.ask(question)
     return 0
 
@@ -72,9 +82,12 @@ def _piped() -> str:
     if sys.stdin is None:  # closed by whoever started this
         return ""
     data = sys.stdin.buffer.read()
-    for encoding in ("utf-8-sig", sys.stdin.encoding):
+    for whole, encoding in product((True, False), ("utf-8-sig", sys.stdin.encoding)):
         with suppress(UnicodeDecodeError):
-            return data.decode(encoding).rstrip()
+            text: str = codecs.getincrementaldecoder(encoding)().decode(data, final=whole)
+            if not whole:
+                print_status("note: the last character of the piped text is cut; it is left out")
+            return text.rstrip()
     raise InvalidRequestError("what was piped is no text in UTF-8; convert it, perhaps by iconv")
 
 
@@ -192,12 +205,12 @@ class _Conversation:
 
 def _converse(conversation: _Conversation, args: argparse.Namespace) -> None:
     """Take questions from the terminal until its user leaves."""
-    with suppress(ImportError):  # not everywhere; where it is, it gives input() line editing
-        importlib.import_module("readline")
-    replace_unencodable(sys.stdin)
-    who = f"{args.model}, canned answers from this machine" if args.local else args.model
-    write(f"{who}.\nCtrl-C stops an answer, {LEAVE} leaves.\n", sys.stderr)
-    while (question := _next_question()) is not None:
+    editor = LineEditor()
+    who = f"{args.model}, {CANNED}" if args.local else args.model
+    write(f"{who}.\nCtrl-C stops an answer, {LEAVE} leaves.\n{SEVERAL_LINES}\n", sys.stderr)
+    if not editor.keeps_pastes:
+        write(f"{PASTED_LINES}\n", sys.stderr)
+    while (question := editor.next_question()) is not None:
         if question:
             _reply(conversation, question)
 
@@ -217,18 +230,6 @@ def _reply(conversation: _Conversation, question: str) -> None:
         raise
     except DashScopeError as error:
         print_error(error)
-
-
-def _next_question() -> str | None:
-    """Read a question; empty where there is none this time, None where there will be no more."""
-    try:
-        return input("> ").strip()
-    except KeyboardInterrupt:
-        write("\n", sys.stdout)
-        return ""
-    except EOFError:
-        write("\n", sys.stdout)
-        return None
 
 
 def _json(response: Response) -> str:

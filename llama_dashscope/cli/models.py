@@ -12,7 +12,7 @@ import attrs
 from llama_dashscope import MODELS, Model
 
 from .exit_codes import OK
-from .terminal import write
+from .terminal import check_stdout, write
 
 __all__ = ["ABOUT_MODELS", "list_models"]
 
@@ -25,7 +25,12 @@ sends any name that you give it, listed here or not.
 
 
 def list_models(args: argparse.Namespace) -> int:
-    """Print the known models, as a table or as JSON."""
+    """Print the known models, as a table or as JSON.
+
+    Raises:
+        OSError: there is no stdout.
+    """
+    check_stdout()
     models = list(MODELS.values())
     if args.json:
         text = json.dumps([attrs.asdict(model) for model in models], indent=2)

@@ -23,6 +23,7 @@ from llama_dashscope import (
 
 __all__ = [
     "PROGRAM",
+    "check_stdout",
     "discard_output",
     "is_terminal",
     "print_error",
@@ -55,6 +56,16 @@ CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT 
     ord("\n"): "\n",
     ord("\r"): "",
 }
+
+
+def check_stdout() -> None:
+    """See that an answer has a place to go before anything is asked.
+
+    Raises:
+        OSError: whoever started this closed stdout.
+    """
+    if sys.stdout is None:
+        raise OSError("stdout is closed: there is no place for the answer")
 
 
 def is_terminal(stream: TextIO | None) -> bool:

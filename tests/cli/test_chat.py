@@ -111,6 +111,37 @@ def test_a_pipe_may_speak_the_locale_s_encoding(server: LocalDashScope, piped: T
 
 
 @pytest.mark.parametrize(
+    ("text", "encoding"), [("首字", "utf-8"), ("\ufeff首字", "utf-8"), ("一个问题首字", "gbk")]
+)
+def test_a_character_that_the_pipe_cut_is_left_out(
+    text: str,
+    encoding: str,
+    server: LocalDashScope,
+    piped: Type,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`head -c` counts bytes; what it left whole is asked, and a line says what is missing."""
+    piped(text.encode(encoding)[:-1], encoding)
+
+    assert main(["chat"]) == 0
+
+    assert server.requests[0].text == text.removeprefix("\ufeff")[:-1]
+    assert "note: the last character of the piped text is cut" in capsys.readouterr().err
+
+
+def test_local_says_that_the_answer_is_canned(
+    screen: Screen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a terminal nobody takes it for a Llama's; a script finds only the answer."""
+    assert screen.main(["chat", "--local", "hi"]) == 0
+    note = "note: canned answers from this machine, not from llama3.3-70b-instruct\n"
+    assert screen.text.startswith(f"llama-dashscope: {note}")
+
+    assert main(["chat", "--local", "hi"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
     ("argv", "data", "complaint"),
     [
         (["chat"], b"", "there is no question; ask one by llama-dashscope chat 'QUESTION'"),
@@ -360,7 +391,7 @@ def test_local_needs_no_key_and_no_way_out(
 def test_local_is_paced_at_a_terminal(screen: Screen) -> None:
     """At a terminal the stand-in takes its time, so that the answer is seen to grow."""
     assert screen.main(["chat", "--local", "hi", "--max-tokens", "2"]) == 0
-    assert screen.text.startswith("Hello!")
+    assert "\nHello!\n" in screen.text
 
 
 def test_ctrl_c_before_the_answer_ends_with_130(server: LocalDashScope, screen: Screen) -> None:

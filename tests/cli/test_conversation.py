@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_a_conversation_remembers(server: LocalDashScope, typed: Type, screen: S
 
     assert screen.main(["chat"]) == 0
 
-    assert "Ctrl-C stops an answer, Ctrl-D leaves.\n> one\n> > two\n> \n" in screen.text
+    assert "goes on in the next.\n> one\n> > two\n> \n" in screen.text
     assert [message["content"] for message in server.requests[1].messages][1:] == [
         *("first", "one", "second")
     ]
@@ -99,6 +100,36 @@ def test_a_conversation_needs_no_readline(
     assert screen.text.endswith("> \n")
 
 
+@pytest.mark.parametrize(("library", "told"), [("GNU readline", False), ("libedit", True)])
+def test_where_pastes_are_not_marked_it_says_so(
+    typed: Type, screen: Screen, monkeypatch: pytest.MonkeyPatch, library: str, told: bool
+) -> None:
+    """Libedit, which is readline on many a Mac, would ask for each line of a paste."""
+    readline = ModuleType("readline", doc=f"Line editing by {library}.")
+    told_to: list[str] = []
+    monkeypatch.setattr(readline, "parse_and_bind", told_to.append, raising=False)
+    monkeypatch.setitem(sys.modules, "readline", readline)
+    monkeypatch.setenv("TERM", "xterm")
+    typed(b"")
+
+    assert screen.main(["chat", "--local"]) == 0
+
+    assert ("Each pasted line is a question; the extra `chat` keeps" in screen.text) == told
+    assert told_to == ([] if told else ["set enable-bracketed-paste on"])
+
+
+def test_a_line_goes_on_behind_a_backslash(
+    server: LocalDashScope, typed: Type, screen: Screen
+) -> None:
+    """Lines so joined are one question; at the end of a question it is gone."""
+    typed(b"one\\\ntwo\\\n\nC:\\ \n")
+
+    assert screen.main(["chat"]) == 0
+
+    assert [request.text for request in server.requests] == ["one\ntwo", "C:\\"]
+    assert "> ... ... " in screen.text
+
+
 def test_ctrl_c_stops_an_answer_and_not_the_conversation(
     server: LocalDashScope, typed: Type, screen: Screen
 ) -> None:
@@ -126,5 +157,5 @@ def test_ctrl_c_at_the_prompt_gives_a_new_one(
     typed(b"")
 
     assert screen.main(["chat"]) == 0
-    assert screen.text.endswith("leaves.\n\n\n")
+    assert screen.text.endswith("the next.\n\n\n")
     assert server.requests == []

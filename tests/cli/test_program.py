@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -24,7 +25,8 @@ import termios
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 ON_A_TERMINAL = """
-import fcntl, runpy, sys, termios
+import fcntl, os, runpy, sys, termios
+sys.modules |= dict.fromkeys(os.environ["WITHOUT"].split())
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that its keys send signals
 sys.argv[0] = "llama-dashscope"
 runpy.run_module("llama_dashscope", run_name="__main__")
@@ -40,16 +42,23 @@ def stream(pipe: IO[bytes] | None) -> IO[bytes]:
 class Terminal:
     """A program at a terminal, and the one who sits there."""
 
-    def __init__(self, *arguments: str) -> None:
-        """Start `llama-dashscope` with these arguments."""
+    def __init__(
+        self, *arguments: str, term: str = "dumb", without: str = "", stdout: int | None = None
+    ) -> None:
+        """Start `llama-dashscope` with these arguments, where some modules are not installed."""
         self._ours, its = pty.openpty()
         self.program = subprocess.Popen(
             [sys.executable, "-c", ON_A_TERMINAL, *arguments],
             stdin=its,
-            stdout=its,
+            stdout=its if stdout is None else stdout,
             stderr=its,
             start_new_session=True,
-            env={**os.environ, "TERM": "dumb"},
+            env={
+                **os.environ,
+                "TERM": term,
+                "WITHOUT": without,
+                "PROMPT_TOOLKIT_NO_CPR": "1",  # nobody here tells where the cursor is
+            },
         )
         os.close(its)
         self._unread = ""
@@ -99,8 +108,8 @@ def sit_down() -> Iterator[Callable[..., Terminal]]:
     """Start the command at a terminal."""
     terminals: list[Terminal] = []
 
-    def sit_down(*arguments: str) -> Terminal:
-        terminals.append(Terminal(*arguments))
+    def sit_down(*arguments: str, **how: Any) -> Terminal:
+        terminals.append(Terminal(*arguments, **how))
         return terminals[-1]
 
     yield sit_down
@@ -244,6 +253,103 @@ def test_lines_are_edited(server: LocalDashScope, sit_down: Sit) -> None:
     terminal.see("two")
 
     assert [request.text for request in server.requests] == ["hello world", "hello world!"]
+
+
+PASTE = "\x1b[200~def f():\r    pass\r\x1b[201~"
+"""What a terminal makes of two pasted lines for a program that has asked it to mark pastes.
+
+Below, what is seen has no blanks: prompt_toolkit moves the cursor in their place.
+"""
+
+
+@pytest.mark.parametrize("without", ["", "prompt_toolkit"], ids=["prompt_toolkit", "readline"])
+def test_pasted_lines_are_one_question(server: LocalDashScope, sit_down: Sit, without: str) -> None:
+    """Nothing is asked before Enter, and more can be typed behind what was pasted."""
+    for module in {"prompt_toolkit", "readline"} - {without}:
+        pytest.importorskip(module, exc_type=ImportError)
+    server.reply(["one", "two"])
+    terminal = sit_down("chat", term="xterm", without=without)
+
+    terminal.see("\x1b[?2004h")  # the program asks the terminal to mark pastes
+    terminal.see(">")
+    terminal.press(f"What is this?{PASTE}(in Python)")
+    terminal.see("Python)")
+    terminal.press("\r")
+    terminal.see("one")
+    terminal.see(">")
+    terminal.press("\x04")
+
+    assert terminal.end()[1] == 0
+    assert [request.text for request in server.requests] == [
+        "What is this?def f():\n    pass\n(in Python)"
+    ]
+
+
+def test_alt_enter_begins_a_line(server: LocalDashScope, sit_down: Sit) -> None:
+    """With prompt_toolkit a key does it; Ctrl-C throws the question away, up brings one back."""
+    pytest.importorskip("prompt_toolkit")
+    server.reply(["one", "two"])
+    terminal = sit_down("chat", term="xterm")
+
+    terminal.see(">")
+    terminal.press("wrong\x1b\rlines\x03")
+    terminal.see(">")
+    terminal.press("first\x1b\rsecond\r")
+    terminal.see("one")
+    terminal.see(">")
+    terminal.press("\x1b[A!\r")
+    terminal.see("two")
+    terminal.see(">")
+    terminal.press("\x04")
+
+    assert terminal.end()[1] == 0
+    assert [request.text for request in server.requests] == ["first\nsecond", "first\nsecond!"]
+
+
+@pytest.mark.parametrize(("term", "without"), [("dumb", ""), ("dumb", "readline"), ("xterm", "")])
+def test_a_backslash_goes_on_in_the_next_line(
+    server: LocalDashScope, sit_down: Sit, term: str, without: str
+) -> None:
+    """It works with every editor, and without one."""
+    terminal = sit_down("chat", term=term, without=without)
+
+    terminal.see(">")
+    terminal.press("first\\\r")
+    terminal.see("...")
+    terminal.press("second\r")
+    terminal.see(">")
+
+    assert [request.text for request in server.requests] == ["first\nsecond"]
+    terminal.press("\x04")
+    assert terminal.end()[1] == 0
+
+
+def test_without_an_editor_it_says_what_a_paste_is(server: LocalDashScope, sit_down: Sit) -> None:
+    """Each line is a question and costs; whoever sits there is told, and what to install."""
+    terminal = sit_down("chat", without="readline")
+
+    terminal.see("Each pasted line is a question; the extra `chat` keeps them together.")
+    terminal.see(">")
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_prompts_stay_out_of_a_file(
+    server: LocalDashScope, sit_down: Sit, tmp_path: Path, term: str
+) -> None:
+    """`chat > out.txt` writes the answers there; the conversation goes on at the terminal."""
+    server.reply(["one", "two"])
+    with (tmp_path / "out.txt").open("wb") as out:
+        terminal = sit_down("chat", stdout=out.fileno(), term=term)
+
+    for question in ("first", "second"):
+        terminal.see(">")
+        terminal.press(f"{question}\r")
+    terminal.see(">")
+    terminal.press("\x04")
+
+    assert terminal.end()[1] == 0
+    assert (tmp_path / "out.txt").read_text() == "one\ntwo\n"
+    assert [request.text for request in server.requests] == ["first", "second"]
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(server: LocalDashScope, sit_down: Sit) -> None:

@@ -179,13 +179,36 @@ def test_a_full_disk_is_a_failure(
     assert "No space left on device" in capsys.readouterr().err
 
 
-def test_closed_streams_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program started without stdin, stdout and stderr has nothing to say, and no traceback."""
+@pytest.mark.parametrize("argv", [["models"], ["chat", "hi"], ["chat"]])
+def test_a_closed_stdout_is_a_failure(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has no place to go is no success, and is not asked for."""
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert main(argv) == 1
+    assert capsys.readouterr().err == (
+        "llama-dashscope: error: stdout is closed: there is no place for the answer\n"
+    )
+
+
+def test_closed_streams_are_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program started without stdin, stdout and stderr says it by its exit code alone."""
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
 
-    assert main(["models"]) == 0
+    assert main(["models"]) == 1
+    assert main(["--help"]) == 0
+
+
+def test_a_closed_stdin_is_no_question(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing can be read from it, so there must be a question."""
+    monkeypatch.setattr(sys, "stdin", None)
+
     assert main(["chat"]) == 2
+    assert "there is no question" in capsys.readouterr().err
 
 
 def test_output_that_is_no_file_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
