@@ -38,6 +38,7 @@ nitpick_ignore_regex = [
     ("py:class", r"llama_dashscope\.testing\._service\.response_plan\.ResponsePlan"),
     # A type variable is explained by the class that has it.
     ("py:class", r"llama_dashscope\._client\.(parsing|structured_call)\.T"),
+    ("py:class", r"llama_dashscope\._client\.streams\.Item"),
     # How a handler gets its client is FastAPI's affair; what it gets is in the text.
     ("py:class", r"llama_dashscope\.fastapi\._application\._until_disconnect"),
 ]

@@ -101,7 +101,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "ssl": ("_client.client", "_network", "_settings", "testing._upstream"),
     "starlette": ("fastapi",),
     "threading": ("_late_imports", "_client", "_network.event_loop", "cli.serve", "testing"),
-    "typing_extensions": ("_protocol.options", "_protocol.type_forms"),
+    "typing_extensions": ("_client.streams", "_protocol.options", "_protocol.type_forms"),
 }
 
 

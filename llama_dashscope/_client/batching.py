@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from llama_dashscope._errors import DashScopeError
-from llama_dashscope._models import Response
+from llama_dashscope._models import Chunk, Response
 from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.options import Options, Unpack
 from llama_dashscope.batch.faces import AsyncBatch, Batch
@@ -20,7 +20,8 @@ from llama_dashscope.batch.items import BatchInput, BatchItem
 from llama_dashscope.batch.journal import Again
 from llama_dashscope.batch.plan import BatchPlan, PreparedItem
 
-from .call_runner import Call, CallRunner
+from .call import Call
+from .call_runner import CallRunner
 from .keyword_help import shows_keywords
 from .pace import Pace
 from .paced_attempt import estimate_tokens
@@ -39,7 +40,7 @@ class _Owner(Protocol):
 
     _engine: CallRunner
 
-    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call: ...
+    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call[Chunk]: ...
 
 
 class BatchVerbs:

@@ -12,7 +12,7 @@ import anyio
 import attrs
 
 from llama_dashscope._errors import APIConnectionError, DashScopeError, ResponseError
-from llama_dashscope._models import Chunk, Response
+from llama_dashscope._models import Response
 from llama_dashscope._network.event_loop import (
     EventLoop,
     close_from_sync,
@@ -21,49 +21,34 @@ from llama_dashscope._network.event_loop import (
     running_loop,
     start_soon_threadsafe,
 )
-from llama_dashscope._network.failures import closed_error, timed_out
-from llama_dashscope._network.interface import ByteStream, HTTPRequest
+from llama_dashscope._network.failures import closed_error
 from llama_dashscope._network.loading import load_backend, load_transports
 from llama_dashscope._network.pool import ConnectionPool, PooledResponse
 from llama_dashscope._network.read_ahead import ReadAheadStream
-from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.failure import ResponseHead, read_failure
-from llama_dashscope._protocol.request import Payload
 from llama_dashscope._protocol.response import read_response
-from llama_dashscope._settings import ApiKey, Network, Timeout
+from llama_dashscope._protocol.stream_parser import Item, StreamParser
+from llama_dashscope._settings import Network
 
+from .call import Call
 from .paced_attempt import paced_call, paced_stream
 from .pacer import Pacer
 from .retry import Budget, Retry
-from .stream_reader import NEVER, StreamReader
+from .stream_reader import StreamReader
+from .time_limits import TimeLimits
 
-__all__ = ["Call", "CallRunner"]
+__all__ = ["CallRunner"]
 
 T = TypeVar("T")
 
 logger: Final = logging.getLogger("llama_dashscope")
 
 
-@attrs.frozen
-class Call:
-    """One call, ready to be sent as often as it takes."""
-
-    outgoing: HTTPRequest
-    payload: Payload
-    key: ApiKey
-    assembler: type[StreamAccumulator] = StreamAccumulator
-    """What makes chunks of a stream's frames."""
-    pace: Pacer | None = None
-    """Asked before each attempt, instead of the client's."""
-    retry: Retry | None = None
-    """When to try again, instead of the client's."""
-
-
 @attrs.define
 class _CallState:
     """How a call is going."""
 
-    deadline: float
+    limits: TimeLimits
     tries: int = 0
     failure: DashScopeError | None = None
     head: ResponseHead | None = None
@@ -88,18 +73,16 @@ class CallRunner:
         """Whether the engine was closed."""
         return self._closed
 
-    async def whole(self, call: Call) -> Response:
+    async def whole(self, call: Call[Item]) -> Response:
         """Make a call and return its whole answer."""
         attempt = self._attempt_whole
         pace = self.pace if call.pace is None else call.pace
         if pace is not None:
-            attempt = partial(paced_call, pace, call.payload, attempt)
+            attempt = partial(paced_call, pace, attempt)
         return await self._run(call, attempt)
 
-    async def open(
-        self, call: Call, *, ahead: bool
-    ) -> tuple[StreamReader, ByteStream, list[Chunk]]:
-        """Make a call and return its stream, with chunks up to the first that says something.
+    async def open(self, call: Call[Item], *, ahead: bool) -> StreamReader[Item]:
+        """Make a call and return its stream, which has the first item that says something.
 
         Args:
             call: the call.
@@ -107,24 +90,29 @@ class CallRunner:
         """
         attempt = partial(self._attempt_stream, ahead=ahead)
         if self.pace is not None:
-            attempt = partial(paced_stream, self.pace, call.payload, attempt)
+            attempt = partial(paced_stream, self.pace, attempt)
         return await self._run(call, attempt)
 
-    async def _run(self, call: Call, attempt: Callable[[Call, _CallState], Awaitable[T]]) -> T:
+    async def _run(
+        self, call: Call[Item], attempt: Callable[[Call[Item], _CallState], Awaitable[T]]
+    ) -> T:
         """Make a call within its `total` limit."""
         load_backend()
-        total = call.outgoing.timeout.total
-        if total is None:
-            return await self._try(call, attempt, _CallState(NEVER))
-        course = _CallState(monotonic() + total)
-        with anyio.move_on_after(total):
+        limits = TimeLimits(call.timeout, self._network.host, monotonic())
+        course = _CallState(limits)
+        if call.timeout.total is None:
             return await self._try(call, attempt, course)
-        error = timed_out("total", total, self._network.host)
+        with anyio.move_on_after(call.timeout.total):
+            return await self._try(call, attempt, course)
+        error = limits.over("total")
         error.attempts = course.tries
         raise error from course.failure
 
     async def _try(
-        self, call: Call, attempt: Callable[[Call, _CallState], Awaitable[T]], course: _CallState
+        self,
+        call: Call[Item],
+        attempt: Callable[[Call[Item], _CallState], Awaitable[T]],
+        course: _CallState,
     ) -> T:
         """Make a call, again where that may help."""
         while True:
@@ -151,16 +139,16 @@ class CallRunner:
     def _pause(self, error: DashScopeError, course: _CallState, retry: Retry) -> float | None:
         """Say how long to wait before the next try; None where there is to be none."""
         pause = retry.pause(error, course.tries, random.random())  # noqa: S311  # no secret
-        if pause is None or monotonic() + pause >= course.deadline or not self._budget.spend():
+        if pause is None or not course.limits.leaves(pause, monotonic()):
             return None
-        return pause
+        return pause if self._budget.spend() else None
 
-    async def _attempt_whole(self, call: Call, course: _CallState) -> Response:
+    async def _attempt_whole(self, call: Call[Item], course: _CallState) -> Response:
         exchange = await self._send(call)
         try:
             head = await self._head(call, course, exchange)
             body = bytearray()
-            while data := await exchange.read(call.outgoing.timeout.idle):
+            while data := await exchange.read(call.timeout.idle):
                 body += data
                 if len(body) > (most := self._network.limits.max_answer_size):
                     msg = f"the answer is larger than {most} bytes (limits.max_answer_size)"
@@ -170,47 +158,43 @@ class CallRunner:
         return read_response(head, bytes(body))
 
     async def _attempt_stream(
-        self, call: Call, course: _CallState, *, ahead: bool
-    ) -> tuple[StreamReader, ByteStream, list[Chunk]]:
+        self, call: Call[Item], course: _CallState, *, ahead: bool
+    ) -> StreamReader[Item]:
         exchange = await self._send(call)
         try:
             head = await self._head(call, course, exchange)
-            body = ReadAheadStream(exchange, call.outgoing.timeout.idle) if ahead else exchange
-            feed = StreamReader(
-                head,
-                body,
-                call.payload,
-                timeout=call.outgoing.timeout,
-                limits=self._network.limits,
-                deadline=course.deadline,
-                tries=course.tries,
-                assembler=call.assembler,
-            )
-            return feed, body, await _first_chunks(feed)
+            body = ReadAheadStream(exchange, call.timeout.idle) if ahead else exchange
+            most = self._network.limits.max_frame_size
+            parser = StreamParser(head, call.payload, call.make_items, most)
+            reader = StreamReader(head, body, parser, course.limits, course.tries)
+            await reader.begin()
         except BaseException:
             await exchange.aclose()
             raise
+        return reader
 
-    async def _send(self, call: Call) -> PooledResponse:
+    async def _send(self, call: Call[Item]) -> PooledResponse:
         pool = await self._pool()
-        return await pool.send(call.outgoing)
+        return await pool.send(call)
 
-    async def _head(self, call: Call, course: _CallState, exchange: PooledResponse) -> ResponseHead:
+    async def _head(
+        self, call: Call[Item], course: _CallState, exchange: PooledResponse
+    ) -> ResponseHead:
         """Look at the head of an answer; one that refuses the call is read and raised."""
         head = ResponseHead(exchange.status, exchange.headers, call.key, self._network.host)
         course.head = head
         if head.failed:
-            raise await self._refusal(head, exchange, call.outgoing.timeout)
+            raise await self._refusal(head, exchange, call.timeout.idle)
         return head
 
     async def _refusal(
-        self, head: ResponseHead, exchange: PooledResponse, timeout: Timeout
+        self, head: ResponseHead, exchange: PooledResponse, idle: float | None
     ) -> DashScopeError:
         """Read the body of an error answer as far as it goes; the status says enough without."""
         body = bytearray()
         try:
             while len(body) <= self._network.limits.max_error_size:
-                data = await exchange.read(timeout.idle)
+                data = await exchange.read(idle)
                 if not data:
                     break
                 body += data
@@ -277,22 +261,6 @@ class CallRunner:
 
 
 _parents: Final[list[object]] = []
-
-
-async def _first_chunks(feed: StreamReader) -> list[Chunk]:
-    """Read up to the first chunk that says something: until then the call may be made again."""
-    chunks: list[Chunk] = []
-    while more := await feed.more():
-        chunks += more
-        if any(_says_something(chunk) for chunk in more):
-            break
-    return chunks
-
-
-def _says_something(chunk: Chunk) -> bool:
-    """Tell whether a chunk holds a part of the answer, a model's reasoning included."""
-    said = chunk.delta or chunk.finish_reason or chunk.tool_calls
-    return bool(said or chunk.extra.get("reasoning_content"))
 
 
 def _log(host: str, course: _CallState, started: float, error: BaseException | None = None) -> None:

@@ -21,22 +21,22 @@ from llama_dashscope._environment import (
     no_key,
 )
 from llama_dashscope._errors import ConfigurationError, InvalidRequestError
-from llama_dashscope._models import Response
+from llama_dashscope._models import Chunk, Response
 from llama_dashscope._network.event_loop import Bridge
-from llama_dashscope._network.interface import HTTPRequest
 from llama_dashscope._protocol.arguments import (
     CallArguments,
     call_arguments,
     stream_arguments,
 )
-from llama_dashscope._protocol.failure import READ_HEADERS
 from llama_dashscope._protocol.options import Options, Self, StreamOptions, Unpack
-from llama_dashscope._protocol.request import PATH, Payload, build_payload, request_headers
+from llama_dashscope._protocol.request import Payload, build_payload
+from llama_dashscope._protocol.stream_parser import Item, MakeItems, chunks_of
 from llama_dashscope._settings import ApiKey, Limits, Network, Timeout
 from llama_dashscope._version import __version__
 
 from .batching import BatchVerbs
-from .call_runner import Call, CallRunner
+from .call import Call
+from .call_runner import CallRunner
 from .keyword_help import shows_keywords
 from .pacer import Pacer
 from .parsing import ParsingVerbs
@@ -169,7 +169,7 @@ class Client(BatchVerbs, ParsingVerbs):
     @shows_keywords(StreamOptions)
     def astream(
         self, model: str, prompt: str | None = None, **options: Unpack[StreamOptions]
-    ) -> AsyncStream:
+    ) -> AsyncStream[Chunk]:
         """Ask a model and read its answer as it is written: `async with` what this returns.
 
         Args:
@@ -208,7 +208,7 @@ class Client(BatchVerbs, ParsingVerbs):
     @shows_keywords(StreamOptions)
     def stream(
         self, model: str, prompt: str | None = None, **options: Unpack[StreamOptions]
-    ) -> Stream:
+    ) -> Stream[Chunk]:
         """Ask a model and read its answer as it is written, in sync code: `with` what this returns.
 
         Args:
@@ -272,32 +272,27 @@ class Client(BatchVerbs, ParsingVerbs):
         """Start like a new client with these settings."""
         self._start(settings)
 
-    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call:
+    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call[Chunk]:
         """Turn arguments into a call that is ready to be sent."""
-        return self._ready(build_payload(model, prompt, arguments), arguments)
+        return self._ready(build_payload(model, prompt, arguments), arguments, chunks_of)
 
-    def _ready(self, payload: Payload, arguments: CallArguments) -> Call:
-        """Put the headers and limits of a call to its request body."""
+    def _ready(
+        self, payload: Payload, arguments: CallArguments, make_items: MakeItems[Item]
+    ) -> Call[Item]:
+        """Put the key, headers and limits of a call to its request body."""
         settings = self._settings
         try:
             given, own = arguments.api_key, arguments.workspace
             key = settings.api_key if _unset(given) else ApiKey(given)
             workspace = settings.workspace if _unset(own) else check_workspace(own)
             timeout = Timeout.of(arguments.timeout, settings.timeout)
-            extra = _headers(arguments.headers)
+            headers = {**settings.headers, **_headers(arguments.headers)}
         except ConfigurationError as error:
             raise InvalidRequestError(error.message) from None
         if key is None:
             raise no_key()
-        headers = dict(request_headers(key, workspace, streaming=payload.streaming))
-        headers.update(settings.headers)
-        headers.update(extra)
-        url = settings.network.base_url + PATH
-        return Call(
-            HTTPRequest(url, list(headers.items()), payload.body, timeout, READ_HEADERS),
-            payload,
-            key,
-        )
+        address = settings.network.base_url
+        return Call(address, payload, key, workspace, timeout, headers, make_items)
 
 
 def bridge() -> Bridge:

@@ -5,19 +5,17 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from llama_dashscope._errors import DashScopeError
-from llama_dashscope._models import Chunk, Response, Usage
-from llama_dashscope._network.interface import ByteStream
+from llama_dashscope._models import Response, Usage
 from llama_dashscope._protocol.request import Payload
+from llama_dashscope._protocol.stream_parser import Item
 
+from .call import Call
 from .pacer import Outcome, Pacer, Permit
 from .stream_reader import StreamReader
 
 __all__ = ["estimate_tokens", "paced_call", "paced_stream"]
 
-C = TypeVar("C")
 S = TypeVar("S")
-
-Opened = tuple[StreamReader, ByteStream, list[Chunk]]
 
 BYTES_A_TOKEN: Final = 4
 ANSWER: Final = 256
@@ -31,13 +29,12 @@ def estimate_tokens(payload: Payload) -> int:
 
 async def paced_call(
     pace: Pacer,
-    payload: Payload,
-    attempt: Callable[[C, S], Awaitable[Response]],
-    call: C,
+    attempt: Callable[[Call[Item], S], Awaitable[Response]],
+    call: Call[Item],
     state: S,
 ) -> Response:
     """Make an attempt at a call when the pace lets it, and tell the pace how it ended."""
-    permit = await pace.admit(payload.model, estimate_tokens(payload))
+    permit = await _admitted(pace, call.payload)
     with _settling(permit):
         response = await attempt(call, state)
     permit.settle(Outcome(_total(response.usage)))
@@ -46,32 +43,21 @@ async def paced_call(
 
 async def paced_stream(
     pace: Pacer,
-    payload: Payload,
-    attempt: Callable[[C, S], Awaitable[Opened]],
-    call: C,
+    attempt: Callable[[Call[Item], S], Awaitable[StreamReader[Item]]],
+    call: Call[Item],
     state: S,
-) -> Opened:
+) -> StreamReader[Item]:
     """Make an attempt at a stream when the pace lets it; the pace is told at the stream's end."""
-    permit = await pace.admit(payload.model, estimate_tokens(payload))
+    permit = await _admitted(pace, call.payload)
     with _settling(permit):
-        reader, body, chunks = await attempt(call, state)
-    return reader, _PacedBody(reader, body, permit), chunks
+        reader = await attempt(call, state)
+    answer = reader.answer
+    reader.on_close = lambda: permit.settle(Outcome(_total(answer.usage), reader.failure))
+    return reader
 
 
-class _PacedBody:
-    """The bytes of a stream, whose end is told to a pace."""
-
-    def __init__(self, reader: StreamReader, body: ByteStream, permit: Permit) -> None:
-        self.read = body.read
-        self._reader = reader
-        self._body = body
-        self._permit = permit
-
-    async def aclose(self) -> None:
-        try:
-            await self._body.aclose()
-        finally:
-            self._permit.settle(Outcome(_total(self._reader.usage), self._reader.failure))
+async def _admitted(pace: Pacer, payload: Payload) -> Permit:
+    return await pace.admit(payload.model, estimate_tokens(payload))
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from functools import partial
 from typing import Literal, Protocol, TypeVar
 
+from llama_dashscope._models import Chunk
 from llama_dashscope._protocol.answer_format import AnswerFormat
 from llama_dashscope._protocol.arguments import CallArguments, call_arguments
 from llama_dashscope._protocol.options import Options, TypeForm, Unpack
 
-from .call_runner import Call, CallRunner
+from .call import Call
+from .call_runner import CallRunner
 from .keyword_help import shows_keywords
 from .structured_call import Parsed, StructuredCall
 from .sync_bridge import run_sync
@@ -22,7 +24,7 @@ class _Caller(Protocol):
 
     _engine: CallRunner
 
-    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call: ...
+    def _prepare(self, model: str, prompt: str | None, arguments: CallArguments) -> Call[Chunk]: ...
 
 
 class ParsingVerbs:

@@ -1,8 +1,9 @@
 """Streams as users hold them: `AsyncStream`, and `Stream`, its twin for sync code."""
 
+import sys
 import warnings
 from types import TracebackType
-from typing import Final, final
+from typing import Final, Generic, final
 
 from llama_dashscope._errors import DashScopeError, IncompleteResponseError
 from llama_dashscope._models import Chunk, Response
@@ -12,16 +13,24 @@ from llama_dashscope._network.event_loop import (
     close_from_sync,
     start_soon_threadsafe,
 )
-from llama_dashscope._network.interface import ByteStream
 
-from .call_runner import Call, CallRunner
+from .call import Call
+from .call_runner import CallRunner
 from .stream_reader import StreamReader
+
+if sys.version_info >= (3, 13):
+    from typing import TypeVar
+else:
+    from typing_extensions import TypeVar  # comes with anyio on these versions
 
 __all__ = ["AsyncStream", "Stream"]
 
+Item = TypeVar("Item", default=Chunk)
+"""What a stream hands out; the client's hand out chunks."""
+
 
 @final
-class AsyncStream:
+class AsyncStream(Generic[Item]):
     """An answer that arrives in chunks; made by `Client.astream`.
 
     Use it with `async with`, which opens and closes it, and `async for`. Entering it sends the call
@@ -29,14 +38,13 @@ class AsyncStream:
     met by trying again. Leaving it early closes its connection.
     """
 
-    def __init__(self, engine: CallRunner, call: Call) -> None:
+    def __init__(self, engine: CallRunner, call: Call[Item]) -> None:
         """Take what is needed to make the call; nothing is sent yet."""
         self._engine = engine
-        self._call: Call | None = call
-        self._feed: StreamReader | None = None
-        self._body: ByteStream | None = None
+        self._call: Call[Item] | None = call
+        self._reader: StreamReader[Item] | None = None
         self._home: LoopAffinity | None = None
-        self.ready: list[Chunk] = []
+        self.ready: list[Item] = []
         """Chunks that have arrived and were not read yet, the next one last."""
         self.ahead = False
         """Whether to read on while nobody waits; the sync twin does."""
@@ -44,7 +52,7 @@ class AsyncStream:
         self._ended = False
         self._closed = False
 
-    async def __aenter__(self) -> "AsyncStream":
+    async def __aenter__(self) -> "AsyncStream[Item]":
         """Send the call and wait for the first chunk.
 
         Raises:
@@ -62,11 +70,11 @@ class AsyncStream:
         """Close the stream."""
         await self.aclose()
 
-    def __aiter__(self) -> "AsyncStream":
+    def __aiter__(self) -> "AsyncStream[Item]":
         """Return the stream itself: it can be read once."""
         return self
 
-    async def __anext__(self) -> Chunk:
+    async def __anext__(self) -> Item:
         """Return the next chunk.
 
         Raises:
@@ -92,21 +100,16 @@ class AsyncStream:
     async def aclose(self) -> None:
         """Close the stream and free its connection; safe to call more than once."""
         self._closed = True
-        body = self._let_go()
-        if body is None or self._feed is None:
-            return
-        try:
-            await self._feed.drain()
-        finally:
-            await body.aclose()
+        if self._reader is not None:
+            await self._reader.aclose(drain=True)
 
     def close_from_sync(self) -> None:
         """Close the stream from sync code: in its own event loop, and never waiting for long."""
         self._closed = True
-        if self._body is None or self._home is None:
+        if self._reader is None or self._reader.closed or self._home is None:
             return
         if self._home.forked:
-            _parents.append(self._let_go())
+            _parents.append(self._reader)
         else:
             close_from_sync([(self._home.loop, self.aclose)])
 
@@ -122,51 +125,42 @@ class AsyncStream:
         Raises:
             DashScopeError: the stream has not been read to its end.
         """
-        if not self._ended or self._feed is None:
+        if not self._ended or self._reader is None:
             msg = "stream.response is there once the stream has been read to its end; see aread()"
             raise DashScopeError(msg)
-        return self._feed.response
+        return self._reader.answer.response()
 
     @property
     def text(self) -> str:
         """The text that has arrived so far, whether it was read or not."""
-        return "" if self._feed is None else self._feed.text
+        return "" if self._reader is None else self._reader.answer.text
 
     async def _open(self) -> None:
         call = self._call
         if call is None or self._closed:
             return
         self._home = LoopAffinity()
-        feed, body, chunks = await self._engine.open(call, ahead=self.ahead)
+        reader = await self._engine.open(call, ahead=self.ahead)
         self._call = None  # a thousand open streams need not hold a thousand requests
         if self.closed:  # by another task meanwhile, or by Ctrl-C in sync code
-            await body.aclose()
+            await reader.aclose()
             raise self._closed_early()
-        self._feed, self._body = feed, body
-        self.ready.extend(reversed(chunks))
+        self._reader = reader
+        self.ready.extend(reversed(reader.take()))
 
     async def fill(self) -> None:
         """Wait for more chunks; leaves none at the end of the answer."""
         await self._open()
         if self._ended or self.ready:
             return
-        if self._feed is None or self._body is None or self._home is None:
-            raise (self._feed and self._feed.failure) or self._closed_early()
-        if not self._home.is_here():
-            msg = "a stream is read in the event loop that it was opened in"
-            raise DashScopeError(msg)
-        if self._reading:
-            msg = "a stream is read by one task at a time"
-            raise DashScopeError(msg)
+        reader = self._open_reader()
         self._reading = True
         try:
-            self.ready.extend(reversed(await self._feed.more()))
+            self.ready.extend(reversed(await reader.more()))
         except BaseException as error:
-            body = self._let_go()
-            if body is not None:
-                await body.aclose()
-            elif isinstance(error, Exception):  # another task has closed the stream meanwhile
+            if reader.closed and isinstance(error, Exception):  # by another task meanwhile
                 raise self._closed_early() from error
+            await reader.aclose()
             raise
         finally:
             self._reading = False
@@ -174,9 +168,18 @@ class AsyncStream:
             self._ended = True
             await self.aclose()
 
-    def _let_go(self) -> ByteStream | None:
-        body, self._body = self._body, None
-        return body
+    def _open_reader(self) -> StreamReader[Item]:
+        """Return the reader, for the one task that reads now."""
+        reader = self._reader
+        if reader is None or reader.closed or self._closed or self._home is None:
+            raise (reader.failure if reader else None) or self._closed_early()
+        if not self._home.is_here():
+            msg = "a stream is read in the event loop that it was opened in"
+            raise DashScopeError(msg)
+        if self._reading:
+            msg = "a stream is read by one task at a time"
+            raise DashScopeError(msg)
+        return reader
 
     def _closed_early(self) -> DashScopeError:
         error = IncompleteResponseError("the stream was closed before its end")
@@ -184,13 +187,13 @@ class AsyncStream:
         return error
 
     def __del__(self) -> None:
-        body = self._body
-        if body is None or self._home is None:
+        reader = self._reader
+        if reader is None or reader.closed or self._home is None:
             return
         if self._home.forked:
-            _parents.append(body)
+            _parents.append(reader)
             return
-        start_soon_threadsafe(self._home.loop, body.aclose)
+        start_soon_threadsafe(self._home.loop, reader.aclose)
         warnings.warn(
             "a stream was left open: use 'async with client.astream(...)' or close it",
             ResourceWarning,
@@ -205,21 +208,21 @@ loops that the parent goes on using."""
 
 
 @final
-class Stream:
+class Stream(Generic[Item]):
     """An answer that arrives in chunks, for sync code; made by `Client.stream`.
 
     Use it with `with` and `for`. It is `AsyncStream` behind a bridge: it crosses to the event
     loop's thread once for all the chunks that have arrived.
     """
 
-    def __init__(self, stream: AsyncStream, run: Bridge) -> None:
+    def __init__(self, stream: AsyncStream[Item], run: Bridge) -> None:
         """Take the stream and the bridge to its event loop."""
         self._stream = stream
         self._run = run
         self._ready = stream.ready
         stream.ahead = True
 
-    def __enter__(self) -> "Stream":
+    def __enter__(self) -> "Stream[Item]":
         """Send the call and wait for the first chunk.
 
         Raises:
@@ -241,11 +244,11 @@ class Stream:
         """Close the stream."""
         self.close()
 
-    def __iter__(self) -> "Stream":
+    def __iter__(self) -> "Stream[Item]":
         """Return the stream itself: it can be read once."""
         return self
 
-    def __next__(self) -> Chunk:
+    def __next__(self) -> Item:
         """Return the next chunk.
 
         Raises:

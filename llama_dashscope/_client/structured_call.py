@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from llama_dashscope._errors import DashScopeError, InvalidRequestError, ParseError
-from llama_dashscope._models import Response, Usage
+from llama_dashscope._models import Chunk, Response, Usage
 from llama_dashscope._protocol.answer_format import AnswerFormat, Reading
 from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.mismatches import Mismatch, describe
@@ -15,8 +15,8 @@ from llama_dashscope._protocol.request import check_input
 from llama_dashscope._protocol.usage import add_usage
 from llama_dashscope._sanitize import sanitize
 
-from .call_runner import Call
-from .stream_reader import NEVER
+from .call import Call
+from .time_limits import TimeLimits
 
 __all__ = ["Parsed", "StructuredCall"]
 
@@ -47,8 +47,8 @@ class StructuredCall:
 
     def __init__(
         self,
-        prepare: Callable[[str | None, CallArguments], Call],
-        send: Callable[[Call], Awaitable[Response]],
+        prepare: Callable[[str | None, CallArguments], Call[Chunk]],
+        send: Callable[[Call[Chunk]], Awaitable[Response]],
         wanted: AnswerFormat,
         tries: int,
     ) -> None:
@@ -81,8 +81,8 @@ class StructuredCall:
         """
         content = self._wanted.ask(check_input(prompt, arguments.messages))
         call = self._prepared(content, arguments)
-        timeout = call.outgoing.timeout
-        deadline = monotonic() + (timeout.total or NEVER)
+        timeout = call.timeout
+        deadline = TimeLimits(timeout, call.url, monotonic()).deadline
         while True:
             response = await self._ask(call)
             if reason := _without_value(response):
@@ -99,14 +99,14 @@ class StructuredCall:
                 arguments = attrs.evolve(arguments, timeout=attrs.evolve(timeout, total=left))
             call = self._prepared(content, arguments)
 
-    def _prepared(self, content: Mapping[str, Any], arguments: CallArguments) -> Call:
+    def _prepared(self, content: Mapping[str, Any], arguments: CallArguments) -> Call[Chunk]:
         arguments = attrs.evolve(arguments, messages=content.get("messages"))
         call = self._prepare(content.get("prompt"), arguments)
         if call.payload.choices > 1:
             raise InvalidRequestError("n must be 1: one answer is read into one value")
         return call
 
-    async def _ask(self, call: Call) -> Response:
+    async def _ask(self, call: Call[Chunk]) -> Response:
         """Make the call; a failure knows what came before it."""
         self._attempts += 1
         try:

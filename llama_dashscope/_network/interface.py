@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-import attrs
-
 from llama_dashscope._settings import Timeout
 
 __all__ = [
@@ -23,16 +21,33 @@ LARGEST_HEAD: Final = 100 << 10
 """Bytes that the head of an answer may have at least; some gateways send much."""
 
 
-@attrs.frozen
-class HTTPRequest:
-    """A request on its way out."""
+class HTTPRequest(Protocol):
+    """A POST request on its way out."""
 
-    url: str
-    headers: list[tuple[str, str]] = attrs.field(repr=False)  # the key is among them
-    body: bytes = attrs.field(repr=False)
-    timeout: Timeout
-    wanted: frozenset[str] = frozenset()
-    """Names of the response headers to keep, in lower case; the others say nothing."""
+    @property
+    def url(self) -> str:
+        """Where it goes."""
+        ...
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Its headers, in lower case; the key is among them."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """Its body."""
+        ...
+
+    @property
+    def timeout(self) -> Timeout:
+        """Its time limits, of which `connect` and `read` are the transport's to keep."""
+        ...
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Names of the response headers to keep, in lower case; the others say nothing."""
+        ...
 
 
 class ByteStream(Protocol):

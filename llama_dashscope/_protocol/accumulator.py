@@ -99,6 +99,11 @@ class StreamAccumulator:
         return made
 
     @property
+    def begun(self) -> bool:
+        """Whether any part of an answer has come, a model's reasoning included."""
+        return any(answer.begun for answer in self._answers.values())
+
+    @property
     def finished(self) -> bool:
         """Whether every answer asked for has its finish_reason: nothing new is to come."""
         return self._done >= self._expected
@@ -116,6 +121,10 @@ class StreamAccumulator:
     def text(self) -> str:
         """The text of the first answer so far."""
         return self._first.text if self._first else ""
+
+    def choice(self, index: int) -> Choice:
+        """Return everything that one of the answers has said so far."""
+        return self._answers[index].whole()
 
     def response(self) -> Response:
         """Return everything that has arrived as one response."""
@@ -174,6 +183,12 @@ class _ChoiceAccumulator:
         chunks = [self._chunk(delta, *self._waiting[at]) for at, delta in enumerate(deltas)]
         del self._waiting[: len(deltas)]
         return chunks
+
+    @property
+    def begun(self) -> bool:
+        """Whether any part of the answer has come."""
+        beside = self._beside is not None and self._beside.begun
+        return bool(self.text or self.finish_reason) or beside
 
     @property
     def clear(self) -> bool:
@@ -237,6 +252,11 @@ class _SideFields:
             self._reasoning.take(thought, last=last)
         self.of_choice.update(piece.of_choice)
         self._of_message.update(piece.of_message)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a tool call or a piece of reasoning."""
+        return bool(self._calls.whole() or self._reasoning.whole())
 
     def calls(self) -> tuple[ToolCall, ...] | None:
         """Return the tool calls, in their order."""

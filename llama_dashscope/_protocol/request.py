@@ -291,16 +291,15 @@ PATH: Final = "/services/aigc/text-generation/generation"
 """Appended to the base address; the same route for every text model."""
 
 
-def request_headers(
-    key: ApiKey, workspace: str | None, *, streaming: bool
-) -> list[tuple[str, str]]:
+def request_headers(key: ApiKey, workspace: str | None, *, streaming: bool) -> dict[str, str]:
     """Return the headers that the service reads, in lower case."""
-    headers = [("authorization", f"Bearer {key.reveal()}"), ("content-type", "application/json")]
+    headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
     if streaming:
         # Either of the two turns streaming on, by different editions of the documentation.
-        headers += [("x-dashscope-sse", "enable"), ("accept", "text/event-stream")]
+        headers["x-dashscope-sse"] = "enable"
+        headers["accept"] = "text/event-stream"
     else:
-        headers.append(("accept", "application/json"))
+        headers["accept"] = "application/json"
     if workspace:
-        headers.append(("x-dashscope-workspace", workspace))
+        headers["x-dashscope-workspace"] = workspace
     return headers

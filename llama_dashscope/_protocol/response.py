@@ -1,18 +1,15 @@
-"""Both directions of one exchange: a call's headers out; answers, frames and errors in.
+"""Answers and frames of streams, told from errors.
 
 What the service sends is recognised by what it is and not by its label: error bodies come as JSON,
 as server-sent events, as JSON with status 200, nested as in the compatible mode, or as a gateway's
 HTML.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 
-from llama_dashscope._errors import (
-    IncompleteResponseError,
-)
+from llama_dashscope._errors import IncompleteResponseError
 from llama_dashscope._models import Response
 
 from .converter import structure
@@ -28,9 +25,7 @@ from .failure import (
 from .payload import read_payload
 from .sse import REFUSED, ServerSentEvent
 
-__all__ = ["read_event", "read_response"]
-
-T = TypeVar("T")
+__all__ = ["check_whole", "read_body", "read_event", "read_response"]
 
 SAYS_NOTHING: Final = frozenset({b"", b"{}", b"[DONE]"})
 """Data of events without a word in it; the official SDKs skip the last of them too."""
@@ -44,18 +39,46 @@ def read_response(head: ResponseHead, body: bytes) -> Response:
         ResponseError: the body is not the protocol.
         IncompleteResponseError: the service says itself that the answer is cut short.
     """
+    payload = read_body(head, body)
+    try:
+        response = structure(payload, Response)
+    except ValueError as error:
+        raise not_the_protocol(head, str(error), body) from error
+    check_whole(head, payload, body, response)
+    return response
+
+
+def read_body(head: ResponseHead, body: bytes) -> dict[str, Any]:
+    """Read the body of a whole answer as far as it can be told from an error.
+
+    Raises:
+        APIStatusError: the body is an error, in any of its forms.
+        ResponseError: the body is not the protocol.
+    """
     payload = read_payload(body)
     if payload is None or payload.get("output") is None or is_error(payload):
         raise read_failure(head, body)
-    known = {"status_code": head.status, "request_id": find_request_id(head, payload)}
-    try:
-        response = structure({**payload, **known}, Response)
-    except ValueError as error:
-        raise not_the_protocol(head, str(error), body) from error
+    return {**payload, "status_code": head.status, "request_id": find_request_id(head, payload)}
+
+
+def check_whole(
+    head: ResponseHead, payload: dict[str, Any], body: bytes, response: Response
+) -> None:
+    """Refuse an answer in one piece of which a part is missing.
+
+    Args:
+        head: the head of the answer.
+        payload: its payload, of the types that the protocol has.
+        body: the bytes that it was read from.
+        response: what was made of it.
+
+    Raises:
+        ResponseError: there is no text or no message where one belongs.
+        IncompleteResponseError: the service says itself that the answer is cut short.
+    """
     if missing := _missing(payload["output"]):
         raise not_the_protocol(head, missing, body)
-    _check_whole(head, payload, response)
-    return response
+    _check_marks(head, payload["output"], response)
 
 
 def _missing(output: dict[str, Any]) -> str:
@@ -68,10 +91,9 @@ def _missing(output: dict[str, Any]) -> str:
     return "a choice without a message" if any(c.get("message") is None for c in choices) else ""
 
 
-def _check_whole(head: ResponseHead, payload: dict[str, Any], response: Response) -> None:
+def _check_marks(head: ResponseHead, output: dict[str, Any], response: Response) -> None:
     """Refuse an answer that is marked as cut short."""
     partial = head.headers.get(PARTIAL, "").lower() == "true"
-    output = payload["output"]
     reasons = [c.get("finish_reason") for c in output.get("choices") or (output,)]
     if partial or "null" in reasons:
         error = IncompleteResponseError(
@@ -83,15 +105,8 @@ def _check_whole(head: ResponseHead, payload: dict[str, Any], response: Response
         raise error
 
 
-def read_event(
-    head: ResponseHead, event: ServerSentEvent, read: Callable[[dict[str, Any]], T]
-) -> T | None:
-    """Read one frame of a stream; None for one that says nothing.
-
-    Args:
-        head: the head of the answer.
-        event: the frame.
-        read: what makes something of its payload, or a ValueError.
+def read_event(head: ResponseHead, event: ServerSentEvent) -> dict[str, Any] | None:
+    """Read the payload of one frame of a stream; None for one that says nothing.
 
     Raises:
         APIStatusError: the frame is an error, whatever its name.
@@ -107,7 +122,4 @@ def read_event(
             return None
         what = "that is not a JSON object" if payload is None else "without output"
         raise not_the_protocol(head, f"a frame {what}", event.data)
-    try:
-        return read(payload)
-    except ValueError as error:
-        raise not_the_protocol(head, str(error), event.data) from error
+    return payload

@@ -4,16 +4,14 @@ import os
 import sys
 from typing import Final
 
-import attrs
-
-from llama_dashscope._client.call_runner import Call
+from llama_dashscope._client.call import Call
 from llama_dashscope._client.client import Client
 from llama_dashscope._client.streams import AsyncStream
 from llama_dashscope._environment import find_api_key, find_base_url, no_key
 from llama_dashscope._models import Response
-from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.request import Payload
+from llama_dashscope._protocol.stream_parser import Item, MakeItems
 
 __all__ = [
     "SETTINGS",
@@ -47,20 +45,20 @@ class ProcessClient(Client):
     """A client that also takes request bodies that its own arguments couldn't say."""
 
     def prepare(
-        self, payload: Payload, arguments: CallArguments, assembler: type[StreamAccumulator]
-    ) -> Call:
+        self, payload: Payload, arguments: CallArguments, make_items: MakeItems[Item]
+    ) -> Call[Item]:
         """Make a call that is ready to be sent.
 
         Raises:
             InvalidRequestError: an option was refused.
         """
-        return attrs.evolve(self._ready(payload, arguments), assembler=assembler)
+        return self._ready(payload, arguments, make_items)
 
-    async def answer(self, call: Call) -> Response:
+    async def answer(self, call: Call[Item]) -> Response:
         """Make a call and return its whole answer."""
         return await self._engine.whole(call)
 
-    def read(self, call: Call) -> AsyncStream:
+    def read(self, call: Call[Item]) -> AsyncStream[Item]:
         """Return the stream of a call; nothing is sent before it is entered."""
         return AsyncStream(self._engine, call)
 

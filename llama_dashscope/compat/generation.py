@@ -7,11 +7,11 @@ service refuses becomes a response. How the official SDK behaves was seen by run
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from functools import partial
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import attrs
 
-from llama_dashscope._client.call_runner import Call
+from llama_dashscope._client.call import Call
 from llama_dashscope._client.client import bridge
 from llama_dashscope._client.streams import Stream
 from llama_dashscope._errors import APIStatusError
@@ -27,7 +27,7 @@ from ._arguments import (
     take_parameters,
 )
 from ._process_client import ProcessClient, find_key, shared_client
-from ._responses import FrameResponses, GrowingResponses, Step, answered, refused
+from ._responses import answered, frame_responses, growing_responses, refused
 from .response_types import GenerationResponse
 
 __all__ = ["AioGeneration", "Generation", "InputRequired", "ModelRequired"]
@@ -237,7 +237,7 @@ class _PreparedGeneration:
     """A call and the client that makes it."""
 
     client: ProcessClient
-    call: Call
+    call: Call[GenerationResponse]
 
 
 async def _response(asked: _PreparedGeneration) -> GenerationResponse:
@@ -257,8 +257,8 @@ async def _areply(
 async def _aresponses(asked: _PreparedGeneration) -> AsyncGenerator[GenerationResponse, None]:
     try:
         async with asked.client.read(asked.call) as stream:
-            async for chunk in stream:
-                yield cast("Step", chunk).response
+            async for response in stream:
+                yield response
     except APIStatusError as error:
         yield refused(error)
 
@@ -266,8 +266,7 @@ async def _aresponses(asked: _PreparedGeneration) -> AsyncGenerator[GenerationRe
 def _responses(asked: _PreparedGeneration) -> Generator[GenerationResponse, None, None]:
     try:
         with Stream(asked.client.read(asked.call), bridge()) as stream:
-            for chunk in stream:
-                yield cast("Step", chunk).response
+            yield from stream
     except APIStatusError as error:
         yield refused(error)
 
@@ -304,5 +303,5 @@ def _ask(  # the official SDK's order
     client = shared_client(address)
     return _PreparedGeneration(
         client,
-        client.prepare(payload, arguments, GrowingResponses if growing else FrameResponses),
+        client.prepare(payload, arguments, growing_responses if growing else frame_responses),
     )

@@ -34,10 +34,11 @@ WORDS = [
 def load() -> Callable[[bytes], None]:
     """Import the decoders, late enough to be instrumented, and return what is to be fuzzed."""
     from llama_dashscope import DashScopeError, IncompleteResponseError
-    from llama_dashscope._protocol.accumulator import StreamAccumulator
     from llama_dashscope._protocol.failure import ResponseHead, read_failure
-    from llama_dashscope._protocol.response import read_event, read_response
+    from llama_dashscope._protocol.request import Payload
+    from llama_dashscope._protocol.response import read_response
     from llama_dashscope._protocol.sse import Decoder, EventTooLargeError, ServerSentEvent
+    from llama_dashscope._protocol.stream_parser import StreamParser, chunks_of
     from llama_dashscope._settings import ApiKey
 
     def decode(pieces: list[bytes], size: int) -> tuple[list[ServerSentEvent], bool]:
@@ -52,13 +53,14 @@ def load() -> Callable[[bytes], None]:
     def read_as_stream(
         head: ResponseHead, events: list[ServerSentEvent], *, incremental: bool
     ) -> None:
-        assembler = StreamAccumulator(incremental=incremental)
+        payload = Payload(b"{}", streaming=True, incremental=incremental, choices=1)
+        parser = StreamParser(head, payload, chunks_of)
         with suppress(DashScopeError):
             for event in events:
-                for chunk in read_event(head, event, assembler.add) or ():
+                for chunk in parser.read(event) or ():
                     assert isinstance(chunk.text, str)
                     assert str(chunk)
-        assert isinstance(assembler.response().text, str)
+        assert isinstance(parser.answer.response().text, str)
 
     def try_one(data: bytes) -> None:
         kind, size, body = data[:1], data[1:2], data[2:]

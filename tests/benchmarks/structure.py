@@ -11,10 +11,11 @@ from collections.abc import Callable
 from time import process_time
 from typing import NamedTuple
 
-from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.failure import ResponseHead
-from llama_dashscope._protocol.response import read_event, read_response
+from llama_dashscope._protocol.request import Payload
+from llama_dashscope._protocol.response import read_response
 from llama_dashscope._protocol.sse import Decoder
+from llama_dashscope._protocol.stream_parser import StreamParser, chunks_of
 from llama_dashscope._settings import ApiKey
 
 BAR = 10.0
@@ -59,12 +60,13 @@ def whole(bodies: list[bytes]) -> None:
 
 def streamed(bodies: list[bytes]) -> None:
     """Read each body as a frame of one stream, from bytes to chunks."""
-    decoder, assembler = Decoder(), StreamAccumulator(incremental=True)
+    payload = Payload(b"{}", streaming=True, incremental=True, choices=1)
+    decoder, parser = Decoder(), StreamParser(HEAD, payload, chunks_of)
     for at, body in enumerate(bodies):
         for event in decoder.feed(
             b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%s\n\n" % (at, body)
         ):
-            for chunk in read_event(HEAD, event, assembler.add) or ():
+            for chunk in parser.read(event) or ():
                 _ = chunk.delta
 
 

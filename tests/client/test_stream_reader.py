@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
 from anyio import lowlevel
+from stream_parsers import chunk_parser
 
-from llama_dashscope import APITimeoutError, Limits, Timeout
-from llama_dashscope._client.stream_reader import NEVER, StreamReader
+from llama_dashscope import APITimeoutError, Chunk, Timeout
+from llama_dashscope._client.stream_reader import StreamReader
+from llama_dashscope._client.time_limits import TimeLimits
 from llama_dashscope._protocol.failure import ResponseHead
-from llama_dashscope._protocol.request import Payload
 from llama_dashscope._settings import ApiKey
 
 pytestmark = pytest.mark.anyio
@@ -35,21 +38,23 @@ class Flood:
         """Hold nothing."""
 
 
-def reader(body: Flood, *, idle: float | None = None, deadline: float = NEVER) -> StreamReader:
+def reader(body: Flood, timeout: Timeout | None = None) -> StreamReader[Chunk]:
     """Read a body as a stream."""
     head = ResponseHead(200, {}, ApiKey("sk-0"), "dashscope.example")
-    payload = Payload(b"{}", streaming=True, incremental=True, choices=1)
-    timeout = Timeout(idle=idle, total=0.05)
-    return StreamReader(head, body, payload, timeout=timeout, limits=Limits(), deadline=deadline)
+    limits = TimeLimits(timeout or Timeout(idle=None), "dashscope.example", monotonic())
+    return StreamReader(head, body, chunk_parser(head), limits)
 
 
-@pytest.mark.parametrize(("idle", "deadline", "limit"), [(0.05, NEVER, "idle"), (None, 0, "total")])
-async def test_a_flood_of_heartbeats(idle: float | None, deadline: float, limit: str) -> None:
+@pytest.mark.parametrize(
+    ("timeout", "limit"),
+    [(Timeout(idle=0.05), "idle"), (Timeout(idle=None, total=0.05), "total")],
+)
+async def test_a_flood_of_heartbeats(timeout: Timeout, limit: str) -> None:
     """Heartbeats without a pause keep no stream alive beyond its limits."""
     with pytest.raises(APITimeoutError) as caught:
-        await reader(Flood(SAYS_NOTHING, SAYS_NOTHING), idle=idle, deadline=deadline).more()
+        await reader(Flood(SAYS_NOTHING, SAYS_NOTHING), timeout).more()
 
-    assert caught.value.limit == limit
+    assert (caught.value.limit, caught.value.waited) == (limit, 0.05)
 
 
 @pytest.mark.parametrize("then", [USAGE, SAYS_NOTHING])
@@ -58,9 +63,9 @@ async def test_a_flood_behind_the_end(then: bytes) -> None:
     stream = reader(Flood(FINISHED, then))
 
     [chunk] = await stream.more()
-    await stream.drain()
+    await stream.aclose(drain=True)
 
-    assert (chunk.text, stream.response.text) == ("hi", "hi")
+    assert (chunk.text, stream.answer.response().text) == ("hi", "hi")
 
 
 async def test_reading_on_behind_the_end() -> None:
@@ -70,4 +75,4 @@ async def test_reading_on_behind_the_end() -> None:
     while await stream.more():
         pass
 
-    assert stream.response.text == "hi"
+    assert stream.answer.response().text == "hi"

@@ -362,13 +362,13 @@ def test_cancelled_and_closed_at_once(
         async with client:
             stream = client.astream(MODEL, "hi")
             await anext(stream)
-            exchange = stream._body
-            assert exchange is not None
             async with anyio.create_task_group() as group:
                 group.start_soon(anext, stream)
                 await anyio.wait_all_tasks_blocked()
-                stream._let_go()
+                group.start_soon(stream.aclose)
                 group.cancel_scope.cancel()
-            await exchange.aclose()
+
+            with pytest.raises(IncompleteResponseError):
+                await anext(stream)
 
     anyio.run(main, backend=road[1])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 import anyio
+import attrs
 import httpx
 import pytest
 from client_matrix import MODEL
@@ -22,6 +23,17 @@ pytestmark = pytest.mark.anyio
 BODY = b'{"model":"llama3.3-70b-instruct","input":{"prompt":"hi"},"parameters":{}}'
 
 
+@attrs.frozen
+class Outgoing:
+    """A request as the network sees it."""
+
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    timeout: Timeout
+    wanted: frozenset[str] = frozenset()
+
+
 @pytest.fixture
 async def carrier(server: LocalDashScope) -> HTTP11Transport:
     """Make the carrier of the base install."""
@@ -32,7 +44,7 @@ async def carrier(server: LocalDashScope) -> HTTP11Transport:
 def outgoing(server: LocalDashScope) -> HTTPRequest:
     """Make a request of the server."""
     url = f"{server.base_url}/services/aigc/text-generation/generation"
-    return HTTPRequest(url, [("authorization", "Bearer sk-local")], BODY, Timeout())
+    return Outgoing(url, [("authorization", "Bearer sk-local")], BODY, Timeout())
 
 
 class Answer:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stream_parsers import chunk_parser
 
 from llama_dashscope import (
     APIStatusError,
@@ -34,10 +35,9 @@ from llama_dashscope import (
     ServiceUnavailableError,
     Usage,
 )
-from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.failure import ResponseHead, read_failure
 from llama_dashscope._protocol.request import PATH, request_headers
-from llama_dashscope._protocol.response import read_event, read_response
+from llama_dashscope._protocol.response import read_response
 from llama_dashscope._protocol.sse import Decoder, ServerSentEvent
 from llama_dashscope._settings import ApiKey
 
@@ -80,10 +80,10 @@ def as_frame(status: int | str, code: str, message: str) -> bytes:
 
 def from_stream(body: bytes, status: int = 200, **headers: str) -> DashScopeError:
     """Read a stream up to its error and return that."""
-    decoder, read = Decoder(), StreamAccumulator(incremental=True).add
+    decoder, parser = Decoder(), chunk_parser(head(status, **headers))
     events = [*decoder.feed(body), *decoder.finish()]
     with pytest.raises(DashScopeError) as caught:
-        deque((read_event(head(status, **headers), event, read) for event in events), maxlen=0)
+        deque(map(parser.read, events), maxlen=0)
     return caught.value
 
 
@@ -101,22 +101,22 @@ def from_call(body: bytes, status: int = 200, **headers: str) -> DashScopeError:
 
 def test_the_headers_of_a_call() -> None:
     """The key, and JSON both ways."""
-    assert request_headers(ApiKey(KEY), None, streaming=False) == [
-        ("authorization", f"Bearer {KEY}"),
-        ("content-type", "application/json"),
-        ("accept", "application/json"),
-    ]
+    assert request_headers(ApiKey(KEY), None, streaming=False) == {
+        "authorization": f"Bearer {KEY}",
+        "content-type": "application/json",
+        "accept": "application/json",
+    }
 
 
 def test_the_headers_of_a_stream() -> None:
     """Both ways to ask for a stream, and the workspace."""
-    assert request_headers(ApiKey(KEY), "ws_1", streaming=True) == [
-        ("authorization", f"Bearer {KEY}"),
-        ("content-type", "application/json"),
-        ("x-dashscope-sse", "enable"),
-        ("accept", "text/event-stream"),
-        ("x-dashscope-workspace", "ws_1"),
-    ]
+    assert request_headers(ApiKey(KEY), "ws_1", streaming=True) == {
+        "authorization": f"Bearer {KEY}",
+        "content-type": "application/json",
+        "x-dashscope-sse": "enable",
+        "accept": "text/event-stream",
+        "x-dashscope-workspace": "ws_1",
+    }
 
 
 def test_the_documented_route() -> None:
@@ -435,9 +435,9 @@ def test_an_answer_beside_a_code() -> None:
     body = b'{"code":"Success","message":"","output":{"text":"hi"}}'
 
     assert read_response(head(), body).text == "hi"
-    assembler = StreamAccumulator(incremental=True)
-    assert read_event(head(), ServerSentEvent(body, "result", 200), assembler.add)
-    assert assembler.text == "hi"
+    parser = chunk_parser(head())
+    assert parser.read(ServerSentEvent(body, "result", 200))
+    assert parser.answer.text == "hi"
 
 
 def test_a_frames_status_never_hides_the_outer_one() -> None:
@@ -478,7 +478,7 @@ def test_a_body_of_frames_without_their_last_blank_line() -> None:
 )
 def test_frames_that_say_nothing(event: ServerSentEvent) -> None:
     """Heartbeats and end marks are passed over."""
-    assert read_event(head(), event, StreamAccumulator(incremental=True).add) is None
+    assert chunk_parser(head()).read(event) is None
 
 
 @pytest.mark.parametrize(
@@ -530,16 +530,16 @@ def test_error_frames(frame: bytes, kind: type[DashScopeError], status: int) -> 
 def test_recorded_streams(case: str) -> None:
     """A recorded stream is read to its end, byte by byte as well."""
     body = (SAMPLES / case / "body.sse").read_bytes()
-    decoder, assembler = Decoder(), StreamAccumulator(incremental=True)
+    decoder, parser = Decoder(), chunk_parser(head())
 
     for at in range(len(body)):
         for event in decoder.feed(body[at : at + 1]):
-            assert read_event(head(), event, assembler.add)
+            assert parser.read(event)
     for event in decoder.finish():
-        assert read_event(head(), event, assembler.add)
+        assert parser.read(event)
 
-    assert assembler.finished
-    assert assembler.text == {"text-stream": "1+1", "message-stream": "1"}[case]
+    assert parser.answer.finished
+    assert parser.answer.text == {"text-stream": "1+1", "message-stream": "1"}[case]
 
 
 # Waiting
@@ -636,10 +636,10 @@ def test_an_echoed_key_is_not_repeated(
 ) -> None:
     """No error shows the key, nor a part of it: printed, pickled, copied, logged or traced."""
     errors = [from_call(body, status, x_request_id=KEY)]
-    read = StreamAccumulator(incremental=True).add
+    parser = chunk_parser(head(x_request_id=KEY))
     for name, number in (("error", None), ("result", status)):
         with pytest.raises(DashScopeError) as caught:
-            read_event(head(x_request_id=KEY), ServerSentEvent(body, name, number), read)
+            parser.read(ServerSentEvent(body, name, number))
         errors.append(caught.value)
     for error in errors:
         logging.getLogger("test").error("failed", exc_info=error)
@@ -714,11 +714,11 @@ def test_any_body(body: bytes, status: int, headers: dict[str, str]) -> None:
 )
 def test_any_event(data: bytes, name: str, status: int | None, incremental: bool) -> None:
     """Any event is a frame, nothing, or an error of ours; so is what is made of the frame."""
-    assembler = StreamAccumulator(incremental=incremental)
+    parser = chunk_parser(head(), incremental=incremental)
     try:
         for _ in range(3):
-            read_event(head(), ServerSentEvent(data, name, status), assembler.add)
+            parser.read(ServerSentEvent(data, name, status))
     except DashScopeError:
         pass
 
-    assert isinstance(assembler.response().text, str)
+    assert isinstance(parser.answer.response().text, str)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from stream_parsers import chunk_parser
 
-from llama_dashscope import Chunk, Response
+from llama_dashscope import Chunk, Response, ResponseError
 from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.deltas import SURE
 from llama_dashscope._protocol.failure import ResponseHead
-from llama_dashscope._protocol.response import read_event, read_response
+from llama_dashscope._protocol.response import read_response
 from llama_dashscope._protocol.sse import ServerSentEvent
 from llama_dashscope._settings import ApiKey
 
@@ -85,12 +86,12 @@ def frames(answer: dict[str, Any], *, with_index: bool, incremental: bool) -> li
 
 def streamed(payloads: list[dict[str, Any]], *, incremental: bool, n: int) -> Response:
     """Read payloads as the frames of a stream."""
-    reader = StreamAccumulator(incremental=incremental, choices=n)
+    parser = chunk_parser(HEAD, incremental=incremental, choices=n)
     for payload in payloads:
         event = ServerSentEvent(name="result", data=json.dumps(payload).encode(), status=200)
-        read_event(HEAD, event, reader.add)
-    assert reader.whole
-    return reader.response()
+        parser.read(event)
+    assert parser.answer.whole
+    return parser.answer.response()
 
 
 @given(
@@ -173,21 +174,21 @@ def test_a_character_cut_in_two(text: str, at: int, incremental: bool) -> None:
 )
 def test_halves_of_characters(texts: list[str], expected: str) -> None:
     """A half without its other half is the replacement character; no delta holds a half."""
-    reader = StreamAccumulator(incremental=True)
+    parser = chunk_parser(HEAD)
     chunks: list[Chunk] = []
     for place, text in enumerate(texts):
         output = {"text": text, "finish_reason": "stop" if place == len(texts) - 1 else "null"}
         data = json.dumps({"output": output}).encode()
         event = ServerSentEvent(name="result", data=data, status=200)
-        chunks += read_event(HEAD, event, reader.add) or []
+        chunks += parser.read(event) or []
 
-    assert "".join(chunk.delta for chunk in chunks) == reader.response().text == expected
+    assert "".join(chunk.delta for chunk in chunks) == parser.answer.response().text == expected
     assert all(chunk.delta.encode() or not chunk.delta for chunk in chunks)
 
 
 def test_a_half_in_a_usual_frame() -> None:
     """Frames that are read in one go hold no halves either."""
-    reader = StreamAccumulator(incremental=True)
+    parser = chunk_parser(HEAD)
     usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
     deltas: list[str] = []
     for text in ["a", "b", "\ud83d", "\ude00", "\ud83d\ude00"]:
@@ -195,7 +196,7 @@ def test_a_half_in_a_usual_frame() -> None:
         choice = {"message": message, "finish_reason": "null"}
         payload = {"output": {"choices": [choice]}, "usage": usage, "request_id": "r"}
         event = ServerSentEvent(name="result", data=json.dumps(payload).encode(), status=200)
-        deltas += [chunk.delta for chunk in read_event(HEAD, event, reader.add) or []]
+        deltas += [chunk.delta for chunk in parser.read(event) or []]
 
     assert deltas == ["a", "b", "", "😀", "😀"]
 
@@ -280,3 +281,26 @@ def test_more_answers_than_were_asked_for() -> None:
 
     with pytest.raises(ValueError, match="more answers than the 1 asked for"):
         reader.add({"output": {"choices": choices}})
+
+
+def test_more_answers_than_were_asked_for_in_one_piece() -> None:
+    """A whole answer in place of a stream is refused for the same reason, as any wrong frame."""
+    choices = [{"index": at, "message": {"content": "x"}} for at in range(2)]
+    parser = chunk_parser(HEAD)
+
+    parser.feed(json.dumps({"output": {"choices": choices}}).encode())
+    parser.finish()
+
+    assert isinstance(parser.failure, ResponseError)
+    assert "more answers than the 1 asked for" in str(parser.failure)
+    assert parser.take() == []
+
+
+def test_frames_before_one_that_is_too_large() -> None:
+    """They are handed out before the stream fails."""
+    parser = chunk_parser(HEAD)
+    frame = b'data:{"output":{"text":"a","finish_reason":"null"}}\n\n'
+
+    assert parser.feed(frame + b"data:" + bytes(1 << 20))
+    assert [chunk.delta for chunk in parser.take()] == ["a"]
+    assert "limits.max_frame_size" in str(parser.failure)

@@ -1,0 +1,168 @@
+"""Bytes of a streamed answer in, items out: a stream without its time limits and connection."""
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+from llama_dashscope._errors import DashScopeError, IncompleteResponseError, ResponseError
+from llama_dashscope._models import Chunk
+
+from .accumulator import StreamAccumulator
+from .failure import ResponseHead, not_the_protocol
+from .request import Payload
+from .response import check_whole, read_body, read_event
+from .sse import BOM, Decoder, EventTooLargeError, ServerSentEvent
+
+__all__ = ["Item", "MakeItems", "StreamParser", "chunks_of"]
+
+NO_EVENTS: Final = frozenset({b"{", b"[", b"<"})
+"""First bytes that no event stream has: JSON or HTML, whatever its label says."""
+
+Item = TypeVar("Item")
+"""What a stream hands out."""
+
+MakeItems = Callable[[dict[str, Any], list[Chunk], StreamAccumulator], list[Item]]
+"""What makes the items of a frame, of its payload, its chunks, and the answer so far."""
+
+
+def chunks_of(
+    payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
+) -> list[Chunk]:
+    """Hand out the chunks of a frame as they are."""
+    del payload, answer
+    return chunks
+
+
+class StreamParser(Generic[Item]):
+    """Reads a streamed answer, or a whole one that comes in its place.
+
+    Args:
+        head: the head of the answer.
+        payload: what was asked for.
+        make: what makes the items of a frame.
+        max_frame_size: the largest frame in bytes, and the largest whole answer.
+    """
+
+    def __init__(
+        self,
+        head: ResponseHead,
+        payload: Payload,
+        make: MakeItems[Item],
+        max_frame_size: int = 1 << 20,
+    ) -> None:
+        """Begin behind the head of the answer."""
+        self._head = head
+        self._make = make
+        self._max_size = max_frame_size
+        self._decoder = Decoder(max_frame_size)
+        self._items: list[Item] = []
+        self._recognised = False
+        self._body: bytearray | None = None
+        self.answer = StreamAccumulator(
+            incremental=payload.incremental, choices=payload.choices, request_id=head.request_id
+        )
+        self.failure: DashScopeError | None = None
+        """What the stream broke with; the items before it may still wait to be taken."""
+        self.ended = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are items to take, and the answer has said something."""
+        return bool(self._items) and self.answer.begun
+
+    def take(self) -> list[Item]:
+        """Return the items that were not taken yet."""
+        items, self._items = self._items, []
+        return items
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes of the answer; tell whether they say anything, as heartbeats do not."""
+        if not self._recognised and (begin := data.removeprefix(BOM).lstrip()):
+            self._recognised = True
+            if begin[:1] in NO_EVENTS:
+                self._body = bytearray()
+        if self._body is not None:
+            return self._feed_body(self._body, data)
+        try:
+            events = self._decoder.feed(data)
+        except EventTooLargeError as error:
+            self._read(error.events)
+            self.failure = self.failure or self._refuse(
+                f"the answer is not the protocol: {error} (limits.max_frame_size)"
+            )
+            return True
+        return self._read(events)
+
+    def _feed_body(self, body: bytearray, data: bytes) -> bool:
+        body += data
+        if len(body) > self._max_size:
+            self.failure = self._refuse(
+                f"the answer is no stream and larger than {self._max_size} bytes"
+            )
+        return True
+
+    def finish(self, broken: DashScopeError | None = None) -> None:
+        """Take the end of the bytes: the last event may be cut short, and the answer with it.
+
+        An answer that has its finish_reason is whole, however its connection ended.
+
+        Args:
+            broken: what the connection broke with; None where it ended as it should.
+        """
+        self.ended = True
+        if self._body is not None:
+            self.failure = broken or self._read_body(bytes(self._body))
+            return
+        self._read(self._decoder.finish())
+        if isinstance(self.failure, ResponseError):
+            self.failure = None  # half a frame: the stream was cut, and that is what to say
+        if self.failure is None and not (self.answer.finished if broken else self.answer.whole):
+            self.failure = broken or IncompleteResponseError(
+                "the stream ended before its finish_reason; partial_text has what had arrived",
+                status_code=self._head.status,
+            )
+
+    def read(self, event: ServerSentEvent) -> list[Item] | None:
+        """Read one event; None for one that says nothing.
+
+        Raises:
+            APIStatusError: the event is an error, whatever its name.
+            ResponseError: the event is not the protocol.
+        """
+        payload = read_event(self._head, event)
+        if payload is None:
+            return None
+        return self._make(payload, self._add(payload, event.data), self.answer)
+
+    def _read(self, events: list[ServerSentEvent]) -> bool:
+        """Read events; tell whether there was anything but heartbeats."""
+        heard = False
+        try:
+            for event in events:
+                items = self.read(event)
+                if items is not None:
+                    heard = True
+                    self._items += items
+        except DashScopeError as error:
+            self.failure = error
+            return True
+        return heard
+
+    def _read_body(self, body: bytes) -> DashScopeError | None:
+        """Read an answer that came in one piece though a stream was asked for."""
+        try:
+            payload = read_body(self._head, body)
+            chunks = self._add(payload, body)
+            check_whole(self._head, payload, body, self.answer.response())
+            self._items += self._make(payload, chunks, self.answer)
+        except DashScopeError as error:
+            return error
+        return None
+
+    def _add(self, payload: dict[str, Any], data: bytes) -> list[Chunk]:
+        try:
+            return self.answer.add(payload)
+        except ValueError as error:
+            raise not_the_protocol(self._head, str(error), data) from error
+
+    def _refuse(self, why: str) -> ResponseError:
+        return ResponseError(why, status_code=self._head.status)
