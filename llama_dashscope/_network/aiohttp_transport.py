@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any, Final, cast
 from weakref import WeakSet
@@ -19,7 +20,7 @@ from weakref import WeakSet
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from llama_dashscope._settings import Network
+from llama_dashscope._settings import Network, Timeout
 
 from .failures import Kinds, before_answer, within_answer
 from .interface import LARGEST_HEAD, HTTPRequest, TransportResponse
@@ -47,41 +48,52 @@ FOR_EVER: Final = 1e9
 KNOWN_LIMITS: Final = 64
 """How many time limits are kept ready; callers may compute one for each call."""
 
+LARGE: Final = 1 << 20
+"""Bytes of a body beyond which aiohttp wants to send it in pieces, and warns."""
+
 MANY: Final = 1000
 """Headers that an answer may have, where aiohttp counts them; some gateways send many."""
 
 
 class _HeadWait:
-    """A request on its way, up to the head of its answer."""
+    """The wait for the head of an answer.
 
-    __slots__ = ("_alarm", "_limit", "handler")
+    aiohttp would begin anew with each byte of a head that drips, and not begin while a peer takes
+    nothing of a large request.
+    """
 
-    def __init__(self, limit: float | None) -> None:
-        self._limit = limit
+    __slots__ = ("_alarm", "_timeout", "handler")
+
+    def __init__(self, timeout: Timeout) -> None:
+        self._timeout = timeout
         self._alarm: asyncio.TimerHandle | None = None
         self.handler: _Handler | None = None
 
     def begin(self, handler: "_Handler") -> None:
-        """Note the connection; from now on the time runs.
-
-        aiohttp would begin anew with each byte of a head that drips, and not begin while a peer
-        takes nothing of a large request.
-        """
+        """Wait for the first byte."""
         self.handler = handler
-        handler.heard = False
-        if self._limit is not None:
+        handler.begin(self)
+        self._set_alarm(handler, self._timeout.read)
+
+    def go_on(self, handler: "_Handler") -> None:
+        """Wait for the rest."""
+        self.end()
+        self._set_alarm(handler, self._timeout.idle)
+
+    def _set_alarm(self, handler: "_Handler", limit: float | None) -> None:
+        if limit is not None:
             late = asyncio.TimeoutError()
-            self._alarm = handler.loop.call_later(self._limit, handler.set_exception, late)
+            self._alarm = handler.loop.call_later(limit, handler.set_exception, late)
 
     def end(self) -> None:
-        """Let the time run no longer."""
+        """Wait no longer."""
         if self._alarm is not None:
             self._alarm.cancel()
 
     @property
-    def unheard(self) -> bool:
-        """Whether not a byte of an answer has come."""
-        return self.handler is None or not self.handler.heard
+    def heard(self) -> bool:
+        """Whether a byte of the answer has come."""
+        return self.handler is not None and self.handler.heard
 
 
 _head_wait: ContextVar[_HeadWait] = ContextVar("llama_dashscope_head_wait")
@@ -95,9 +107,25 @@ class _Handler(ResponseHandler):
         self.loop = loop
         self.heard = False
         self.used = False
+        self._waiting: _HeadWait | None = None
+
+    def begin(self, waiting: _HeadWait) -> None:
+        """Expect an answer."""
+        self.used = True
+        self.heard = False
+        self._waiting = waiting
 
     def data_received(self, data: bytes) -> None:
-        self.heard = self.heard or bool(data)  # aiohttp calls it without any to go on reading
+        """Take bytes in; none where aiohttp only goes on reading."""
+        self.heard = self.heard or bool(data)
+        if self._waiting is not None and data:
+            waiting, self._waiting = self._waiting, None
+            waiting.go_on(self)
+            # By itself: what is wrong behind an answer, aiohttp would let end the answer too.
+            head, end, data = data.partition(b"\r\n\r\n")
+            super().data_received(head + end)
+            if not data:
+                return
         super().data_received(data)
 
     def forget(self) -> None:
@@ -135,14 +163,13 @@ class AiohttpTransport:
 
     async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send a request and wait for the head of its answer."""
-        waiting = _HeadWait(request.timeout.read)
+        waiting = _HeadWait(request.timeout)
         _head_wait.set(waiting)
         try:
             response = await self._post(request)
         except ERRORS as error:
             _forget_request(error)
-            # Once a byte of an answer has come, the service has taken the request.
-            failure = before_answer(error, KINDS, self._network, request, retryable=waiting.unheard)
+            failure = before_answer(error, KINDS, self._network, request, heard=waiting.heard)
         else:
             return _AiohttpReply(self._network, request, response, waiting.handler)
         finally:
@@ -156,7 +183,7 @@ class AiohttpTransport:
             headers = [*headers, *self._for_proxy.items()]
         return await self._session.post(
             request.url,
-            data=request.body,
+            data=request.body if len(request.body) <= LARGE else BytesIO(request.body),
             headers=headers,
             allow_redirects=False,
             proxy=self._proxy,
@@ -214,7 +241,6 @@ def _connector(network: Network, handlers: WeakSet[_Handler]) -> aiohttp.TCPConn
                 connection = await super().connect(*args, **kwargs)
                 handler = cast("_Handler", connection.protocol)
                 if not handler.used:
-                    handler.used = True
                     handlers.add(handler)
                     _set_options(connection.transport, options)
                 elif not handler.quiet:

@@ -11,7 +11,7 @@ import attrs
 import h11
 import httpcore
 
-from llama_dashscope._settings import Network, Proxy
+from llama_dashscope._settings import Network, Proxy, Timeout
 
 from .asyncio_backend.backend import AsyncioBackend
 from .event_loop import running_loop
@@ -20,6 +20,9 @@ from .socks5 import connect_socks5
 from .tls import keepalive_options, needs_tls_in_tls, tls_context
 
 __all__ = ["Dialer"]
+
+WITHOUT_LIMITS: Final = Timeout(connect=None, read=None, idle=None)
+"""A tunnel's: all of connecting has one limit together."""
 
 PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
@@ -126,7 +129,7 @@ async def _tunnel(stream: httpcore.AsyncNetworkStream, authority: str, authoriza
     if authorization:
         headers.append(("proxy-authorization", authorization))
     request = h11.Request(method="CONNECT", target=authority, headers=headers)
-    answer = await HTTP11Connection(stream).send(request, b"", None)
+    answer = await HTTP11Connection(stream).send(request, b"", WITHOUT_LIMITS)
     if not 200 <= answer.status_code < 300:  # noqa: PLR2004  # any success
         raise httpcore.ProxyError(f"{answer.status_code} {answer.reason.decode('latin-1')}")
 

@@ -97,7 +97,7 @@ class Kinds:
 
 
 def before_answer(
-    error: Exception, kinds: Kinds, network: Network, request: HTTPRequest, *, retryable: bool
+    error: Exception, kinds: Kinds, network: Network, request: HTTPRequest, *, heard: bool | None
 ) -> DashScopeError:
     """Make our error for a library's failure before the head of an answer.
 
@@ -106,7 +106,8 @@ def before_answer(
         kinds: how to read it.
         network: how the service was to be reached.
         request: what was to be sent.
-        retryable: whether the request may be sent again where a connection broke.
+        heard: whether a byte of the answer had come; None where nobody knows. Once it has, the
+            service has taken the request, which is never sent again.
     """
     host, timeout = network.host, request.timeout
     secrets = secrets_of(network, request)
@@ -115,14 +116,15 @@ def before_answer(
     if isinstance(error, kinds.connect_timeout):
         failure = timed_out("connect", timeout.connect, host, retryable=True)
     elif isinstance(error, kinds.timeout):
-        failure = timed_out("read", timeout.read, host)
+        limit = "idle" if heard else "read"
+        failure = timed_out(limit, timeout.idle if heard else timeout.read, host)
     elif isinstance(error, kinds.proxy):
         failure = refused_by_proxy(host, why)
     elif isinstance(error, kinds.connect):
         passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
         failure = cant_connect(host, why, retryable=passing)
     else:
-        failure = broken(host, why, "before", retryable=retryable)
+        failure = broken(host, why, "before", retryable=heard is False)
     return with_cause(failure, error, secrets)
 
 

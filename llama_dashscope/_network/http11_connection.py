@@ -6,9 +6,11 @@ from typing import Final
 import h11
 import httpcore
 
+from llama_dashscope._settings import Timeout
+
 from .interface import LARGEST_HEAD
 
-__all__ = ["NEVER", "HTTP11Connection"]
+__all__ = ["HTTP11Connection"]
 
 READ_SIZE: Final = 1 << 16
 """Bytes that are asked of a connection at once."""
@@ -38,13 +40,14 @@ class HTTP11Connection:
         self.idle_since: float | None = None
         """Since when it waits for another request; None before the first one has ended."""
 
-    async def send(self, request: h11.Request, body: bytes, limit: float | None) -> h11.Response:
+    async def send(self, request: h11.Request, body: bytes, timeout: Timeout) -> h11.Response:
         """Send a request and wait for the head of its answer.
 
         Args:
             request: its head, the body's length included.
             body: its body.
-            limit: seconds that the peer may take for the head, and may leave the request waiting.
+            timeout: `read` is how long the peer may leave the request waiting, and then itself be
+                silent; `idle` how long the head may take from its first byte on.
 
         Raises:
             httpcore.TimeoutException: the peer took longer.
@@ -52,8 +55,9 @@ class HTTP11Connection:
             h11.ProtocolError: what came is no HTTP, or nothing came.
         """
         self.heard = self._over = False
-        await self._write(request, body, limit)
-        end = NEVER if limit is None else monotonic() + limit
+        await self._write(request, body, timeout.read)
+        await self._receive(_end(timeout.read))
+        end = _end(timeout.idle)
         while not isinstance(event := self._h11.next_event(), h11.Response):
             if event is h11.NEED_DATA:  # and not 100 Continue or 103 Early Hints
                 await self._receive(end)
@@ -80,7 +84,7 @@ class HTTP11Connection:
             httpcore.ReadError: the connection broke.
             h11.RemoteProtocolError: what came is no HTTP, or the body is cut off.
         """
-        end = NEVER if limit is None else monotonic() + limit
+        end = _end(limit)
         while not (data := self._parse()) and not self._over:
             if self._failure is not None:
                 raise self._failure
@@ -133,3 +137,8 @@ class HTTP11Connection:
     async def aclose(self) -> None:
         """Close the connection; who reads is told."""
         await self._stream.aclose()
+
+
+def _end(limit: float | None) -> float:
+    """Return when a wait ends that begins now."""
+    return NEVER if limit is None else monotonic() + limit

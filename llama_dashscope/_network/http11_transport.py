@@ -66,11 +66,10 @@ class HTTP11Transport:
         try:
             connection = await self._take(request.timeout.connect)
             # Its headers hold the key: no variable of a frame that errors show may hold them.
-            head = await connection.send(self._head_of(request), request.body, request.timeout.read)
+            head = await connection.send(self._head_of(request), request.body, request.timeout)
         except ERRORS as error:
-            # Once a byte of an answer has come, the service has taken the request.
-            unheard = connection is None or not connection.heard
-            failure = before_answer(error, KINDS, self.network, request, retryable=unheard)
+            heard = connection is not None and connection.heard
+            failure = before_answer(error, KINDS, self.network, request, heard=heard)
         except BaseException:
             if connection is not None:
                 await self.scrap(connection)

@@ -42,8 +42,7 @@ class UserTransport:
         try:
             response = await self._network.transport.handle_async_request(asked)
         except ERRORS as error:
-            # Nobody can tell whether a byte of the answer had come.
-            failure = before_answer(error, KINDS, self._network, request, retryable=False)
+            failure = before_answer(error, KINDS, self._network, request, heard=None)
         else:
             # From here on silence is measured between pieces; httpcore looks the limit up once,
             # when the body's first byte is asked for.

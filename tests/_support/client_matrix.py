@@ -168,14 +168,16 @@ class _Asking:
 LEGS = [Leg(face, *road) for face, road in itertools.product(FACES, ROADS)]
 
 
-def ask(road: tuple[str, str], base_url: str, times: int = 1, **settings: Any) -> Response:
+def ask(
+    road: tuple[str, str], base_url: str, times: int = 1, *, prompt: str = "hi", **settings: Any
+) -> Response:
     """Ask so many times by a client made for it, and return the last answer."""
     settings = {"transport": road[0], "retry": 0, **settings}
 
     async def main() -> Response:
         async with Client("sk-local", base_url=base_url, **settings) as client:
             for _ in range(times - 1):
-                await client.acall(MODEL, "hi")
-            return await client.acall(MODEL, "hi")
+                await client.acall(MODEL, prompt)
+            return await client.acall(MODEL, prompt)
 
     return anyio.run(main, backend=road[1])
