@@ -102,7 +102,7 @@ class RedisPace:
             when it is used: a client of asyncio in a second event loop, or on trio.
     """
 
-    redis: AnyRedis = attrs.field(validator=_client)
+    redis: AnyRedis = attrs.field(validator=_client, repr=False)
     """Where the turns are booked."""
     requests_per_minute: float | None = attrs.field(default=None, kw_only=True)
     """Requests a minute that the account may make to a model; None for no such limit."""

@@ -27,12 +27,15 @@ local given_back, correction, answered, refused, retry_after = a[4], a[5], a[6],
 local longest, ahead = a[9], a[10]
 local worker = ARGV[11]
 
+-- Kept as text: when the next request and the next token are due, when a pause ends, when it began,
+-- how many there were in a row, and the time.
 local burst, first_pause, forgotten = 20000, 250000, 30000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
-local f = redis.call('HMGET', key, 'requests', 'tokens', 'resumes', 'cooled', 'strikes', 'seen')
-for i = 1, 6 do f[i] = tonumber(f[i] or 0) end
+local kept = redis.call('GET', key) or '0 0 0 0 0 0'
+local f = {}
+for number in string.gmatch(kept, '%S+') do f[#f + 1] = tonumber(number) end
 local requests, tokens, resumes, cooled, strikes, seen = unpack(f)
 
 -- Another server with another clock may have taken over: what was ahead stays as far ahead.
@@ -60,17 +63,16 @@ local workers = math.max(1, redis.call('ZCARD', crowd))
 -- workers not more often than 1,000 times a second all together.
 requests, tokens = math.max(requests, now - burst), math.max(tokens, now - burst)
 local early = math.max(resumes - now, tokens - now, requests - now - ahead)
-local booked, wait = 0, math.max(early, workers * 1000)
-if early <= 0 then
-  booked, wait = 1, math.max(requests - now, 0)
+local booked, wait = 1, math.max(requests - now, 0)
+if early > 0 then
+  booked, wait = 0, math.max(early, workers * 1000)
+else
   requests, tokens = requests + request_time, tokens + wanted * token_time
 end
 
-local function text(time) return string.format('%.2f', time) end
-redis.call('HSET', key, 'requests', text(requests), 'tokens', text(tokens),
-  'resumes', text(resumes), 'cooled', text(cooled), 'strikes', strikes, 'seen', text(now))
-local last = math.max(requests, tokens, resumes)
-redis.call('PEXPIRE', key, math.ceil((last - now + forgotten) / 1000))
+redis.call('SET', key, string.format('%.0f %.0f %.0f %.0f %d %.0f',
+  requests, tokens, resumes, cooled, strikes, now),
+  'PX', math.ceil((math.max(requests, tokens, resumes) - now + forgotten) / 1000))
 return {booked, math.ceil(wait), workers, now}
 """
 

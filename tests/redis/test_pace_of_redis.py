@@ -264,7 +264,7 @@ async def test_a_script_that_redis_forgot_is_sent_again(canned: Callable[..., Ca
     await pace_of(there).admit(MODEL, 1)
 
     assert len(there.calls[0][0]) == 40
-    assert "HMGET" in there.calls[1][0]
+    assert "TIME" in there.calls[1][0]
     assert there.calls[0][1:] == there.calls[1][1:]
 
 
