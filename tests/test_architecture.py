@@ -58,6 +58,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "_frameworks": (PUBLIC,),
     "langchain": (PUBLIC, "_frameworks"),
     "llamaindex": (PUBLIC, "_frameworks"),
+    "ray": (PUBLIC,),
     "redis": (PUBLIC,),
     "cli": (PUBLIC, "_environment", "testing"),
     PUBLIC: (
@@ -101,7 +102,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "ssl": ("_client.client", "_network", "_settings", "testing._upstream"),
     "starlette": ("fastapi",),
     "threading": ("_late_imports", "_client", "_network.event_loop", "cli.serve", "testing"),
-    "typing_extensions": ("_client.streams", "_protocol.options", "_protocol.type_forms"),
+    "typing_extensions": ("_client.streams", "_protocol.options", "_protocol.type_forms", "ray"),
 }
 
 

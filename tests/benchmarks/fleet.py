@@ -97,7 +97,8 @@ async def throttled_gcra(port: int) -> Acquire:
         store=library.RedisStore(server=f"redis://127.0.0.1:{port}/0"),
         timeout=60,
     )
-    return throttle.limit
+    acquire: Acquire = throttle.limit
+    return acquire
 
 
 LIMITERS: dict[str, tuple[str, Callable[[int], Awaitable[Acquire]]]] = {
