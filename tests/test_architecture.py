@@ -10,6 +10,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -136,6 +137,12 @@ def imports(module: str, tree: ast.AST) -> Iterator[str]:
                 yield named
 
 
+@cache
+def imported(module: str) -> frozenset[str]:
+    """Return what a module imports as it stands."""
+    return frozenset(imports(module, tree_of(module)))
+
+
 def is_part(module: str, part: str) -> bool:
     """Tell whether a module is a part of the package, or in it."""
     return module == part or module.startswith(f"{part}.")
@@ -166,6 +173,7 @@ def violations(module: str, tree: ast.AST) -> list[str]:
     return found
 
 
+@cache
 def tree_of(module: str) -> ast.Module:
     """Parse a module."""
     return ast.parse(SOURCES[module].read_text("utf-8"))
@@ -184,7 +192,7 @@ def test_a_rule_of_the_floors_matches_and_bites(part: str) -> None:
 
     assert members
 
-    used = {name.removeprefix(f"{NAME}.") for m in members for name in imports(m, tree_of(m))}
+    used = {name.removeprefix(f"{NAME}.") for m in members for name in imported(m)}
     used |= {PUBLIC} if NAME in used else set()
     allowed = FLOORS[part]
     unused = [each for each in allowed if not any(is_part(name, each) for name in used)]
@@ -206,7 +214,7 @@ def test_a_rule_of_the_floors_matches_and_bites(part: str) -> None:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_rule_of_the_libraries_matches_and_bites(library: str) -> None:
     """Each permission is used, and a planted import is caught in every module without one."""
-    users = [m for m in SOURCES if library in {n.partition(".")[0] for n in imports(m, tree_of(m))}]
+    users = [m for m in SOURCES if library in {n.partition(".")[0] for n in imported(m)}]
     allowed = LIBRARIES[library]
     unused = [part for part in allowed if not any(is_part(user, part) for user in users)]
     others = [m for m in SOURCES if not any(is_part(m, part) for part in allowed)]
@@ -236,7 +244,7 @@ def test_imports_form_no_circle() -> None:
     inner = {
         module: {
             target
-            for name in imports(module, tree_of(module))
+            for name in imported(module)
             if (target := PUBLIC if name == NAME else name.removeprefix(f"{NAME}.")) in SOURCES
             and name.partition(".")[0] == NAME
             and target != module
