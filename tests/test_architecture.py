@@ -36,7 +36,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "_network": VOCABULARY,
     "batch": (
         *("_errors", "_models", "_network.event_loop", "_sanitize"),
-        *("_protocol.arguments", "_protocol.converter", "_protocol.options"),
+        *("_protocol.answer_format", "_protocol.arguments", "_protocol.converter"),
+        *("_protocol.mismatches", "_protocol.options"),
     ),
     "_client": (
         *VOCABULARY,

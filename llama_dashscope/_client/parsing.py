@@ -70,8 +70,8 @@ class ParsingVerbs:
         arguments = call_arguments(**options)
         wanted = AnswerFormat(into, unknown_fields)
         prepare = partial(self._prepare, model)
-        structured = StructuredCall(prepare, self._engine.whole, wanted, tries)
-        return await structured.run(prompt, arguments)
+        structured = StructuredCall(prepare, wanted, prompt, arguments, tries)
+        return await structured.run(self._engine.whole)
 
     @shows_keywords(Options)
     def parse(
@@ -113,5 +113,5 @@ class ParsingVerbs:
         arguments = call_arguments(**options)
         wanted = AnswerFormat(into, unknown_fields)
         prepare = partial(self._prepare, model)
-        structured = StructuredCall(prepare, self._engine.whole, wanted, tries)
-        return run_sync(partial(structured.run, prompt, arguments))
+        structured = StructuredCall(prepare, wanted, prompt, arguments, tries)
+        return run_sync(partial(structured.run, self._engine.whole))

@@ -1,6 +1,7 @@
 """Structured answers: ask for a type, read the answer into it, ask again where it doesn't fit."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -8,15 +9,14 @@ import attrs
 
 from llama_dashscope._errors import DashScopeError, InvalidRequestError, ParseError
 from llama_dashscope._models import Chunk, Response, Usage
-from llama_dashscope._protocol.answer_format import AnswerFormat, Reading
+from llama_dashscope._protocol.answer_format import AnswerFormat, Reading, parse_error
 from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.mismatches import Mismatch, describe
 from llama_dashscope._protocol.request import check_input
 from llama_dashscope._protocol.usage import add_usage
-from llama_dashscope._sanitize import sanitize
+from llama_dashscope._settings import Timeout
 
 from .call import Call
-from .time_limits import TimeLimits
 
 __all__ = ["Parsed", "StructuredCall"]
 
@@ -48,43 +48,54 @@ class StructuredCall:
     def __init__(
         self,
         prepare: Callable[[str | None, CallArguments], Call[Chunk]],
-        send: Callable[[Call[Chunk]], Awaitable[Response]],
         wanted: AnswerFormat,
+        prompt: str | None,
+        arguments: CallArguments,
         tries: int,
     ) -> None:
-        """Take what is needed to make the calls.
+        """Put the format into the question; nothing is sent yet.
 
         Args:
             prepare: makes a call of a prompt and arguments.
-            send: makes the call and returns its answer.
             wanted: the format of the answer.
+            prompt: the caller's prompt.
+            arguments: the caller's other arguments.
             tries: how many answers to ask for at most, 1 or more.
 
         Raises:
-            InvalidRequestError: `tries` is no such number.
+            InvalidRequestError: an argument can't be right.
         """
         self._prepare = prepare
-        self._send = send
         self._wanted = wanted
+        self._arguments = arguments
         self._tries = _check_tries(tries)
+        self._content = wanted.ask(check_input(prompt, arguments.messages))
         self._attempts = 0
         self._usage: Usage | None = None
         self._text = ""
+        self.call = self._prepared(arguments.timeout)
+        """The next call."""
+        if self.call.payload.choices > 1:
+            raise InvalidRequestError("n must be 1: one answer is read into one value")
+        self._timeout = self.call.timeout
 
-    async def run(self, prompt: str | None, arguments: CallArguments) -> Parsed[Any]:
+    async def run(self, send: Callable[[Call[Chunk]], Awaitable[Response]]) -> Parsed[Any]:
         """Ask until an answer fits, or there is no other try.
 
+        After a call that failed it may be run again, and goes on with that call.
+
+        Args:
+            send: makes a call and returns its answer.
+
         Raises:
-            InvalidRequestError: an argument can't be right; nothing was sent.
             ParseError: no answer fits.
             DashScopeError: a call failed; `usage` and `partial_text` tell of the answers before it.
         """
-        content = self._wanted.ask(check_input(prompt, arguments.messages))
-        call = self._prepared(content, arguments)
-        timeout = call.timeout
-        deadline = TimeLimits(timeout, call.url, monotonic()).deadline
+        deadline = monotonic() + (self._timeout.total or inf)
+        if self._attempts:
+            self.call = self._prepared(self._timeout)
         while True:
-            response = await self._ask(call)
+            response = await self._ask(send)
             if reason := _without_value(response):
                 raise self._failure(response, reason)
             found = self._wanted.read(response.text)
@@ -94,27 +105,24 @@ class StructuredCall:
             if self._attempts >= self._tries or left <= 0:
                 reason = f"does not fit: {describe(found.mismatches)}"
                 raise self._failure(response, reason, found.mismatches)
-            content = self._wanted.ask_again(content, response.text, found.mismatches)
-            if timeout.total:
-                arguments = attrs.evolve(arguments, timeout=attrs.evolve(timeout, total=left))
-            call = self._prepared(content, arguments)
+            self._content = self._wanted.ask_again(self._content, response.text, found.mismatches)
+            total = self._timeout.total and left
+            self.call = self._prepared(attrs.evolve(self._timeout, total=total))
 
-    def _prepared(self, content: Mapping[str, Any], arguments: CallArguments) -> Call[Chunk]:
-        arguments = attrs.evolve(arguments, messages=content.get("messages"))
-        call = self._prepare(content.get("prompt"), arguments)
-        if call.payload.choices > 1:
-            raise InvalidRequestError("n must be 1: one answer is read into one value")
-        return call
+    def _prepared(self, timeout: Timeout | float | None) -> Call[Chunk]:
+        messages, prompt = self._content.get("messages"), self._content.get("prompt")
+        told = attrs.evolve(self._arguments, messages=messages, timeout=timeout)
+        return self._prepare(prompt, told)
 
-    async def _ask(self, call: Call[Chunk]) -> Response:
+    async def _ask(self, send: Callable[[Call[Chunk]], Awaitable[Response]]) -> Response:
         """Make the call; a failure knows what came before it."""
-        self._attempts += 1
         try:
-            response = await self._send(call)
+            response = await send(self.call)
         except DashScopeError as error:
             error.usage = add_usage(self._usage, error.usage)
             error.partial_text = error.partial_text or self._text
             raise
+        self._attempts += 1
         self._usage = add_usage(self._usage, response.usage)
         self._text = response.text
         return response
@@ -125,14 +133,7 @@ class StructuredCall:
     def _failure(
         self, response: Response, reason: str, mismatches: Sequence[Mismatch] = ()
     ) -> ParseError:
-        error = ParseError(
-            f"the answer {reason}",
-            status_code=response.status_code,
-            request_id=response.request_id,
-        )
-        error.response = response
-        error.paths = tuple(each.path for each in mismatches)
-        error.partial_text = response.text
+        error = parse_error(response, reason, mismatches)
         error.usage = self._usage
         error.attempts = self._attempts
         return error
@@ -150,5 +151,5 @@ def _without_value(response: Response) -> str:
         return "was cut short (finish_reason length): allow it more max_tokens, or ask for less"
     if response.tool_calls:
         names = ", ".join(call.function.name for call in response.tool_calls)
-        return sanitize(f"calls tools instead of giving a value: {names}")
+        return f"calls tools instead of giving a value: {names}"
     return ""

@@ -5,12 +5,14 @@ first message, as the service takes a system message there and nowhere else, or 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
-from llama_dashscope._errors import InvalidRequestError
+from llama_dashscope._errors import InvalidRequestError, ParseError
+from llama_dashscope._models import Response
+from llama_dashscope._sanitize import sanitize
 
 from .json_schema import json_schema
 from .json_text import json_values, several
@@ -18,7 +20,7 @@ from .mismatches import Mismatch, find_mismatches
 from .strict_converter import strict_converter
 from .type_forms import JSON, TypeForm
 
-__all__ = ["AnswerFormat", "Keys", "Reading"]
+__all__ = ["AnswerFormat", "Keys", "Reading", "parse_error"]
 
 Keys = tuple[str | int, ...]
 """Where something stands in a JSON value: the names and places on the way there."""
@@ -129,6 +131,26 @@ class AnswerFormat:
             if not unknown:
                 return Reading(None, kept, mismatches)
             kept.update((keys, _take_out(value, keys)) for keys in unknown)
+
+
+def parse_error(response: Response, reason: str, mismatches: Sequence[Mismatch] = ()) -> ParseError:
+    """Make the error of an answer without the value that was asked for.
+
+    Args:
+        response: the answer.
+        reason: what is wrong with it, as the rest of a sentence that begins "the answer".
+        mismatches: the mistakes in it.
+    """
+    error = ParseError(
+        sanitize(f"the answer {reason}"),
+        status_code=response.status_code,
+        request_id=response.request_id,
+    )
+    error.response = response
+    error.paths = tuple(each.path for each in mismatches)
+    error.partial_text = response.text
+    error.usage = response.usage
+    return error
 
 
 def _take_out(value: JSON, keys: Keys) -> JSON:

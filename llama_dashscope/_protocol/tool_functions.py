@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, get_origin
 
 from llama_dashscope._errors import InvalidRequestError, ParseError
 from llama_dashscope._models import ToolCall
+from llama_dashscope._sanitize import sanitize
 
 from .json_schema import SchemaWriter
 from .json_text import pick_json
@@ -76,7 +77,8 @@ def read_arguments(function: Function, call: ToolCall) -> dict[str, Any]:
         return read_fields(pick_json(text or "{}", (dict,)), fields)
     except Exception as error:  # noqa: BLE001  # classes raise what they like
         found = tuple(find_mismatches(error))
-    misfit = ParseError(f"the arguments of {_name(function, '')} don't fit: {describe(found)}")
+    reason = f"the arguments of {_name(function, '')} don't fit: {describe(found)}"
+    misfit = ParseError(sanitize(reason))
     misfit.paths = tuple(each.path for each in found)
     misfit.partial_text = text
     raise misfit

@@ -6,13 +6,15 @@ from array import array
 from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from llama_dashscope._errors import ConfigurationError
+from llama_dashscope._protocol.answer_format import AnswerFormat
+from llama_dashscope._protocol.options import TypeForm
 
 from .digest_index import DigestIndex, id_digest
 from .file_lock import try_lock
-from .results import BatchResult
+from .results import BatchResult, read_value
 from .rows import BEGIN, JournalLine, parse_line, read_result, write_line
 
 __all__ = ["KEPT", "Again", "Journal", "read_journal"]
@@ -94,25 +96,31 @@ class Journal:
             os.close(self._descriptor)
 
 
-def read_journal(path: str | os.PathLike[str]) -> Iterator[BatchResult]:
+def read_journal(
+    path: str | os.PathLike[str], *, into: TypeForm[Any] | None = None
+) -> Iterator[BatchResult]:
     """Read the results that a journal holds, in the order in which they came.
 
     A last line that is not whole is left out: the run that writes it may not have ended.
 
     Args:
         path: the journal of `Client.abatch`, or the output of `llama-dashscope batch`.
+        into: the type that answers are to be of: each result then has a `value`, or a ParseError.
 
     Raises:
         ConfigurationError: the file is something else.
+        InvalidRequestError: the type has no form in JSON.
         OSError: it can't be read.
     """
+    wanted = None if into is None else AnswerFormat(into)
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
                 try:
-                    yield read_result(parse_line(line))
+                    result = read_result(parse_line(line))
                 except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                     raise _foreign(Path(path), number) from None
+                yield result if wanted is None else read_value(result, wanted)
 
 
 def _open_locked(path: Path) -> int:

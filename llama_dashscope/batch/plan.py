@@ -30,8 +30,8 @@ class PreparedItem:
     """The request body: when it changes, the item is another one."""
     tokens: int
     """An estimate of the tokens of question and answer, for the pace."""
-    ask: Callable[[Turn[Any]], Awaitable[Response]]
-    """Makes the call, once, at the pace of a turn."""
+    ask: Callable[[Turn[Any]], Awaitable[tuple[Response, object]]]
+    """Makes the call, once, at the pace of a turn; returns the answer and the value in it."""
 
 
 def _check_items(_: object, __: object, given: Any) -> None:

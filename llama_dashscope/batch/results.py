@@ -1,7 +1,7 @@
 """`BatchResult`: what came of one item, and whether it is worth another try."""
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -16,8 +16,10 @@ from llama_dashscope._errors import (
     RateLimitError,
 )
 from llama_dashscope._models import Response
+from llama_dashscope._protocol.answer_format import AnswerFormat, parse_error
+from llama_dashscope._protocol.mismatches import describe
 
-__all__ = ["BatchResult", "Pause", "Verdict", "may_pass", "verdict"]
+__all__ = ["BatchResult", "Pause", "Verdict", "may_pass", "read_value", "verdict"]
 
 HOPELESS: Final = (AuthenticationError, ClientClosedError, ConfigurationError, QuotaExhaustedError)
 """Errors that every other item would meet too."""
@@ -48,6 +50,8 @@ class BatchResult:
     """How long the last attempt took, waiting for the pace not included."""
     item: object = attrs.field(default=None, repr=False)
     """The item as it was given; None where the result was read from a journal."""
+    value: Any = None
+    """The value of the answer, where a type was asked for by `into`; else None."""
 
     @property
     def text(self) -> str:
@@ -67,6 +71,18 @@ class BatchResult:
         if self.response is None:
             raise self.error or DashScopeError("this item has no answer")
         return self.response
+
+
+def read_value(result: BatchResult, wanted: AnswerFormat) -> BatchResult:
+    """Return a result with the value of its answer; with a ParseError where there is none."""
+    if result.response is None:
+        return result
+    found = wanted.read(result.response.text)
+    if not found.mismatches:
+        return attrs.evolve(result, value=found.value)
+    reason = f"does not fit: {describe(found.mismatches)}"
+    error = parse_error(result.response, reason, found.mismatches)
+    return attrs.evolve(result, response=None, error=error)
 
 
 @attrs.frozen

@@ -173,7 +173,7 @@ class Runner:
         while True:
             await turn.come(question.item.model, question.prepared.tokens)
             try:
-                response = await question.prepared.ask(turn)
+                response, value = await question.prepared.ask(turn)
             except DashScopeError as error:
                 refused = isinstance(error, RateLimitError)
                 failures, refusals = failures + (not refused), refusals + refused
@@ -189,7 +189,8 @@ class Runner:
                     return made, None  # the next run asks it again
                 pause = decision.pause
             else:
-                return _result(question, turn, response=response), question.digest
+                made = _result(question, turn, response=response, value=value)
+                return made, question.digest
             await self._gate.wait(partial(anyio.sleep, pause))
             self.tally.retries += 1
 
@@ -257,6 +258,7 @@ def _result(
     *,
     response: Response | None = None,
     error: DashScopeError | None = None,
+    value: object = None,
 ) -> BatchResult:
     item = question.item
     return BatchResult(
@@ -267,4 +269,5 @@ def _result(
         turn.attempts,
         turn.seconds,
         item.given,
+        value,
     )
