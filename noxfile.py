@@ -124,7 +124,8 @@ def guests(session: nox.Session) -> None:
     session.install("--upgrade", package, *group("guests"), *group("tests"), "pytest<9.1")
     env = {"COVERAGE_FILE": ".coverage.guests", "PYTHONSAFEPATH": "1"}
     session.run(
-        *("coverage", "run", f"{session.bin}/pytest", "tests/langchain", "tests/llamaindex"),
+        *("coverage", "run", f"{session.bin}/pytest"),
+        *("tests/langchain", "tests/llamaindex", "tests/comparison"),
         *session.posargs,
         env=env,
     )

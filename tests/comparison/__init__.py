@@ -1,0 +1,1 @@
+"""The models for other frameworks beside what those frameworks have for DashScope."""
