@@ -28,6 +28,7 @@ from ._errors import (
     RequestTooLargeError,
     ResponseError,
     ServiceUnavailableError,
+    StreamUsageError,
 )
 from ._models import Choice, Chunk, Function, Message, Output, Response, ToolCall, Usage
 from ._protocol.options import MessageLike, Options, StreamOptions, ToolLike
@@ -94,6 +95,7 @@ __all__ = [
     "ServiceUnavailableError",
     "Stream",
     "StreamOptions",
+    "StreamUsageError",
     "Timeout",
     "ToolCall",
     "ToolLike",

@@ -47,6 +47,7 @@ __all__ = [
     "RequestTooLargeError",
     "ResponseError",
     "ServiceUnavailableError",
+    "StreamUsageError",
 ]
 
 
@@ -176,6 +177,10 @@ class InternalServerError(APIStatusError):
 
 class ServiceUnavailableError(APIStatusError):
     """The service has no capacity for this model right now."""
+
+
+class StreamUsageError(DashScopeError, RuntimeError):
+    """A stream was asked for its whole answer too early, or read by two tasks or in two loops."""
 
 
 class ResponseError(DashScopeError):

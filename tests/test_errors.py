@@ -66,6 +66,7 @@ PARENTS = {
     "RateLimitError": "APIStatusError",
     "InternalServerError": "APIStatusError",
     "ServiceUnavailableError": "APIStatusError",
+    "StreamUsageError": "DashScopeError",
     "ResponseError": "DashScopeError",
     "IncompleteResponseError": "DashScopeError",
     "ParseError": "DashScopeError",

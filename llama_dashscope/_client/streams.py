@@ -5,7 +5,7 @@ import warnings
 from types import TracebackType
 from typing import Final, Generic, final
 
-from llama_dashscope._errors import DashScopeError, IncompleteResponseError
+from llama_dashscope._errors import DashScopeError, IncompleteResponseError, StreamUsageError
 from llama_dashscope._models import Chunk, Response
 from llama_dashscope._network.event_loop import (
     Bridge,
@@ -123,11 +123,16 @@ class AsyncStream(Generic[Item]):
         """The whole answer, once the stream has ended.
 
         Raises:
-            DashScopeError: the stream has not been read to its end.
+            StreamUsageError: the stream has not been read to its end.
         """
         if not self._ended or self._reader is None:
-            msg = "stream.response is there once the stream has been read to its end; see aread()"
-            raise DashScopeError(msg)
+            read_on = "stream.read()" if self.ahead else "await stream.aread()"
+            what = (
+                "it was closed before, and stream.text has what had arrived"
+                if self._closed
+                else f"{read_on} reads on and returns it"
+            )
+            raise StreamUsageError(f"stream.response needs a stream read to its end; {what}")
         return self._reader.answer.response()
 
     @property
@@ -174,11 +179,9 @@ class AsyncStream(Generic[Item]):
         if reader is None or reader.closed or self._closed or self._home is None:
             raise (reader.failure if reader else None) or self._closed_early()
         if not self._home.is_here():
-            msg = "a stream is read in the event loop that it was opened in"
-            raise DashScopeError(msg)
+            raise StreamUsageError("a stream is read in the event loop that it was opened in")
         if self._reading:
-            msg = "a stream is read by one task at a time"
-            raise DashScopeError(msg)
+            raise StreamUsageError("a stream is read by one task at a time")
         return reader
 
     def _closed_early(self) -> DashScopeError:

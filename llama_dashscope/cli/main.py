@@ -8,6 +8,7 @@ from typing import Final, NoReturn, TypedDict
 
 from llama_dashscope import ConfigurationError, DashScopeError, InvalidRequestError, __version__
 
+from .argument_types import above_zero
 from .chat import LEAVE, chat
 from .exit_codes import EXIT_CODES, FAILED, INTERRUPTED, MISUSED, OK
 from .models import ABOUT_MODELS, list_models
@@ -141,7 +142,7 @@ def _add_chat(command: _Command) -> None:
     )
     add("--workspace", metavar="ID", help="the workspace to ask in; keys of sub-accounts need one")
     limits = "longest silence to put up with (default: 300 before an answer, 120 in one)"
-    add("--timeout", metavar="SECONDS", type=float, help=limits)
+    add("--timeout", metavar="SECONDS", type=above_zero, help=limits)
 
 
 def _add_models(command: _Command) -> None:

@@ -19,6 +19,7 @@ from llama_dashscope import (
     IncompleteResponseError,
     Limits,
     Stream,
+    StreamUsageError,
     Timeout,
 )
 from llama_dashscope.testing import BlackHole, ErrorFrame, LocalDashScope, Raw, Reply, Stall
@@ -49,13 +50,28 @@ def test_read_twice(road: tuple[str, str], client: Client) -> None:
 
     async def main() -> None:
         async with client, client.astream(MODEL, "hi") as stream:
-            with pytest.raises(DashScopeError, match="aread"):
+            with pytest.raises(StreamUsageError, match=r"await stream\.aread\(\) reads on"):
                 _ = stream.response
             assert [chunk.delta async for chunk in stream] == ["a", "b", "c", ""]
             assert [chunk async for chunk in stream] == []
             assert stream.closed
             assert (await stream.aread()).text == stream.text == "abc"
             assert stream.response.usage is not None
+
+    anyio.run(main, backend=road[1])
+
+
+def test_a_stream_that_was_left_has_no_response(
+    road: tuple[str, str], client: Client, server: LocalDashScope
+) -> None:
+    """Reading on is no way out there, so the error names what there is."""
+
+    async def main() -> None:
+        async with client:
+            async with client.astream(MODEL, "hi") as stream:
+                await anext(stream)
+            with pytest.raises(StreamUsageError, match=r"closed before, and stream\.text has what"):
+                _ = stream.response
 
     anyio.run(main, backend=road[1])
 
@@ -225,7 +241,7 @@ def test_two_readers(road: tuple[str, str], client: Client, server: LocalDashSco
             async with anyio.create_task_group() as group:
                 group.start_soon(read)
                 await anyio.wait_all_tasks_blocked()
-                with pytest.raises(DashScopeError, match="one task at a time"):
+                with pytest.raises(StreamUsageError, match="one task at a time"):
                     await anext(stream)
 
     anyio.run(main, backend=road[1])
@@ -257,7 +273,7 @@ def test_another_loop(client: Client, server: LocalDashScope) -> None:
     async def main() -> None:
         async with client.astream(MODEL, "hi") as stream:
             await anext(stream)
-            with pytest.raises(DashScopeError, match="event loop that it was opened in"):
+            with pytest.raises(StreamUsageError, match="event loop that it was opened in"):
                 await anyio.to_thread.run_sync(anyio.run, stream.aread)
 
     anyio.run(main)
@@ -310,6 +326,8 @@ def test_sync_twin(server: LocalDashScope, fault: ErrorFrame | None) -> None:
 
     with Client(server.api_key, base_url=server.base_url, limits=ONE, retry=0) as client:
         with client.stream(MODEL, "hi") as stream:
+            with pytest.raises(StreamUsageError, match=r" stream\.read\(\) reads on"):
+                _ = stream.response
             if fault:
                 with pytest.raises(DashScopeError) as raised:
                     stream.read()

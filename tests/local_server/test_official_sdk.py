@@ -7,6 +7,7 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from official_sdk import closing_its_session
 
 from llama_dashscope.testing import ErrorStatus, LocalDashScope, RateLimited, Reply, ToolCall
 
@@ -102,7 +103,7 @@ def test_the_async_face(sdk: Any, server: LocalDashScope) -> None:
         )
         return call, [frame async for frame in stream]
 
-    call, frames = asyncio.run(main())
+    call, frames = asyncio.run(closing_its_session(main()))
 
     assert call.output.text == "one two"
     assert [frame.output.text for frame in frames] == ["one", " two", ""]

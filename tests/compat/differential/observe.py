@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from attrs import frozen
+from official_sdk import closing_its_session
 
 from llama_dashscope.testing import LocalDashScope, ReceivedRequest
 
@@ -53,7 +54,7 @@ def run(snippet: Snippet, sdk: Sdk, server: LocalDashScope) -> Outcome:
         try:
             result = snippet(sdk)
             if inspect.iscoroutine(result):
-                result = asyncio.run(result)
+                result = asyncio.run(closing_its_session(result))
             seen = plain(result)
         except Exception as error:  # noqa: BLE001  what is raised is compared like what is returned
             seen = {"raised": type(error).__name__}
