@@ -2,6 +2,15 @@
 
 from ._catalog import MODELS, Model
 from ._client.client import Client
+from ._client.observer import (
+    AttemptEnd,
+    CallEnd,
+    CallObserver,
+    ObservedCall,
+    Observer,
+    add_observer,
+    remove_observer,
+)
 from ._client.pace import Pace
 from ._client.pacer import Outcome, Pacer, Permit
 from ._client.retry import Retry
@@ -52,12 +61,15 @@ __all__ = [
     "AioGeneration",
     "AsyncBatch",
     "AsyncStream",
+    "AttemptEnd",
     "AuthenticationError",
     "BadRequestError",
     "Batch",
     "BatchInput",
     "BatchResult",
     "BatchSummary",
+    "CallEnd",
+    "CallObserver",
     "Choice",
     "Chunk",
     "Client",
@@ -77,6 +89,8 @@ __all__ = [
     "Model",
     "ModelRequired",
     "NotFoundError",
+    "ObservedCall",
+    "Observer",
     "Options",
     "Outcome",
     "Output",
@@ -101,11 +115,13 @@ __all__ = [
     "ToolLike",
     "Usage",
     "__version__",
+    "add_observer",
     "api_key",
     "api_key_file_path",
     "base_http_api_url",
     "read_arguments",
     "read_journal",
+    "remove_observer",
     "set_region",
 ]
 

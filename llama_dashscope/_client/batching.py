@@ -22,11 +22,11 @@ from llama_dashscope.batch.items import BatchInput, BatchItem
 from llama_dashscope.batch.journal import Again
 from llama_dashscope.batch.plan import BatchPlan, PreparedItem
 
+from .attempt import estimate_tokens
 from .call import Call
 from .call_runner import CallRunner
 from .keyword_help import shows_keywords
 from .pace import Pace
-from .paced_attempt import estimate_tokens
 from .pacer import Pacer
 from .retry import Retry
 from .structured_call import StructuredCall

@@ -6,7 +6,8 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 import anyio
 import attrs
@@ -30,8 +31,9 @@ from llama_dashscope._protocol.response import read_response
 from llama_dashscope._protocol.stream_parser import Item, StreamParser
 from llama_dashscope._settings import Network
 
+from .attempt import Attempt
 from .call import Call
-from .paced_attempt import paced_call, paced_stream
+from .observer import CallWatch, watch
 from .pacer import Pacer
 from .retry import Budget, Retry
 from .stream_reader import StreamReader
@@ -49,10 +51,24 @@ class _CallState:
     """How a call is going."""
 
     limits: TimeLimits
+    watch: CallWatch | None
     tries: int = 0
     failure: DashScopeError | None = None
-    head: ResponseHead | None = None
-    """The head of the last answer."""
+
+
+@attrs.define
+class _OfLoop:
+    """What a client has in one event loop."""
+
+    pool: ConnectionPool
+    end: AsyncGenerator[None, None]
+    """Ends it all when it is closed."""
+    streams: WeakSet[StreamReader[Any]]
+    """Those that were opened there; the ones still open end with the pool."""
+
+
+Make = Callable[[Call[Item], "_CallState", Attempt], Awaitable[T]]
+"""What makes one attempt at a call."""
 
 
 class CallRunner:
@@ -64,7 +80,7 @@ class CallRunner:
         self.retry = retry
         self._budget = Budget(retry.budget)
         self.pace = pace
-        self._pools: dict[EventLoop, tuple[ConnectionPool, AsyncGenerator[None, None]]] = {}
+        self._pools: dict[EventLoop, _OfLoop] = {}
         self._pid = os.getpid()
         self._closed = False
 
@@ -75,11 +91,7 @@ class CallRunner:
 
     async def whole(self, call: Call[Item]) -> Response:
         """Make a call and return its whole answer."""
-        attempt = self._attempt_whole
-        pace = self.pace if call.pace is None else call.pace
-        if pace is not None:
-            attempt = partial(paced_call, pace, attempt)
-        return await self._run(call, attempt)
+        return await self._run(call, self._attempt_whole)
 
     async def open(self, call: Call[Item], *, ahead: bool) -> StreamReader[Item]:
         """Make a call and return its stream, which has the first item that says something.
@@ -88,50 +100,54 @@ class CallRunner:
             call: the call.
             ahead: whether to read on while nobody waits.
         """
-        attempt = partial(self._attempt_stream, ahead=ahead)
-        if self.pace is not None:
-            attempt = partial(paced_stream, self.pace, attempt)
-        return await self._run(call, attempt)
+        return await self._run(call, partial(self._attempt_stream, ahead=ahead))
 
-    async def _run(
-        self, call: Call[Item], attempt: Callable[[Call[Item], _CallState], Awaitable[T]]
-    ) -> T:
-        """Make a call within its `total` limit."""
+    async def _run(self, call: Call[Item], make: Make[Item, T]) -> T:
+        """Make a call and tell its observers if it fails."""
         load_backend()
         limits = TimeLimits(call.timeout, self._network.host, monotonic())
-        course = _CallState(limits)
+        course = _CallState(limits, watch(call.base_url, call.payload))
+        if course.watch is None:
+            return await self._within_total(call, make, course)
+        if more := course.watch.request_headers():
+            call = attrs.evolve(call, headers_besides={**call.headers_besides, **more})
+        try:
+            return await self._within_total(call, make, course)
+        except BaseException as error:
+            usage = error.usage if isinstance(error, DashScopeError) else None
+            course.watch.call_ended(error, usage, left_early=not isinstance(error, Exception))
+            raise
+
+    async def _within_total(self, call: Call[Item], make: Make[Item, T], course: _CallState) -> T:
         if call.timeout.total is None:
-            return await self._try(call, attempt, course)
+            return await self._try(call, make, course)
         with anyio.move_on_after(call.timeout.total):
-            return await self._try(call, attempt, course)
-        error = limits.over("total")
+            return await self._try(call, make, course)
+        error = course.limits.over("total")
         error.attempts = course.tries
         raise error from course.failure
 
-    async def _try(
-        self,
-        call: Call[Item],
-        attempt: Callable[[Call[Item], _CallState], Awaitable[T]],
-        course: _CallState,
-    ) -> T:
+    async def _try(self, call: Call[Item], make: Make[Item, T], course: _CallState) -> T:
         """Make a call, again where that may help."""
+        pace = self.pace if call.pace is None else call.pace
         while True:
             course.tries += 1
-            started = monotonic()
+            attempt = Attempt(self._network.host, course.tries, course.watch)
             try:
-                result = await attempt(call, course)
+                if pace is not None:
+                    await attempt.admit(pace, call.payload)
+                result = await make(call, course, attempt)
             except DashScopeError as error:
                 error.attempts = course.tries
                 course.failure = error
-                _log(self._network.host, course, started, error)
                 pause = self._pause(error, course, call.retry or self.retry)
+                attempt.end(error.usage, error, pause)
                 if pause is None:
                     raise
             except BaseException as error:
-                _log(self._network.host, course, started, error)
+                attempt.end(None, error)
                 raise
             else:
-                _log(self._network.host, course, started)
                 self._budget.earn()
                 return result
             await anyio.sleep(pause)
@@ -143,10 +159,12 @@ class CallRunner:
             return None
         return pause if self._budget.spend() else None
 
-    async def _attempt_whole(self, call: Call[Item], course: _CallState) -> Response:
+    async def _attempt_whole(
+        self, call: Call[Item], course: _CallState, attempt: Attempt
+    ) -> Response:
         exchange = await self._send(call)
         try:
-            head = await self._head(call, course, exchange)
+            head = await self._head(call, attempt, exchange)
             body = bytearray()
             while data := await exchange.read(call.timeout.idle):
                 body += data
@@ -155,22 +173,28 @@ class CallRunner:
                     raise ResponseError(msg, status_code=head.status, request_id=head.request_id)
         finally:
             await exchange.aclose()
-        return read_response(head, bytes(body))
+        response = read_response(head, bytes(body))
+        attempt.end(response.usage)
+        if course.watch is not None:
+            course.watch.call_ended(None, response.usage, lambda: response)
+        return response
 
     async def _attempt_stream(
-        self, call: Call[Item], course: _CallState, *, ahead: bool
+        self, call: Call[Item], course: _CallState, attempt: Attempt, *, ahead: bool
     ) -> StreamReader[Item]:
         exchange = await self._send(call)
         try:
-            head = await self._head(call, course, exchange)
+            head = await self._head(call, attempt, exchange)
             body = ReadAheadStream(exchange, call.timeout.idle) if ahead else exchange
             most = self._network.limits.max_frame_size
             parser = StreamParser(head, call.payload, call.make_items, most)
-            reader = StreamReader(head, body, parser, course.limits, course.tries)
+            reader = StreamReader(body, parser, course.limits, attempt)
             await reader.begin()
         except BaseException:
             await exchange.aclose()
             raise
+        if here := self._pools.get(running_loop()):
+            here.streams.add(reader)
         return reader
 
     async def _send(self, call: Call[Item]) -> PooledResponse:
@@ -178,11 +202,11 @@ class CallRunner:
         return await pool.send(call)
 
     async def _head(
-        self, call: Call[Item], course: _CallState, exchange: PooledResponse
+        self, call: Call[Item], attempt: Attempt, exchange: PooledResponse
     ) -> ResponseHead:
         """Look at the head of an answer; one that refuses the call is read and raised."""
         head = ResponseHead(exchange.status, exchange.headers, call.key, self._network.host)
-        course.head = head
+        attempt.head = head
         if head.failed:
             raise await self._refusal(head, exchange, call.timeout.idle)
         return head
@@ -215,7 +239,9 @@ class CallRunner:
         for other in [other for other in list(self._pools) if is_closed(other)]:
             self._pools.pop(other, None)
         pool = ConnectionPool(select_transport(self._network), self._network.limits.max_connections)
-        self._pools[loop] = pool, await on_loop_end(pool.aclose)
+        streams: WeakSet[StreamReader[Any]] = WeakSet()
+        end = await on_loop_end(partial(_close, pool, streams))
+        self._pools[loop] = _OfLoop(pool, end, streams)
         return pool
 
     def _known_pool(self, loop: EventLoop) -> ConnectionPool | None:
@@ -224,7 +250,7 @@ class CallRunner:
         if self._pid != os.getpid():
             self._start_anew()
         known = self._pools.get(loop)
-        return None if known is None or known[0].closed else known[0]
+        return None if known is None or known.pool.closed else known.pool
 
     def _start_anew(self) -> None:
         """Leave the parent's connections to the parent: this process is a fork."""
@@ -253,23 +279,19 @@ class CallRunner:
         if self._pid != os.getpid():
             _parents.append(pools)
             return []
-        return [(loop, end.aclose) for loop, (_, end) in pools.items()]
+        return [(loop, each.end.aclose) for loop, each in pools.items()]
 
     def __del__(self) -> None:
         for loop, end in self._give_up_pools():
             start_soon_threadsafe(loop, end)
 
 
+async def _close(pool: ConnectionPool, streams: WeakSet[StreamReader[Any]]) -> None:
+    try:
+        await pool.aclose()
+    finally:
+        for stream in list(streams):
+            stream.tell_end()
+
+
 _parents: Final[list[object]] = []
-
-
-def _log(host: str, course: _CallState, started: float, error: BaseException | None = None) -> None:
-    if not logger.isEnabledFor(logging.DEBUG):
-        return
-    outcome = type(error).__name__  # of a foreign exception nobody knows what it may show
-    if isinstance(error, DashScopeError):
-        outcome = f"{outcome} {error}"
-    elif error is None and course.head is not None:
-        outcome = f"answered (status {course.head.status}, request_id {course.head.request_id})"
-    spent = (monotonic() - started) * 1000
-    logger.debug("%s attempt %d: %s, %.0f ms", host, course.tries, outcome, spent)

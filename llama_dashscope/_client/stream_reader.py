@@ -1,14 +1,13 @@
 """The reading half of a stream: bytes of a connection in, items out, one step at a time."""
 
-from collections.abc import Callable
 from time import monotonic
 from typing import Generic
 
 from llama_dashscope._errors import APITimeoutError, DashScopeError
 from llama_dashscope._network.interface import ByteStream
-from llama_dashscope._protocol.failure import ResponseHead
 from llama_dashscope._protocol.stream_parser import Item, StreamParser
 
+from .attempt import Attempt
 from .time_limits import NEVER, TimeLimits
 
 __all__ = ["StreamReader"]
@@ -18,34 +17,29 @@ class StreamReader(Generic[Item]):
     """Reads a stream's items as they arrive, and closes what it reads from.
 
     Args:
-        head: the head of the answer.
         body: where its bytes come from.
         parser: what makes items of them.
         limits: the limits in time.
-        tries: how many times the call was made, for errors to say.
+        attempt: the attempt at the call, which ends with the stream.
     """
 
     def __init__(
         self,
-        head: ResponseHead,
         body: ByteStream,
         parser: StreamParser[Item],
         limits: TimeLimits,
-        tries: int = 1,
+        attempt: Attempt,
     ) -> None:
         """Begin behind the head of the answer."""
-        self._head = head
         self._body = body
         self._parser = parser
         self._limits = limits
-        self._tries = tries
+        self._attempt = attempt
         self._leaving = False
         self._finished_at = NEVER
         self.answer = parser.answer
         """What has arrived so far."""
         self.closed = False
-        self.on_close: Callable[[], None] | None = None
-        """Called once, when the connection has been let go of."""
 
     @property
     def failure(self) -> DashScopeError | None:
@@ -92,8 +86,17 @@ class StreamReader(Generic[Item]):
             try:
                 await self._body.aclose()
             finally:
-                if self.on_close is not None:
-                    self.on_close()
+                self.tell_end()
+
+    def tell_end(self) -> None:
+        """Tell the pace, the log and the observers how it ended; the first time counts."""
+        answer, failure = self.answer, self._parser.failure
+        self._attempt.end(answer.usage, failure)
+        if self._attempt.watch is not None:
+            left_early = failure is None and not (self._parser.ended or answer.finished)
+            self._attempt.watch.call_ended(
+                failure, answer.usage, answer.response, left_early=left_early
+            )
 
     async def _drain(self) -> None:
         self._leaving = True
@@ -108,12 +111,15 @@ class StreamReader(Generic[Item]):
                 raise self._parser.failure
             if self._parser.ended:
                 return False
+            waiting = self._parser.arrived
             await self._step()
+            if self._attempt.watch is not None and (count := self._parser.arrived - waiting):
+                self._attempt.watch.chunks_arrived(count)
         except DashScopeError as error:
             error.partial_text = error.partial_text or self.answer.text
             error.usage = error.usage or self.answer.usage
-            error.request_id = error.request_id or self._head.shown_name(self.answer.request_id)
-            error.attempts = self._tries
+            error.request_id = error.request_id or self._parser.request_id
+            error.attempts = self._attempt.number
             raise
         return True
 

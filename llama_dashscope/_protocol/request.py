@@ -40,6 +40,8 @@ class Payload:
     incremental: bool
     choices: int
     model: str = ""
+    parameters: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+    """What the body says under `parameters`."""
 
 
 def build_payload(model: str, prompt: str | None, arguments: CallArguments) -> Payload:
@@ -58,7 +60,8 @@ def build_payload(model: str, prompt: str | None, arguments: CallArguments) -> P
         streaming, incremental = True, _settle_incremental(arguments, parameters)
     body = encode({"model": _model(model), "input": content, "parameters": parameters})
     choices = parameters.get("n")
-    return Payload(body, streaming, incremental, max(choices, 1) if _whole(choices) else 1, model)
+    count = max(choices, 1) if _whole(choices) else 1
+    return Payload(body, streaming, incremental, count, model, parameters)
 
 
 def _settle_incremental(arguments: StreamArguments, parameters: dict[str, Any]) -> bool:

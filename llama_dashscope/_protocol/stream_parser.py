@@ -69,6 +69,16 @@ class StreamParser(Generic[Item]):
         """Whether there are items to take, and the answer has said something."""
         return bool(self._items) and self.answer.begun
 
+    @property
+    def request_id(self) -> str:
+        """The service's name for the call, safe to show."""
+        return self._head.shown_name(self.answer.request_id)
+
+    @property
+    def arrived(self) -> int:
+        """How many items wait to be taken."""
+        return len(self._items)
+
     def take(self) -> list[Item]:
         """Return the items that were not taken yet."""
         items, self._items = self._items, []

@@ -160,7 +160,8 @@ def make_payload(
     content = _input(_read(prompt), history, messages)
     body = encode({"model": model, "input": content, "parameters": parameters})
     count = parameters.get("n")
-    return Payload(body, streaming, incremental, count if isinstance(count, int) else 1, model)
+    choices = count if isinstance(count, int) else 1
+    return Payload(body, streaming, incremental, choices, model, parameters)
 
 
 def _input(

@@ -9,6 +9,7 @@ from anyio import lowlevel
 from stream_parsers import chunk_parser
 
 from llama_dashscope import APITimeoutError, Chunk, Timeout
+from llama_dashscope._client.attempt import Attempt
 from llama_dashscope._client.stream_reader import StreamReader
 from llama_dashscope._client.time_limits import TimeLimits
 from llama_dashscope._protocol.failure import ResponseHead
@@ -42,7 +43,7 @@ def reader(body: Flood, timeout: Timeout | None = None) -> StreamReader[Chunk]:
     """Read a body as a stream."""
     head = ResponseHead(200, {}, ApiKey("sk-0"), "dashscope.example")
     limits = TimeLimits(timeout or Timeout(idle=None), "dashscope.example", monotonic())
-    return StreamReader(head, body, chunk_parser(head), limits)
+    return StreamReader(body, chunk_parser(head), limits, Attempt("dashscope.example", 1, None))
 
 
 @pytest.mark.parametrize(
