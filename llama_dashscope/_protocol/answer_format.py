@@ -28,8 +28,8 @@ Keys = tuple[str | int, ...]
 MOST_NAMED: Final = 20
 """How many mistakes a model is told of."""
 
-NOUNS: Final[Mapping[object, str]] = {"object": "JSON object", "array": "JSON array"}
-KINDS: Final[Mapping[object, tuple[type, ...]]] = {"object": (dict,), "array": (list,)}
+NOUNS: Final[Mapping[str, str]] = {"object": "JSON object", "array": "JSON array"}
+KINDS: Final[Mapping[str, tuple[type, ...]]] = {"object": (dict,), "array": (list,)}
 
 
 @attrs.frozen
@@ -63,8 +63,9 @@ class AnswerFormat:
         schema = json_schema(kind)
         self._kind = kind
         self._keeps = unknown_fields == "keep"
-        self._picked = KINDS.get(schema.get("type"), (dict, list))
-        noun = NOUNS.get(schema.get("type"), "JSON value")
+        whole = str(schema.get("type"))  # a list of several, where scalars are united
+        self._picked = KINDS.get(whole, (dict, list))
+        noun = NOUNS.get(whole, "JSON value")
         text = json.dumps(schema, ensure_ascii=False)
         self.instruction = (
             f"Answer with one {noun} that fits this JSON Schema, and with nothing else:\n{text}"

@@ -45,7 +45,12 @@ def test_the_instruction_has_the_schema() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "noun"),
-    [(list[int], "JSON array"), (Literal["a"], "JSON value"), (Stop, "JSON object")],
+    [
+        (list[int], "JSON array"),
+        (Literal["a"], "JSON value"),
+        (Stop, "JSON object"),
+        (str | None, "JSON value"),
+    ],
 )
 def test_the_instruction_names_the_kind(kind: Any, noun: str) -> None:
     """An array is not asked for as an object."""
@@ -142,6 +147,14 @@ def test_an_answer_is_read() -> None:
 def test_an_array_is_looked_for_where_one_is_wanted() -> None:
     """The type decides which brackets in a text are the answer."""
     assert AnswerFormat(list[int]).read("Of {} I choose [1, 2].").value == [1, 2]
+
+
+def test_the_mistakes_of_the_wanted_kind_are_told() -> None:
+    """Brackets of another kind are no second answer that would have to be told apart."""
+    text = '{"name": 1, "stops": []}, as in ["a"]'
+
+    assert [each.path for each in TRIP.read(text).mismatches] == ["$.name"]
+    assert [each.path for each in AnswerFormat(list[int]).read(text).mismatches] == ["$[0]"]
 
 
 UNKNOWN = (
