@@ -55,7 +55,7 @@ async def by_wait_for(work: Work, ready: Work) -> None:
     """Let asyncio's own time limit end it."""
     waiting = asyncio.ensure_future(ready())
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(work(), 0.25)
+        await asyncio.wait_for(work(), 1)  # a first call may have to import its libraries
     await waiting
 
 
@@ -69,9 +69,15 @@ async def by_scope(work: Work, ready: Work) -> None:
 
 async def by_time(work: Work, ready: Work) -> None:
     """Let a scope's deadline end it."""
+    scope = anyio.CancelScope()
+
+    async def run_out() -> None:
+        await ready()
+        scope.deadline = anyio.current_time()
+
     async with anyio.create_task_group() as group:
-        group.start_soon(ready)
-        with anyio.move_on_after(0.25) as scope:
+        group.start_soon(run_out)
+        with scope:
             await work()
         assert scope.cancelled_caught
 
@@ -171,9 +177,9 @@ def test_a_storm_of_cancellations(
     chance = random.Random(7)
     cancelled = 0
 
-    async def worker(client: Client, end: float) -> None:
+    async def worker(client: Client) -> None:
         nonlocal cancelled
-        while anyio.current_time() < end:
+        while cancelled < 500:
             with anyio.move_on_after(chance.uniform(0, 0.02)) as scope:
                 assert await ask(client, streaming=streaming) == "abc"
             cancelled += scope.cancelled_caught
@@ -187,8 +193,7 @@ def test_a_storm_of_cancellations(
         ) as client:
             async with anyio.create_task_group() as group:
                 for _ in range(30):
-                    group.start_soon(worker, client, anyio.current_time() + 1)
-            assert cancelled > 100
+                    group.start_soon(worker, client)
             await server.await_for(lambda server: server.open_connections <= 10)
             with anyio.fail_after(20):
                 async with anyio.create_task_group() as group:
