@@ -44,6 +44,7 @@ from ._protocol.options import MessageLike, Options, StreamOptions, ToolLike
 from ._protocol.tool_functions import read_arguments
 from ._settings import Limits, Timeout
 from ._version import __version__
+from .batch.check import BatchCheck
 from .batch.faces import AsyncBatch, Batch
 from .batch.items import BatchInput
 from .batch.journal import read_journal
@@ -65,6 +66,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "Batch",
+    "BatchCheck",
     "BatchInput",
     "BatchResult",
     "BatchSummary",

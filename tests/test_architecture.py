@@ -62,7 +62,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "llamaindex": (PUBLIC, "_frameworks"),
     "ray": (PUBLIC,),
     "redis": (PUBLIC,),
-    "cli": (PUBLIC, "_environment", "testing"),
+    "cli": (PUBLIC, "_environment", "batch", "testing"),
     PUBLIC: (
         *(*VOCABULARY, "_protocol.options", "_protocol.tool_functions"),
         *("_client", "batch", "compat"),
@@ -100,10 +100,12 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "prompt_toolkit": ("cli.line_editor",),
     "pydantic": ("langchain", "llamaindex"),
     "redis": ("redis",),
+    "pyarrow": ("batch.files",),
     "socket": ("_network.asyncio_backend", "_network.sockets", "_network.tls", "testing"),
     "ssl": ("_client.client", "_network", "_settings", "testing._upstream"),
     "starlette": ("fastapi",),
     "threading": ("_late_imports", "_client", "_network.event_loop", "cli.serve", "testing"),
+    "tqdm": ("batch.progress",),
     "typing_extensions": ("_client.streams", "_protocol.options", "_protocol.type_forms", "ray"),
 }
 

@@ -59,8 +59,9 @@ COPIES = [block for block in BLOCKS if block.example]
 
 
 @pytest.fixture
-def reader(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
+def reader(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Point the environment at a DashScope on this machine, as a reader's shell points at one."""
+    monkeypatch.chdir(tmp_path)  # some of them write files
     for name, value in server.environ.items():
         monkeypatch.setenv(name, value)
 

@@ -1,27 +1,21 @@
-"""Ask many questions at once over one client."""
+"""Ask many questions side by side over one client."""
 
 import asyncio
 
-from llama_dashscope import Client, DashScopeError, Message
+from llama_dashscope import Client
 
 QUESTIONS = ["什么是异步？", "什么是流？", "什么是令牌？"]
 
 
-async def answer(client: Client, question: str) -> str:
-    """Return the answer, or what went wrong: one failure must not lose the others."""
-    try:
-        reply = await client.acall("llama3.3-70b-instruct", messages=[Message("user", question)])
-    except DashScopeError as error:
-        return f"failed: {error}"
-    return reply.text
-
-
 async def main() -> None:
-    """Send all questions; the client queues what its connections can't carry at once."""
-    async with Client() as client:
-        answers = await asyncio.gather(*(answer(client, each) for each in QUESTIONS))
-    for question, text in zip(QUESTIONS, answers, strict=True):
-        print(question, text)
+    """Take each answer as it comes; a question that fails takes no other with it."""
+    async with (
+        Client() as client,
+        client.abatch(QUESTIONS, model="llama3.3-70b-instruct") as batch,
+    ):
+        async for result in batch:
+            print(result.item, result.error or result.text)
+    print(batch.summary)
 
 
 asyncio.run(main())

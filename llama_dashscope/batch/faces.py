@@ -1,6 +1,7 @@
 """Batches as users hold them: `AsyncBatch`, and `Batch`, its twin for sync code."""
 
 import warnings
+from functools import partial
 from types import TracebackType
 from typing import final
 
@@ -16,6 +17,7 @@ from llama_dashscope._network.event_loop import (
     start_soon_threadsafe,
 )
 
+from .check import BatchCheck, check_items
 from .plan import BatchPlan
 from .results import BatchResult
 from .runner import Runner
@@ -109,6 +111,14 @@ class AsyncBatch:
                 raise StopAsyncIteration
         return self._ready.pop()
 
+    async def acheck(self) -> BatchCheck:
+        """Read and check all items and send nothing; instead of entering the batch.
+
+        Raises:
+            Exception: see `__aenter__`, and what the input raises.
+        """
+        return await check_items(self.plan)
+
     async def aread(self) -> BatchSummary:
         """Take what results are left and return the summary: for those who want the journal.
 
@@ -184,6 +194,14 @@ class Batch:
             if not self._ready:
                 raise StopIteration
         return self._ready.pop()
+
+    def check(self) -> BatchCheck:
+        """Read and check all items and send nothing; instead of entering the batch.
+
+        Raises:
+            Exception: see `AsyncBatch.__aenter__`, and what the input raises.
+        """
+        return self._run(partial(check_items, self._plan))
 
     def read(self) -> BatchSummary:
         """Take what results are left and return the summary: for those who want the journal.

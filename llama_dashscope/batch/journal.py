@@ -17,7 +17,7 @@ from .file_lock import try_lock
 from .results import BatchResult, read_value
 from .rows import BEGIN, JournalLine, parse_line, read_result, write_line
 
-__all__ = ["KEPT", "Again", "Journal", "read_journal"]
+__all__ = ["KEPT", "Again", "Journal", "look_up", "read_journal"]
 
 Again = Literal["passing", "failed", "none"]
 """Which of the items that failed in an earlier run are asked again."""
@@ -94,6 +94,18 @@ class Journal:
             self.sync()
         finally:
             os.close(self._descriptor)
+
+
+def look_up(path: Path, again: Again, index: DigestIndex) -> None:
+    """Note what a journal keeps, as `Journal.open` does, and leave the file as it is.
+
+    Raises:
+        ConfigurationError: it is something else than a journal.
+        OSError: it can't be read.
+    """
+    if path.exists():
+        with path.open("rb") as file:
+            _scan(path, file.fileno(), again, index)
 
 
 def read_journal(

@@ -6,7 +6,7 @@ from math import isfinite
 from llama_dashscope import ConfigurationError
 from llama_dashscope._environment import check_base_url
 
-__all__ = ["above_zero", "address", "zero_or_more"]
+__all__ = ["above_zero", "address", "whole_above_zero", "zero_or_more"]
 
 
 def above_zero(text: str) -> float:
@@ -15,6 +15,13 @@ def above_zero(text: str) -> float:
     if number <= 0:
         raise ArgumentTypeError(f"{text} is not above 0")
     return number
+
+
+def whole_above_zero(text: str) -> int:
+    """Read a number of things."""
+    if not text.isdecimal() or int(text) == 0:
+        raise ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
 
 
 def zero_or_more(text: str) -> float:

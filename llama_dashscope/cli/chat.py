@@ -5,9 +5,7 @@ import codecs
 import json
 import os
 import sys
-import warnings
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from itertools import product
 from typing import Final
 
@@ -20,9 +18,9 @@ from llama_dashscope import (
     Options,
     Response,
 )
-from llama_dashscope._environment import find_api_key
 
 from .line_editor import LineEditor
+from .reach import reach
 from .terminal import PROGRAM, check_stdout, is_terminal, print_error, print_status, write
 
 __all__ = ["LEAVE", "chat"]
@@ -49,7 +47,8 @@ def chat(args: argparse.Namespace) -> int:
     check_stdout()
     talks = args.prompt is None and is_terminal(sys.stdin)
     question = "" if talks else _question(args.prompt)
-    with _reach(args) as client:
+    pace = LOCAL_PACE if is_terminal(sys.stdout) else None
+    with reach(args, tokens_per_second=pace) as client:
         conversation = _Conversation(client, args)
         if talks:
             _converse(conversation, args)
@@ -89,44 +88,6 @@ def _piped() -> str:
                 print_status("note: the last character of the piped text is cut; it is left out")
             return text.rstrip()
     raise InvalidRequestError("what was piped is no text in UTF-8; convert it, perhaps by iconv")
-
-
-@contextmanager
-def _reach(args: argparse.Namespace) -> Generator[Client]:
-    """Open a client, and for --local the server that it asks.
-
-    Raises:
-        ConfigurationError: there is no key, or an option can't be right.
-    """
-    with ExitStack() as stack:
-        key, base_url = None, args.base_url
-        if args.local:
-            from llama_dashscope.testing import LocalDashScope  # for those who ask for it
-
-            pace = LOCAL_PACE if is_terminal(sys.stdout) else None
-            server = stack.enter_context(LocalDashScope(tokens_per_second=pace))
-            key, base_url = server.api_key, server.base_url
-        elif find_api_key(None, os.environ) is None:
-            raise ConfigurationError(
-                "no key was found; set DASHSCOPE_API_KEY, or put the key into the file"
-                " ~/.dashscope/api_key, or try --local, which needs none"
-            )
-        yield stack.enter_context(_client(key, base_url, args))
-
-
-def _client(key: str | None, base_url: str | None, args: argparse.Namespace) -> Client:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        client = Client(
-            key,
-            base_url=base_url,
-            workspace=args.workspace,
-            timeout=args.timeout,
-            trust_env=not args.local,  # a proxy has no way to this machine
-        )
-    for warning in caught:
-        print_status(f"warning: {warning.message}")
-    return client
 
 
 class _Conversation:

@@ -15,5 +15,5 @@ exit codes:
   0    all went well
   1    the service, the connection, or reading or writing failed
   2    wrong usage: an argument, no question, no key
-  130  Ctrl-C stopped the answer
+  130  Ctrl-C stopped the answer, or the batch
 """

@@ -8,10 +8,11 @@ from typing import Final, NoReturn, TypedDict
 
 from llama_dashscope import ConfigurationError, DashScopeError, InvalidRequestError, __version__
 
-from .argument_types import above_zero
+from .batch import ABOUT_BATCH, add_arguments, batch
 from .chat import LEAVE, chat
 from .exit_codes import EXIT_CODES, FAILED, INTERRUPTED, MISUSED, OK
 from .models import ABOUT_MODELS, list_models
+from .reach import add_where
 from .terminal import PROGRAM, discard_output, print_error, replace_unencodable, write
 
 __all__ = ["main"]
@@ -104,9 +105,10 @@ def _parser(*, serving: bool) -> argparse.ArgumentParser:
         **_LOOKS,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(metavar="{chat,models,serve}", required=True)
+    commands = parser.add_subparsers(metavar="{chat,batch,models,serve}", required=True)
     command = partial(commands.add_parser, **_LOOKS)
     _add_chat(command)
+    _add_batch(command)
     _add_models(command)
     _add_serve(command, in_full=serving)
     return parser
@@ -129,20 +131,19 @@ def _add_chat(command: _Command) -> None:
     add("--max-tokens", metavar="COUNT", type=int, help="longest answer, in tokens")
     add("--no-stream", action="store_true", help="print the answer once it is whole")
     add("--json", action="store_true", help="print the whole response as a line of JSON")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--base-url",
-        metavar="URL",
-        help="the service's address, /api/v1 included (default: DASHSCOPE_HTTP_BASE_URL, or China)",
+    add_where(parser)
+
+
+def _add_batch(command: _Command) -> None:
+    parser = command(
+        "batch",
+        help="ask all questions of a file, and go on where that was interrupted",
+        description=ABOUT_BATCH,
+        epilog=EXIT_CODES,
     )
-    where.add_argument(
-        "--local",
-        action="store_true",
-        help="ask a stand-in on this machine: needs no key, gives canned answers",
-    )
-    add("--workspace", metavar="ID", help="the workspace to ask in; keys of sub-accounts need one")
-    limits = "longest silence to put up with (default: 300 before an answer, 120 in one)"
-    add("--timeout", metavar="SECONDS", type=above_zero, help=limits)
+    parser.set_defaults(run=batch, parser=parser)
+    add_arguments(parser, DEFAULT_MODEL)
+    add_where(parser)
 
 
 def _add_models(command: _Command) -> None:

@@ -671,6 +671,21 @@ async def test_a_client_without_a_key(server: LocalDashScope) -> None:
             await taken(client, ["a"])
 
 
+@pytest.mark.anyio
+async def test_items_can_be_checked_first(server: LocalDashScope, client: Client) -> None:
+    """A check reads them all, counts, and sends nothing."""
+    items: list[Any] = [*questions(40), *[7] * 25]
+
+    found = await client.abatch(items, model=MODEL).acheck()
+    same = await anyio.to_thread.run_sync(client.batch(items, model=MODEL).check)
+
+    assert (found.asked, found.skipped, found.wrong) == (40, 0, 25)
+    assert found.tokens > 40 * 256
+    assert [each.position for each in found.mistakes] == list(range(40, 60))
+    assert same.asked == 40
+    assert server.requests == []
+
+
 # the journal
 
 

@@ -34,7 +34,7 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        ([], "the following arguments are required: {chat,models,serve}"),
+        ([], "the following arguments are required: {chat,batch,models,serve}"),
         (["sing"], "invalid choice: 'sing'"),
         (["chat", "--temperature", "hot"], "invalid float value: 'hot'"),
         (["chat", "--local", "--base-url", "http://127.0.0.1"], "not allowed with argument"),

@@ -1,0 +1,178 @@
+"""Batches in files: items from JSON lines, CSV and Parquet, results to CSV and Parquet."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, TextIO, cast
+
+from llama_dashscope._errors import ConfigurationError, InvalidRequestError
+from llama_dashscope._sanitize import sanitize
+
+from .items import BatchInput
+from .results import BatchResult
+
+__all__ = ["TABLES", "count_items", "read_items", "write_table"]
+
+TABLES: Final = (".csv", ".parquet")
+"""Names of files that hold a table end so; all others hold lines of JSON."""
+
+TEXTS: Final = ("custom_id", "model", "prompt", "result_format")
+"""Columns of a CSV file that are what they say; in others numbers, lists and objects are JSON."""
+
+ROWS: Final = 10_000
+"""Rows of a Parquet file that are read or written at once."""
+
+COLUMNS: Final[dict[str, Callable[[BatchResult], object]]] = {
+    "custom_id": lambda result: result.custom_id,
+    "text": lambda result: None if result.response is None else result.text,
+    "finish_reason": lambda result: result.response and result.response.finish_reason,
+    "input_tokens": lambda result: _tokens(result, "input_tokens"),
+    "output_tokens": lambda result: _tokens(result, "output_tokens"),
+    "error_code": lambda result: (
+        result.error and (result.error.code or type(result.error).__name__)
+    ),
+    "error_message": lambda result: result.error and result.error.message,
+    "attempts": lambda result: result.attempts,
+    "seconds": lambda result: float(result.seconds),
+    "request_id": lambda result: (result.response or result.error or _Nothing).request_id,
+}
+"""The columns of a table of results."""
+
+
+class _Nothing:
+    request_id: str | None = None
+
+
+def read_items(path: str) -> Iterator[BatchInput]:
+    """Read the items of a file, one after the other.
+
+    Args:
+        path: a file of JSON lines, CSV (`.csv`) or Parquet (`.parquet`); `-` for JSON lines from
+            the standard input.
+
+    Raises:
+        InvalidRequestError: a line can't be read; the message has its number.
+        ConfigurationError: Parquet needs pyarrow.
+        OSError: the file can't be read.
+    """
+    kind = Path(path).suffix
+    if kind == ".parquet":
+        yield from _parquet_rows(path)
+    elif kind == ".csv":
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            yield from _csv_rows(file)
+    elif path == "-":
+        yield from _json_lines(sys.stdin)
+    else:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            yield from _json_lines(file)
+
+
+def count_items(path: str) -> int | None:
+    """Say how many items a file has, without reading them; None where only reading can tell."""
+    kind = Path(path).suffix
+    if path == "-" or kind == ".csv":
+        return None
+    if kind == ".parquet":
+        return int(_pyarrow("pyarrow.parquet").ParquetFile(path).metadata.num_rows)
+    with Path(path).open("rb") as file:
+        return sum(1 for line in file if line.strip())
+
+
+def write_table(path: Path, results: Iterable[BatchResult]) -> None:
+    """Write results as a table, in place of what the file held.
+
+    Args:
+        path: a file whose name ends in `.csv` or `.parquet`.
+        results: the results.
+
+    Raises:
+        ConfigurationError: Parquet needs pyarrow.
+        OSError: the file can't be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    (_write_parquet if path.suffix == ".parquet" else _write_csv)(temporary, results)
+    temporary.replace(path)
+
+
+def _json_lines(file: TextIO) -> Iterator[BatchInput]:
+    number = 1
+    try:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+            number += 1
+    except (ValueError, RecursionError) as error:
+        reason = sanitize(str(error), limit=200)
+        raise InvalidRequestError(f"line {number} of the input is no JSON: {reason}") from None
+
+
+def _csv_rows(file: TextIO) -> Iterator[BatchInput]:
+    rows = csv.DictReader(file)
+    try:
+        for row in rows:
+            yield {
+                name: value if name in TEXTS else _json_or_text(value)
+                for name, value in row.items()
+                if value not in ("", None)
+            }
+    except (csv.Error, UnicodeDecodeError) as error:
+        reason = sanitize(str(error), limit=200)
+        raise InvalidRequestError(f"line {rows.line_num + 1} of the input: {reason}") from None
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return text
+
+
+def _parquet_rows(path: str) -> Iterator[BatchInput]:
+    file = _pyarrow("pyarrow.parquet").ParquetFile(path)
+    try:
+        for part in file.iter_batches(ROWS):
+            for row in cast("list[dict[str, Any]]", part.to_pylist()):
+                yield {name: value for name, value in row.items() if value is not None}
+    finally:
+        file.close()
+
+
+def _write_csv(path: Path, results: Iterable[BatchResult]) -> None:
+    with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        rows.writerows([column(each) for column in COLUMNS.values()] for each in results)
+
+
+def _write_parquet(path: Path, results: Iterable[BatchResult]) -> None:
+    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
+    kinds = {"attempts": arrow.int64(), "seconds": arrow.float64()}
+    kinds |= dict.fromkeys(("input_tokens", "output_tokens"), arrow.int64())
+    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in COLUMNS])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for part in _parts(results):
+            columns = [[column(each) for each in part] for column in COLUMNS.values()]
+            writer.write_table(arrow.table(dict(zip(COLUMNS, columns, strict=True)), schema))
+
+
+def _parts(results: Iterable[BatchResult]) -> Iterator[list[BatchResult]]:
+    rest = iter(results)
+    while part := list(islice(rest, ROWS)):
+        yield part
+
+
+def _tokens(result: BatchResult, name: str) -> int | None:
+    usage = None if result.response is None else result.response.usage
+    return None if usage is None else getattr(usage, name)
+
+
+def _pyarrow(name: str) -> Any:  # it has no types
+    try:
+        return import_module(name)
+    except ImportError:
+        raise ConfigurationError("Parquet files need pyarrow: pip install pyarrow") from None

@@ -1,0 +1,201 @@
+"""`llama-dashscope batch`: a file of questions, a file of answers."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from llama_dashscope import (
+    Batch,
+    BatchInput,
+    BatchResult,
+    BatchSummary,
+    Client,
+    Pace,
+    read_journal,
+)
+from llama_dashscope.batch.files import TABLES, count_items, read_items, write_table
+from llama_dashscope.batch.plot import Timeline
+from llama_dashscope.batch.progress import Throttle, show_progress
+
+from .argument_types import above_zero, whole_above_zero
+from .exit_codes import FAILED, INTERRUPTED, OK
+from .reach import reach
+from .terminal import print_status, write
+
+__all__ = ["ABOUT_BATCH", "add_arguments", "batch"]
+
+ABOUT_BATCH: Final = """\
+Ask all questions of a file and keep each answer as it comes.
+
+IN holds a question a line, as JSON: {"custom_id": "a", "prompt": "..."}, or with
+"messages" and the other options of a call, or in the form of OpenAI's batch
+files; a name in .csv or .parquet is a table with such columns, - is stdin.
+
+OUT gets a line of JSON for each question, in the form of OpenAI's batch files. It
+is a journal: the same command goes on where a run was interrupted. A name in .csv
+or .parquet is a table; its journal is beside it, in OUT.jsonl.
+
+The first Ctrl-C sends nothing more and waits for the answers under way, a second
+one gives them up.
+"""
+
+SHOWN: Final = 5
+"""Errors of items that are shown one by one; the summary counts them all."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, model: str) -> None:
+    """Give `parser` the arguments that `batch` reads; `model` is the one to ask by default."""
+    add, default = parser.add_argument, "(default: %(default)s)"
+    add("input", metavar="IN", help="the questions")
+    add("output", metavar="OUT", help="the answers")
+    add("--model", metavar="NAME", default=model, help=f"for items that name none {default}")
+    add("--temperature", metavar="NUMBER", type=float, help="how freely it chooses its words")
+    add("--max-tokens", metavar="COUNT", type=int, help="longest answer, in tokens")
+    known = "known limit of the account; without one the rate is found out"
+    add("--rpm", metavar="N", type=above_zero, help=f"requests a minute, a {known}")
+    add("--tpm", metavar="N", type=above_zero, help=f"tokens a minute, a {known}")
+    at_once = f"requests under way at once {default}"
+    add("--concurrency", metavar="N", type=int, default=100, help=at_once)
+    add("--tries", metavar="N", type=int, default=3, help=f"how often an item may fail {default}")
+    failed = f"which items that failed before are asked again {default}"
+    add("--again", choices=["passing", "failed", "none"], default="passing", help=failed)
+    add("--limit", metavar="N", type=whole_above_zero, help="ask the first N items only")
+    add("--dry-run", action="store_true", help="read and check the input, and ask nothing")
+    add("--plot", metavar="FILE", type=Path, help="draw the run into this file, as SVG")
+
+
+def batch(args: argparse.Namespace) -> int:
+    """Run a batch as the command line says and return the exit code.
+
+    Raises:
+        ConfigurationError: there is no key, the journal is in use, or an option can't be right.
+        InvalidRequestError: as above, or a line of the input can't be read.
+        OSError: a file can't be read or written.
+    """
+    total = count_items(args.input)
+    if args.limit is not None:
+        total = args.limit if total is None else min(total, args.limit)
+    out = Path(args.output)
+    if out.suffix in TABLES:
+        args.journal = out.with_name(f"{out.name}.jsonl")
+    else:
+        args.journal = out
+    if args.dry_run:
+        return _check(args)
+    with reach(args, pace=Pace(args.rpm, args.tpm)) as client:
+        run = _Run(_made(client, args), total)
+        try:
+            interrupted = run.take()
+        finally:
+            if args.plot:
+                args.plot.write_text(
+                    run.timeline.svg(f"llama-dashscope batch {args.input}"), "utf-8"
+                )
+    if out.suffix in TABLES:
+        write_table(out, read_journal(args.journal))
+    summary = run.tell()
+    if interrupted:
+        return INTERRUPTED
+    return FAILED if summary.failed or summary.stopped else OK
+
+
+def _made(client: Client, args: argparse.Namespace) -> Batch:
+    return client.batch(
+        _items(args),
+        model=args.model,
+        journal=args.journal,
+        concurrency=args.concurrency,
+        tries=args.tries,
+        again=args.again,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+    )
+
+
+def _items(args: argparse.Namespace) -> Iterator[BatchInput]:
+    return islice(read_items(args.input), args.limit)
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Read the input, say what a run would do, and send nothing."""
+    with Client("sk-dry-run") as client:
+        found = _made(client, args).check()
+    for each in found.mistakes[:SHOWN]:
+        print_status(f"{each.custom_id}: {each.error}")
+    counts = f"{found.asked:,} to ask (some {found.tokens:,} tokens), {found.skipped:,} done"
+    write(f"{counts}, {found.wrong:,} that can't be asked\n", sys.stdout)
+    return FAILED if found.wrong else OK
+
+
+class _Run:
+    """A batch at work, and what is shown of it."""
+
+    def __init__(self, made: Batch, total: int | None) -> None:
+        self.timeline = Timeline()
+        self._batch = made
+        self._total = total
+        self._failed: list[BatchResult] = []
+
+    def take(self) -> bool:
+        """Take all results; tell whether Ctrl-C ended it."""
+        signals: list[int] = []
+        with (
+            suppress(KeyboardInterrupt),
+            self._batch as batch,
+            _draining(batch, signals),
+            closing(show_progress(self._total, sys.stderr)) as progress,
+        ):
+            for result in batch:
+                self._count(result)
+                if progress.is_due():
+                    self._show(progress)
+            self._show(progress)
+        return bool(signals)
+
+    def tell(self) -> BatchSummary:
+        """Put the first errors and the summary on stderr."""
+        for each in self._failed:
+            print_status(f"{each.custom_id}: {each.error}")
+        summary = self._batch.summary
+        write(f"{summary}\n", sys.stderr)
+        return summary
+
+    def _count(self, result: BatchResult) -> None:
+        if result.error is None:
+            self.timeline.answered(result.seconds)
+            return
+        self.timeline.failed()
+        if len(self._failed) < SHOWN:
+            self._failed.append(result)
+
+    def _show(self, progress: Throttle) -> None:
+        summary = self._batch.summary
+        self.timeline.refusals(summary.refusals)
+        progress.update(summary)
+
+
+@contextmanager
+def _draining(batch: Batch, signals: list[int]) -> Generator[None]:
+    """Let Ctrl-C and SIGTERM stop a batch, and a second one give up what is under way."""
+
+    def hear(number: int, _: FrameType | None) -> None:
+        signals.append(number)
+        if len(signals) > 1:
+            raise KeyboardInterrupt
+        batch.stop()
+        with suppress(RuntimeError):  # it came while something was being written
+            print_status("waiting for the answers under way; Ctrl-C again gives them up")
+
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, hear) for each in wanted]
+    try:
+        yield
+    finally:
+        for each, handler in zip(wanted, before, strict=True):
+            signal.signal(each, handler)

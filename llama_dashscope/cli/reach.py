@@ -1,0 +1,81 @@
+"""The client of a command: of the service, or of a DashScope on this machine."""
+
+import argparse
+import os
+import warnings
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+
+from llama_dashscope import Client, ConfigurationError, Pacer
+from llama_dashscope._environment import find_api_key
+
+from .argument_types import above_zero
+from .terminal import print_status
+
+__all__ = ["add_where", "reach"]
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Give a command the options that say where to ask, and as whom."""
+    add = parser.add_argument
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="the service's address, /api/v1 included (default: DASHSCOPE_HTTP_BASE_URL, or China)",
+    )
+    where.add_argument(
+        "--local",
+        action="store_true",
+        help="ask a stand-in on this machine: needs no key, gives canned answers",
+    )
+    add("--workspace", metavar="ID", help="the workspace to ask in; keys of sub-accounts need one")
+    limits = "longest silence to put up with (default: 300 before an answer, 120 in one)"
+    add("--timeout", metavar="SECONDS", type=above_zero, help=limits)
+
+
+@contextmanager
+def reach(
+    args: argparse.Namespace, *, tokens_per_second: float | None = None, pace: Pacer | None = None
+) -> Generator[Client]:
+    """Open a client, and for --local the server that it asks.
+
+    Args:
+        args: the command line.
+        tokens_per_second: how fast the server of --local speaks; None for as fast as it can.
+        pace: the client's pace.
+
+    Raises:
+        ConfigurationError: there is no key, or an option can't be right.
+    """
+    with ExitStack() as stack:
+        key, base_url = None, args.base_url
+        if args.local:
+            from llama_dashscope.testing import LocalDashScope  # for those who ask for it
+
+            server = stack.enter_context(LocalDashScope(tokens_per_second=tokens_per_second))
+            key, base_url = server.api_key, server.base_url
+        elif find_api_key(None, os.environ) is None:
+            raise ConfigurationError(
+                "no key was found; set DASHSCOPE_API_KEY, or put the key into the file"
+                " ~/.dashscope/api_key, or try --local, which needs none"
+            )
+        yield stack.enter_context(_client(key, base_url, args, pace))
+
+
+def _client(
+    key: str | None, base_url: str | None, args: argparse.Namespace, pace: Pacer | None
+) -> Client:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        client = Client(
+            key,
+            base_url=base_url,
+            workspace=args.workspace,
+            timeout=args.timeout,
+            pace=pace,
+            trust_env=not args.local,  # a proxy has no way to this machine
+        )
+    for warning in caught:
+        print_status(f"warning: {warning.message}")
+    return client
