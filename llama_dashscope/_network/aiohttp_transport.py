@@ -108,12 +108,13 @@ class _Handler(ResponseHandler):
         self.heard = False
         self.used = False
         self._waiting: _HeadWait | None = None
+        self._content: aiohttp.StreamReader | None = None
 
     def begin(self, waiting: _HeadWait) -> None:
         """Expect an answer."""
         self.used = True
         self.heard = False
-        self._waiting = waiting
+        self._waiting, self._content = waiting, None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; none where aiohttp only goes on reading."""
@@ -128,7 +129,27 @@ class _Handler(ResponseHandler):
                 return
         super().data_received(data)
 
-    def forget(self) -> None:
+    def carry(self, content: aiohttp.StreamReader) -> None:
+        """Carry the body of the answer."""
+        self._content = content
+        content.on_eof(self._forget)
+        self._tell_reader()
+
+    def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
+        """Note that the connection has failed."""
+        super().set_exception(exc, *args, **kwargs)
+        self._tell_reader()
+
+    def _tell_reader(self) -> None:
+        """End the body too: aiohttp would let its reader wait, where what comes is no HTTP."""
+        content, error = self._content, self.exception()
+        if content is None or error is None or content.is_eof() or content.exception() is not None:
+            return
+        broken = aiohttp.ClientPayloadError()  # readers show themselves with its text
+        broken.__cause__ = error
+        content.set_exception(broken)
+
+    def _forget(self) -> None:
         """Note that an answer has ended: what comes from now on belongs to nobody."""
         self.heard = False
 
@@ -287,7 +308,7 @@ class _AiohttpReply:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         if handler is not None:
-            response.content.on_eof(handler.forget)
+            handler.carry(response.content)
 
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end."""

@@ -42,6 +42,7 @@ def _ssl_context(
     if cafile is None and capath is None:
         cafile = certifi.where()
     context = ssl.create_default_context(cafile=cafile, capath=capath)
+    context.set_alpn_protocols(["http/1.1"])  # some gateways take its absence for an old client
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +17,7 @@ from client_matrix import MODEL, ask
 from relays import Reader, Relay, Writer, relay
 from wire import message, whole, wire
 
-from llama_dashscope import APIConnectionError, APITimeoutError, Client, Timeout
+from llama_dashscope import APIConnectionError, APITimeoutError, Client, ClientClosedError, Timeout
 
 ELSEWHERE = "https://dashscope.example/api/v1"
 BACKENDS = ["asyncio", "trio"]
@@ -103,32 +105,6 @@ def test_who_leaves_leaves_no_socket(
 
     with relay(silent.serve) as server:
         anyio.run(main, server.port, backend=road[1])
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_closed_while_connecting(backend: str) -> None:
-    """Who closes the client while a call connects ends the call; nothing is sent any more."""
-    silent = Silent()
-
-    async def main(port: int) -> list[str]:
-        client = Client("sk-1", base_url=f"https://127.0.0.1:{port}/", transport="httpx")
-        ended: list[str] = []
-
-        async def call() -> None:
-            try:
-                await client.acall(MODEL, "hi", timeout=Timeout(connect=0.3))
-            except APIConnectionError as error:
-                ended.append(type(error).__name__)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(call)
-            while not silent.came:
-                await anyio.sleep(0.01)
-            await client.aclose()
-        return ended
-
-    with relay(silent.serve) as server:
-        assert anyio.run(main, server.port, backend=backend) == ["ClientClosedError"]
 
 
 class Socks:
@@ -253,6 +229,45 @@ class TestSocks5:
             text = ask(("httpx", backend), url, proxy=address, verify=False).text
 
         assert text == "secret"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_closed_while_connecting(backend: str) -> None:
+    """A connection that comes about only after its client was closed carries nothing any more."""
+    asked, go_on = threading.Event(), threading.Event()
+    rest: list[bytes] = []
+    ended: list[str] = []
+
+    async def slow(_: Relay, reader: Reader, writer: Writer) -> None:
+        await reader.read(3)
+        asked.set()
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+        for reply in (b"\x05\x00", GRANTED):
+            writer.write(reply)
+            rest.append(await reader.read(1 << 10))
+
+    async def call(client: Client) -> None:
+        try:
+            await client.acall(MODEL, "hi")
+        except ClientClosedError as error:
+            ended.append(type(error).__name__)
+
+    async def main(port: int) -> None:
+        client = Client("sk-1", base_url="http://10.1.2.3", proxy=f"socks5://127.0.0.1:{port}")
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, client)
+            while not asked.is_set():
+                await anyio.sleep(0.01)
+            await client.aclose()
+            go_on.set()
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*plain http")
+        with relay(slow) as server:
+            anyio.run(main, server.port, backend=backend)
+    assert ended == ["ClientClosedError"]
+    assert rest[1:] == [b""]
 
 
 @pytest.mark.parametrize(

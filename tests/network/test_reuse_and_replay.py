@@ -163,6 +163,21 @@ def test_bytes_that_say_nothing(
     assert server.requests == 1
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
+@pytest.mark.parametrize("pause", [0.0, 0.05], ids=["at once", "later"])
+def test_what_is_no_chunk_ends_an_answer_at_once(
+    road: tuple[str, str], pause: float, stream: bool
+) -> None:
+    """Nobody waits for the rest of a body that is no longer HTTP."""
+    with (
+        wire([OPEN, chunk(frame("a", "null")), pause, b"no chunk\r\n", 60.0]) as server,
+        pytest.raises(APIConnectionError, match="broke within"),
+    ):
+        ask(road, server.base_url, 1, stream=stream)
+
+    assert server.requests == 1
+
+
 def test_a_head_that_stops_is_never_asked_for_again(road: tuple[str, str]) -> None:
     """Not even where silence is to be met by another try: an answer had begun."""
     retry = Retry(base=0, read_timeouts=True)
