@@ -2,9 +2,12 @@
 
     python tests/benchmarks/soak.py --seconds 600
 
-An answer is wrong where its text isn't the one that the prompt asks for, an error unexpected where
-it is none of this package's. What the client holds is counted before and after: sockets, tasks,
-threads, memory. The service runs in a process of its own, so that its memory isn't counted.
+Half of the callers are tasks, half are threads with sync calls; those forget streams in reference
+cycles, for the garbage collector to find in whatever thread, and fork processes that call too. An
+answer is wrong where its text isn't the one that the prompt asks for, an error unexpected where it
+is none of this package's; a caller hangs who hasn't ended a minute after the end. What the client
+holds is counted before and after: sockets, tasks, threads, memory. The service runs in a process of
+its own, so that its memory isn't counted.
 """
 
 from __future__ import annotations
@@ -14,17 +17,23 @@ import asyncio
 import contextlib
 import gc
 import importlib.util
+import os
 import random
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
-from llama_dashscope import Client, DashScopeError, Limits, Retry, Timeout
+from llama_dashscope import Client, DashScopeError, Limits, Retry, Stream, Timeout
 
 MODEL = "llama3.3-70b-instruct"
+FORKS = 0.002
+"""The share of sync calls that a forked process makes."""
+PATIENCE = 60
+"""Seconds after the end in which every caller has to end."""
 SERVICE = """
 import sys
 from llama_dashscope.testing import DEFAULT_MIX, LocalDashScope, Reply, SlowStart, Stall
@@ -99,8 +108,76 @@ class Weather:
                 self.wrong.append(f"{prompt}: {text!r} in pieces, {stream.response.text!r} whole")
         else:
             text = (await self.client.acall(MODEL, prompt)).text
+        self.check(prompt, text)
+
+    def check(self, prompt: str, text: str) -> None:
+        """Look at an answer."""
         if text != f"answer to {prompt}":
             self.wrong.append(f"{prompt}: {text!r}")
+
+    def sync_caller(self) -> None:
+        """Do as `caller` does, in a thread."""
+        while time.monotonic() < self.end:
+            self.number += 1
+            try:
+                self.ask_sync(f"question {self.number}")
+            except DashScopeError as error:
+                self.ends[type(error).__name__] += 1
+            except Exception as error:  # noqa: BLE001 - this is what is looked for
+                self.unexpected.append(error)
+
+    def ask_sync(self, prompt: str) -> None:
+        """Make one call from sync code: to its end, left early, forgotten, or in a fork."""
+        draw = self.chance.random()
+        if draw < FORKS:
+            self.fork(prompt)
+            self.ends["forked"] += 1
+        elif draw < 0.2:
+            Page(self.client.stream(MODEL, prompt))
+            self.ends["forgotten"] += 1
+        elif draw < 0.4:
+            with self.client.stream(MODEL, prompt) as stream:
+                next(stream)
+            self.ends["left early"] += 1
+        else:
+            if draw < 0.7:
+                text = self.client.call(MODEL, prompt).text
+            else:
+                with self.client.stream(MODEL, prompt) as stream:
+                    text = "".join(chunk.delta for chunk in stream)
+            self.check(prompt, text)
+            self.ends["whole"] += 1
+
+    def fork(self, prompt: str) -> None:
+        """Call in a forked process, and see that it ends."""
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                code = int(self.client.call(MODEL, prompt).text != f"answer to {prompt}")
+            except DashScopeError:
+                code = 0
+            finally:
+                os._exit(code)
+        for _ in range(600):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                break
+            time.sleep(0.1)
+        else:
+            os.kill(pid, 9)
+            _, status = os.waitpid(pid, 0)
+        if status:
+            self.wrong.append(f"{prompt}: a forked process ended with {status}")
+
+
+class Page:
+    """A half-read stream in a reference cycle, left to the garbage collector."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.me = self
+        self.stream = stream
+        next(stream)
 
 
 def held() -> dict[str, int]:
@@ -120,6 +197,21 @@ def held() -> dict[str, int]:
     }
 
 
+async def run(weather: Weather, callers: int) -> int:
+    """Run the callers, half of them in threads; return how many of them hang."""
+    threads = [
+        threading.Thread(target=weather.sync_caller, daemon=True) for _ in range(callers // 2)
+    ]
+    for thread in threads:
+        thread.start()
+    tasks = [asyncio.ensure_future(weather.caller()) for _ in range(callers - len(threads))]
+    _, late = await asyncio.wait(tasks, timeout=weather.end - time.monotonic() + PATIENCE)
+    end = time.monotonic() + PATIENCE
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < end:
+        await asyncio.sleep(0.1)
+    return len(late) + sum(thread.is_alive() for thread in threads)
+
+
 async def soak(base_url: str, transport: str, callers: int, seconds: float) -> None:
     """Run the callers and print the figures."""
     client = Client(
@@ -133,7 +225,7 @@ async def soak(base_url: str, transport: str, callers: int, seconds: float) -> N
     await Weather(client, seconds=1).caller()  # whatever is loaded once is loaded now
     weather, before = Weather(client, seconds), held()
     started, spent = time.monotonic(), time.process_time()
-    await asyncio.gather(*(weather.caller() for _ in range(callers)))
+    hanging = await run(weather, callers)
     seconds, spent = time.monotonic() - started, time.process_time() - spent
     with contextlib.suppress(DashScopeError):
         await client.acall(MODEL, "the last one", timeout=Timeout(read=5))
@@ -142,7 +234,7 @@ async def soak(base_url: str, transport: str, callers: int, seconds: float) -> N
     await asyncio.sleep(1)
     print(f"transport {transport}, {callers} callers, {seconds:.0f} s, {spent:.0f} s of CPU")
     print(f"calls {weather.number}, wrong answers {len(weather.wrong)},", end=" ")
-    print(f"unexpected errors {len(weather.unexpected)}")
+    print(f"unexpected errors {len(weather.unexpected)}, hangs {hanging}")
     print("ends:", ", ".join(f"{name} {count}" for name, count in weather.ends.most_common()))
     for name, when in [("before", before), ("after", under), ("after aclose", held())]:
         print(f"{name:>13}: ", ", ".join(f"{what} {count}" for what, count in when.items()))
@@ -156,6 +248,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="for all transports together")
     parser.add_argument("--callers", type=int, default=200)
     arguments, _ = parser.parse_known_args()
+    warnings.simplefilter("ignore", ResourceWarning)  # of what is forgotten
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # of forks
     transports = ["httpx", "aiohttp"] if importlib.util.find_spec("aiohttp") else ["httpx"]
     for transport in transports:
         with subprocess.Popen(
