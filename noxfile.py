@@ -125,7 +125,7 @@ def guests(session: nox.Session) -> None:
     env = {"COVERAGE_FILE": ".coverage.guests", "PYTHONSAFEPATH": "1"}
     session.run(
         *("coverage", "run", f"{session.bin}/pytest"),
-        *("tests/langchain", "tests/llamaindex", "tests/comparison"),
+        *("tests/langchain", "tests/llamaindex", "tests/haystack", "tests/comparison"),
         *session.posargs,
         env=env,
     )

@@ -4,8 +4,8 @@
     python -m tests.comparison.run [of_langchain | of_llamaindex]
 
 `ChatLlamaDashScope` beside ChatTongyi, `LlamaDashScope` beside LlamaIndex's DashScope, on a
-DashScope on this machine. Each situation ends right, wrong (something else came out, and nobody
-said so), or fails (an error, or no answer within half a minute).
+DashScope on this machine. Each situation ends right, wrong (something else came out), or fails (an
+error where an answer was due, or nothing within half a minute).
 """
 
 from __future__ import annotations

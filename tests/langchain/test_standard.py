@@ -1,4 +1,9 @@
-"""LangChain's standard tests of a chat model, its unit tests and its integration tests."""
+"""LangChain's standard tests of a chat model, its unit tests and its integration tests.
+
+Eight of them are passed over: those of pictures, sound, PDF and Anthropic's blocks, since Llama
+text models take text alone; that of serialising, since a model holds a client with connections;
+and that of recorded answers, since the service is on this machine and nothing is recorded.
+"""
 
 from __future__ import annotations
 

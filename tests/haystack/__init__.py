@@ -1,0 +1,1 @@
+"""The adapter for Haystack that docs/guide/frameworks.md shows."""
