@@ -131,6 +131,30 @@ def guests(session: nox.Session) -> None:
     )
 
 
+# Programs that use the official SDK, and what to install for each: the newest of all that asks the
+# service by the SDK's text generation.
+PROGRAMS = {
+    "agentscope": ["agentscope<2", "mcp<2"],  # agentscope 2 asks by another protocol
+    "langchain-community": ["langchain-community", "langgraph"],
+    "langchain-dashscope": ["langchain-dashscope", "langchain-core<0.3"],
+    "llama-index-llms-dashscope": ["llama-index-llms-dashscope"],
+    "modelscope-agent": ["jieba", "json5", "jsonref", "numpy", "openai", "tiktoken"],
+    "qwen-agent": ["qwen-agent", "numpy", "python-dateutil", "soundfile"],
+}
+WITHOUT_MORE = ["modelscope-agent"]  # the rest of its requirements is not for its chat models
+
+
+@nox.session(default=False)
+@nox.parametrize("program", PROGRAMS, ids=PROGRAMS)
+def programs(session: nox.Session, program: str) -> None:
+    """Run a program with the official SDK and with this package: same results, same requests."""
+    session.install("--upgrade", ".", *PROGRAMS[program], *group("tests"))
+    alone = [each for each in WITHOUT_MORE if each == program]
+    session.install("--no-deps", *alone, *group("sdk"))  # some ask for an older SDK
+    chosen = f"test_a_program_gets_the_same[{program}]"
+    session.run("pytest", f"tests/programs/test_programs.py::{chosen}", *session.posargs)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Join what the test runs covered; every line and branch must be in it."""

@@ -1,0 +1,1 @@
+"""Programs that were written for the official SDK, run with it and with this package."""
