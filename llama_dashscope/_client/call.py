@@ -29,6 +29,8 @@ class Call(Generic[Item]):
     """What the client and the caller add to the service's headers, in lower case."""
     make_items: MakeItems[Item] = attrs.field(repr=False)
     """What makes the items of a stream."""
+    wanted: frozenset[str] | None = READ_HEADERS
+    """Names of the response headers that are read; None for all."""
     pace: Pacer | None = None
     """Asked before each attempt, instead of the client's."""
     retry: Retry | None = None
@@ -49,8 +51,3 @@ class Call(Generic[Item]):
     def body(self) -> bytes:
         """The body that is sent."""
         return self.payload.body
-
-    @property
-    def wanted(self) -> frozenset[str]:
-        """Names of the response headers that are read."""
-        return READ_HEADERS

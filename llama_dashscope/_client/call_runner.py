@@ -13,7 +13,7 @@ import anyio
 import attrs
 
 from llama_dashscope._errors import APIConnectionError, DashScopeError, ResponseError
-from llama_dashscope._models import Response
+from llama_dashscope._models import Response, Usage
 from llama_dashscope._network.event_loop import (
     EventLoop,
     close_from_sync,
@@ -39,7 +39,7 @@ from .retry import Budget, Retry
 from .stream_reader import StreamReader
 from .time_limits import TimeLimits
 
-__all__ = ["CallRunner"]
+__all__ = ["CallRunner", "ReadWhole"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,9 @@ class _OfLoop:
 Make = Callable[[Call[Item], "_CallState", Attempt], Awaitable[T]]
 """What makes one attempt at a call."""
 
+ReadWhole = Callable[[ResponseHead, bytes], tuple[T, Usage | None]]
+"""What reads a whole answer, with the tokens that it cost, or raises what is wrong with it."""
+
 
 class CallRunner:
     """What a client keeps: a pool for each event loop that it is used in, and its retry budget."""
@@ -91,7 +94,11 @@ class CallRunner:
 
     async def whole(self, call: Call[Item]) -> Response:
         """Make a call and return its whole answer."""
-        return await self._run(call, self._attempt_whole)
+        return await self.whole_as(call, _read_response)
+
+    async def whole_as(self, call: Call[Item], read: ReadWhole[T]) -> T:
+        """Make a call and return its whole answer as something else than a `Response`."""
+        return await self._run(call, partial(self._attempt_whole, read=read))
 
     async def open(self, call: Call[Item], *, ahead: bool) -> StreamReader[Item]:
         """Make a call and return its stream, which has the first item that says something.
@@ -160,8 +167,8 @@ class CallRunner:
         return pause if self._budget.spend() else None
 
     async def _attempt_whole(
-        self, call: Call[Item], course: _CallState, attempt: Attempt
-    ) -> Response:
+        self, call: Call[Item], course: _CallState, attempt: Attempt, *, read: ReadWhole[T]
+    ) -> T:
         exchange = await self._send(call)
         try:
             head = await self._head(call, attempt, exchange)
@@ -173,11 +180,11 @@ class CallRunner:
                     raise ResponseError(msg, status_code=head.status, request_id=head.request_id)
         finally:
             await exchange.aclose()
-        response = read_response(head, bytes(body))
-        attempt.end(response.usage)
+        answer, usage = read(head, bytes(body))
+        attempt.end(usage)
         if course.watch is not None:
-            course.watch.call_ended(None, response.usage, lambda: response)
-        return response
+            course.watch.call_ended(None, usage, lambda: read_response(head, bytes(body)))
+        return answer
 
     async def _attempt_stream(
         self, call: Call[Item], course: _CallState, attempt: Attempt, *, ahead: bool
@@ -295,3 +302,8 @@ async def _close(pool: ConnectionPool, streams: WeakSet[StreamReader[Any]]) -> N
 
 
 _parents: Final[list[object]] = []
+
+
+def _read_response(head: ResponseHead, body: bytes) -> tuple[Response, Usage | None]:
+    response = read_response(head, body)
+    return response, response.usage

@@ -160,10 +160,11 @@ class _HTTP11Response:
         self._request = request
         self._ended = False
         self.status = head.status_code
+        wanted = request.wanted
         self.headers: Mapping[str, str] = {
             name: value.decode("latin-1")
             for key, value in head.headers
-            if (name := key.decode()) in request.wanted or name == CONTENT_ENCODING
+            if (name := key.decode()) == CONTENT_ENCODING or wanted is None or name in wanted
         }
 
     async def read(self, limit: float | None) -> bytes:

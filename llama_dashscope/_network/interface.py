@@ -45,8 +45,8 @@ class HTTPRequest(Protocol):
         ...
 
     @property
-    def wanted(self) -> frozenset[str]:
-        """Names of the response headers to keep, in lower case; the others say nothing."""
+    def wanted(self) -> frozenset[str] | None:
+        """Names of the response headers to keep, in lower case; None for all."""
         ...
 
 

@@ -30,12 +30,13 @@ class StreamAccumulator:
     """Puts a stream together.
 
     Args:
-        incremental: whether pieces were asked for (`incremental_output`).
+        incremental: whether pieces were asked for (`incremental_output`); None where nobody asked,
+            and frames that contradict each other are taken for pieces.
         choices: how many answers were asked for (`n`).
         request_id: the one of the HTTP headers, for frames that have none.
     """
 
-    def __init__(self, *, incremental: bool, choices: int = 1, request_id: str = "") -> None:
+    def __init__(self, *, incremental: bool | None, choices: int = 1, request_id: str = "") -> None:
         """Begin before the first frame."""
         self._incremental = incremental
         self._expected = choices
@@ -156,7 +157,7 @@ class _ChoiceAccumulator:
         "growing",
     )
 
-    def __init__(self, *, incremental: bool) -> None:
+    def __init__(self, *, incremental: bool | None) -> None:
         self._incremental = incremental
         self._deltas = DeltaDetector(incremental=incremental)
         self._index: int | None = None
@@ -239,7 +240,7 @@ class _ChoiceAccumulator:
 class _SideFields:
     """What an answer has besides its text; most have nothing."""
 
-    def __init__(self, *, incremental: bool) -> None:
+    def __init__(self, *, incremental: bool | None) -> None:
         self._calls = ToolCallAccumulator(incremental=incremental)
         self._reasoning = TextAccumulator(incremental=incremental)
         self._of_message: dict[str, Any] = {}

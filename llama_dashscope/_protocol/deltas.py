@@ -24,14 +24,16 @@ class DeltaDetector:
     says all the text again, or begins with it, is a whole.
 
     Args:
-        incremental: whether pieces were asked for.
+        incremental: whether pieces were asked for; None where nobody asked: a frame that
+            contradicts those before it is a piece then, and no error.
     """
 
-    __slots__ = ("_asked_pieces", "_chain", "_pieces", "_whole")
+    __slots__ = ("_asked_pieces", "_chain", "_pieces", "_unasked", "_whole")
 
-    def __init__(self, *, incremental: bool) -> None:
+    def __init__(self, *, incremental: bool | None) -> None:
         """Begin before the first frame."""
-        self._asked_pieces = incremental
+        self._asked_pieces = bool(incremental)
+        self._unasked = incremental is None
         self._pieces: bool | None = None
         self._chain: list[str] = []
         self._whole = ""
@@ -100,6 +102,9 @@ class DeltaDetector:
         if not text:
             return ""
         if not text.startswith(self._whole):
+            if self._unasked:
+                self._pieces = True
+                return text
             msg = "a frame of the stream does not continue the text of the frames before it"
             raise ValueError(msg)
         delta = text[len(self._whole) :]
@@ -110,7 +115,7 @@ class DeltaDetector:
 class TextAccumulator:
     """A text that comes in frames and is wanted only at the end."""
 
-    def __init__(self, *, incremental: bool) -> None:
+    def __init__(self, *, incremental: bool | None) -> None:
         """Begin before the first frame; `incremental` as for `DeltaDetector`."""
         self._deltas = DeltaDetector(incremental=incremental)
         self._pieces: list[str] = []

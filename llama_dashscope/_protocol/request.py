@@ -37,7 +37,8 @@ class Payload:
 
     body: bytes
     streaming: bool
-    incremental: bool
+    incremental: bool | None
+    """Whether pieces were asked for; None where either is taken as it comes."""
     choices: int
     model: str = ""
     parameters: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)

@@ -44,7 +44,7 @@ def read_response(head: ResponseHead, body: bytes) -> Response:
         response = structure(payload, Response)
     except ValueError as error:
         raise not_the_protocol(head, str(error), body) from error
-    check_whole(head, payload, body, response)
+    check_whole(head, payload, body)
     return response
 
 
@@ -61,16 +61,13 @@ def read_body(head: ResponseHead, body: bytes) -> dict[str, Any]:
     return {**payload, "status_code": head.status, "request_id": find_request_id(head, payload)}
 
 
-def check_whole(
-    head: ResponseHead, payload: dict[str, Any], body: bytes, response: Response
-) -> None:
+def check_whole(head: ResponseHead, payload: dict[str, Any], body: bytes) -> None:
     """Refuse an answer in one piece of which a part is missing.
 
     Args:
         head: the head of the answer.
         payload: its payload, of the types that the protocol has.
         body: the bytes that it was read from.
-        response: what was made of it.
 
     Raises:
         ResponseError: there is no text or no message where one belongs.
@@ -78,7 +75,7 @@ def check_whole(
     """
     if missing := _missing(payload["output"]):
         raise not_the_protocol(head, missing, body)
-    _check_marks(head, payload["output"], response)
+    _check_marks(head, payload)
 
 
 def _missing(output: dict[str, Any]) -> str:
@@ -91,11 +88,13 @@ def _missing(output: dict[str, Any]) -> str:
     return "a choice without a message" if any(c.get("message") is None for c in choices) else ""
 
 
-def _check_marks(head: ResponseHead, output: dict[str, Any], response: Response) -> None:
+def _check_marks(head: ResponseHead, payload: dict[str, Any]) -> None:
     """Refuse an answer that is marked as cut short."""
     partial = head.headers.get(PARTIAL, "").lower() == "true"
+    output = payload["output"]
     reasons = [c.get("finish_reason") for c in output.get("choices") or (output,)]
     if partial or "null" in reasons:
+        response = structure(payload, Response)
         error = IncompleteResponseError(
             "the service gave up before the answer was whole; partial_text has what there is",
             status_code=head.status,

@@ -20,15 +20,16 @@ NO_EVENTS: Final = frozenset({b"{", b"[", b"<"})
 Item = TypeVar("Item")
 """What a stream hands out."""
 
-MakeItems = Callable[[dict[str, Any], list[Chunk], StreamAccumulator], list[Item]]
-"""What makes the items of a frame, of its payload, its chunks, and the answer so far."""
+MakeItems = Callable[[ResponseHead, dict[str, Any], list[Chunk], StreamAccumulator], list[Item]]
+"""What makes the items of a frame: of the stream's head, the frame's payload, its chunks, and the
+answer so far."""
 
 
 def chunks_of(
-    payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
+    head: ResponseHead, payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
 ) -> list[Chunk]:
     """Hand out the chunks of a frame as they are."""
-    del payload, answer
+    del head, payload, answer
     return chunks
 
 
@@ -141,7 +142,7 @@ class StreamParser(Generic[Item]):
         payload = read_event(self._head, event)
         if payload is None:
             return None
-        return self._make(payload, self._add(payload, event.data), self.answer)
+        return self._make(self._head, payload, self._add(payload, event.data), self.answer)
 
     def _read(self, events: list[ServerSentEvent]) -> bool:
         """Read events; tell whether there was anything but heartbeats."""
@@ -162,8 +163,8 @@ class StreamParser(Generic[Item]):
         try:
             payload = read_body(self._head, body)
             chunks = self._add(payload, body)
-            check_whole(self._head, payload, body, self.answer.response())
-            self._items += self._make(payload, chunks, self.answer)
+            check_whole(self._head, payload, body)
+            self._items += self._make(self._head, payload, chunks, self.answer)
         except DashScopeError as error:
             return error
         return None

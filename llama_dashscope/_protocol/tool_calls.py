@@ -22,7 +22,7 @@ class ToolCallAccumulator:
         incremental: whether pieces were asked for (`incremental_output`).
     """
 
-    def __init__(self, *, incremental: bool) -> None:
+    def __init__(self, *, incremental: bool | None) -> None:
         """Begin without a call."""
         self._incremental = incremental
         self._calls: list[_GrowingCall] = []
@@ -72,7 +72,7 @@ class ToolCallAccumulator:
 class _GrowingCall:
     """One tool call: its name comes once, its arguments grow."""
 
-    def __init__(self, *, incremental: bool) -> None:
+    def __init__(self, *, incremental: bool | None) -> None:
         self._call = ToolCall(type="")  # its arguments are those of the latest piece
         self._arguments = TextAccumulator(incremental=incremental)
 

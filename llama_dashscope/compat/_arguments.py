@@ -148,20 +148,21 @@ def make_payload(
     """Write the request body.
 
     In a stream both True and False of `incremental_output` ask for pieces, as with the official
-    SDK, which puts them together itself for False; without it the service repeats the whole text.
+    SDK, which puts them together itself for False; without it the service repeats the whole text,
+    or sends pieces unasked.
 
     Raises:
         InputRequired: the prompt is an empty file, or a generator that gives nothing.
         InvalidRequestError: JSON has no form for an argument.
     """
-    incremental = streaming and "incremental_output" in parameters
-    if incremental:
+    asked = streaming and "incremental_output" in parameters
+    if asked:
         parameters["incremental_output"] = True
     content = _input(_read(prompt), history, messages)
     body = encode({"model": model, "input": content, "parameters": parameters})
     count = parameters.get("n")
     choices = count if isinstance(count, int) else 1
-    return Payload(body, streaming, incremental, choices, model, parameters)
+    return Payload(body, streaming, asked or None, choices, model, parameters)
 
 
 def _input(

@@ -2,13 +2,15 @@
 
 import os
 import sys
-from typing import Final
+from typing import Final, TypeVar
+
+import attrs
 
 from llama_dashscope._client.call import Call
+from llama_dashscope._client.call_runner import ReadWhole
 from llama_dashscope._client.client import Client
 from llama_dashscope._client.streams import AsyncStream
 from llama_dashscope._environment import find_api_key, find_base_url, no_key
-from llama_dashscope._models import Response
 from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.request import Payload
 from llama_dashscope._protocol.stream_parser import Item, MakeItems
@@ -32,6 +34,8 @@ api_key_file_path: str | None = None
 base_http_api_url: str | None = None
 """Address for `Generation`, up to and including `/api/v1`; None leaves it to the environment."""
 
+T = TypeVar("T")
+
 SETTINGS: Final = ("api_key", "api_key_file_path", "base_http_api_url")
 
 settings_of: Final = ["llama_dashscope"]
@@ -52,11 +56,11 @@ class ProcessClient(Client):
         Raises:
             InvalidRequestError: an option was refused.
         """
-        return self._ready(payload, arguments, make_items)
+        return attrs.evolve(self._ready(payload, arguments, make_items), wanted=None)
 
-    async def answer(self, call: Call[Item]) -> Response:
-        """Make a call and return its whole answer."""
-        return await self._engine.whole(call)
+    async def answer(self, call: Call[Item], read: ReadWhole[T]) -> T:
+        """Make a call and return its whole answer, as `read` reads it."""
+        return await self._engine.whole_as(call, read)
 
     def read(self, call: Call[Item]) -> AsyncStream[Item]:
         """Return the stream of a call; nothing is sent before it is entered."""

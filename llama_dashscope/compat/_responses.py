@@ -5,10 +5,13 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from llama_dashscope._errors import APIStatusError
-from llama_dashscope._models import Chunk
+from llama_dashscope._models import Chunk, Usage
 from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.converter import is_count
+from llama_dashscope._protocol.failure import ResponseHead, not_the_protocol
 from llama_dashscope._protocol.payload import as_object
+from llama_dashscope._protocol.response import check_whole, read_body
+from llama_dashscope._protocol.stream_payload import read_frame
 
 from .response_types import (
     GenerationOutput,
@@ -17,7 +20,7 @@ from .response_types import (
     with_attributes,
 )
 
-__all__ = ["answered", "frame_responses", "growing_responses", "refused"]
+__all__ = ["frame_responses", "growing_responses", "refused", "whole_response"]
 
 UNKNOWN: Final = "Unknown"
 """The official SDK's code for an error that comes without one."""
@@ -28,35 +31,48 @@ STATUSES: Final[dict[int, int]] = (
 )
 
 
-def answered(payload: dict[str, Any], request_id: str) -> GenerationResponse:
-    """Make the response of an answer, or of a frame of one, as the service sent it.
+def whole_response(head: ResponseHead, body: bytes) -> tuple[GenerationResponse, Usage | None]:
+    """Read a whole answer, and the tokens that it cost.
 
-    Args:
-        payload: what the service sent.
-        request_id: the service's name for the call.
+    Raises:
+        APIStatusError: the body is an error, in any of its forms.
+        ResponseError: the body is not the protocol.
+        IncompleteResponseError: the service says itself that the answer is cut short.
     """
+    payload = read_body(head, body)
+    try:
+        usage = read_frame(payload).usage
+    except ValueError as error:
+        raise not_the_protocol(head, str(error), body) from error
+    check_whole(head, payload, body)
+    return _answered(head, payload, payload["request_id"]), usage
+
+
+def _answered(head: ResponseHead, payload: dict[str, Any], request_id: str) -> GenerationResponse:
+    """Make the response of an answer, or of a frame of one, as the service sent it."""
     return GenerationResponse(
         HTTPStatus.OK,
         request_id,
         output=GenerationOutput(**(as_object(payload.get("output")) or {})),
         usage=GenerationUsage(**(as_object(payload.get("usage")) or {})),
+        headers={name.lower(): value for name, value in head.headers.items()},
     )
 
 
 def frame_responses(
-    payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
+    head: ResponseHead, payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
 ) -> list[GenerationResponse]:
     """Make the one response of a frame, as the frame stands; see `MakeItems`."""
     del chunks
-    return [answered(payload, answer.request_id)]
+    return [_answered(head, payload, answer.request_id)]
 
 
 def growing_responses(
-    payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
+    head: ResponseHead, payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
 ) -> list[GenerationResponse]:
     """Make the one response of a frame, with everything that its answers have said so far."""
     del chunks
-    response = answered(payload, answer.request_id)
+    response = _answered(head, payload, answer.request_id)
     output = response.output
     if not output.choices:
         output.text = answer.text

@@ -27,7 +27,7 @@ from ._arguments import (
     take_parameters,
 )
 from ._process_client import ProcessClient, find_key, shared_client
-from ._responses import answered, frame_responses, growing_responses, refused
+from ._responses import frame_responses, growing_responses, refused, whole_response
 from .response_types import GenerationResponse
 
 __all__ = ["AioGeneration", "Generation", "InputRequired", "ModelRequired"]
@@ -242,8 +242,7 @@ class _PreparedGeneration:
 
 async def _response(asked: _PreparedGeneration) -> GenerationResponse:
     try:
-        response = await asked.client.answer(asked.call)
-        return answered(response.to_dict(), response.request_id)
+        return await asked.client.answer(asked.call, whole_response)
     except APIStatusError as error:
         return refused(error)
 

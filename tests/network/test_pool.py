@@ -31,7 +31,7 @@ class Outgoing:
     headers: list[tuple[str, str]]
     body: bytes
     timeout: Timeout
-    wanted: frozenset[str] = frozenset()
+    wanted: frozenset[str] | None = frozenset()
 
 
 @pytest.fixture
@@ -126,6 +126,20 @@ async def test_reading_beyond_the_end(carrier: HTTP11Transport, outgoing: HTTPRe
     await reply.aclose()
     await reply.aclose()
     await carrier.aclose()
+
+
+@pytest.mark.parametrize("wanted", [frozenset({"x-request-id"}), None], ids=["some", "all"])
+async def test_headers_that_are_kept(
+    carrier: HTTP11Transport, server: LocalDashScope, wanted: frozenset[str] | None
+) -> None:
+    """Of the headers of an answer those are kept that are wanted: by name, or all."""
+    url = f"{server.base_url}/services/aigc/text-generation/generation"
+    reply = await carrier.send(Outgoing(url, [], BODY, Timeout(), wanted))
+    await reply.aclose()
+    await carrier.aclose()
+
+    assert "x-request-id" in reply.headers
+    assert ("content-type" in reply.headers) == (wanted is None)
 
 
 async def test_closing_unread(

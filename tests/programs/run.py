@@ -21,8 +21,14 @@ from llama_dashscope.testing import LocalDashScope, ReceivedRequest
 
 READ = ("accept", "authorization", "content-type", "x-dashscope-sse", "x-dashscope-workspace")
 """The headers that the service reads."""
-NEW = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=call_)\d+(?=_)")
-"""What differs from run to run: ids."""
+NEW = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?<=call_)\d+(?=_)"
+    r'|(?<=-time": ")\d+'
+    r'|(?<="date": ")[^"]+'
+    r'|"(connection|content-encoding)": "[^"]*", '
+)
+"""What differs from run to run, or by how the bytes are carried: ids, times, headers of HTTP."""
 
 
 def sent(request: ReceivedRequest) -> dict[str, Any]:

@@ -283,6 +283,33 @@ def dicts_and_lists(sdk: Sdk) -> object:
 
 
 @CASES.snippet(replies("hello"))
+def response_headers(sdk: Sdk) -> object:
+    """The headers of the answer, in a call and in each frame of a stream."""
+    found = [response.headers for response in (ask(sdk), *ask(sdk, stream=True))]
+    carriage = {"date", "connection", "content-encoding"}  # the HTTP library's own
+    return [[*sorted(each.keys() - carriage), each["content-type"]] for each in found]
+
+
+@CASES.snippet(replies("hello"))
+def whole_json(sdk: Sdk) -> object:
+    """`json.dumps` of all of a response."""
+    whole = json.loads(json.dumps(ask(sdk)))
+    return {**whole, "headers": None, "request_id": plain(whole["request_id"])}
+
+
+@CASES.snippet(body({"output": {"choices": [{"message": {"role": "assistant", "content": None}}]}}))
+def content_null(sdk: Sdk) -> object:
+    """A message whose content is null."""
+    return ask(sdk).output
+
+
+@CASES.snippet(body({"output": {"text": "hi"}, "usage": {"input_tokens": 1, "output_tokens": 2}}))
+def total_left_out(sdk: Sdk) -> object:
+    """`usage.total_tokens`, which the service may leave out for Llama 2."""
+    return ask(sdk).usage
+
+
+@CASES.snippet(replies("hello"))
 def assignment(sdk: Sdk) -> object:
     """A response is changed by item and by attribute; each sees what the other did."""
     response = ask(sdk)
@@ -340,6 +367,15 @@ def what_is_not_there(sdk: Sdk) -> object:
     """No attribute but those of the SDK."""
     response = ask(sdk)
     return [hasattr(response, name) for name in ("text", "finish_reason", "tool_calls", "headers")]
+
+
+@CASES.snippet(replies(ToolCall("weather", {"city": "杭州"}, id="call_1")))
+def packed(sdk: Sdk) -> object:
+    """msgpack, in which checkpoints are kept, writes a response down as a dict."""
+    msgpack = pytest.importorskip("msgpack")
+    response = ask(sdk)
+    parts = [response.output, response.usage, response.status_code]
+    return [msgpack.unpackb(msgpack.packb(each)) for each in parts]
 
 
 @CASES.snippet(replies("hello"))

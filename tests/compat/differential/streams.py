@@ -126,6 +126,37 @@ CASES.calls(
 )
 
 
+def unasked(text: str, arguments: str, reason: str = "null") -> str:
+    """Write a frame with pieces of a text and of a tool call."""
+    call = {"index": 0, "id": "c", "type": "function", "function": {"arguments": arguments}}
+    message = {"role": "assistant", "content": text, "tool_calls": [call]}
+    choice = {"message": message, "finish_reason": reason}
+    return json.dumps({"output": {"choices": [choice]}, "request_id": "r"})
+
+
+PIECES = {
+    "plain": ("one", " two", ""),
+    "as_if_whole": ("a", "ab", "c", ""),
+    "as_if_whole_for_long": ("a", "ab", "abc", "abcd", "abcde", "x", "abc"),
+    "repeated": ("a", "a", "a"),
+}
+for name, pieces in PIECES.items():
+    CASES.calls(
+        frames(*(unasked(each, each) for each in pieces[:-1]), unasked(pieces[-1], "", "stop")),
+        **{
+            f"stream_of_pieces_unasked_{name}": {
+                "messages": messages(),
+                "stream": True,
+                "result_format": "message",
+            }
+        },
+    )
+    CASES.acalls(
+        replies(Reply(pieces=pieces)),
+        **{f"stream_unasked_{name}": {"messages": messages(), "stream": True}},
+    )
+
+
 def thinking(thought: str, text: str, reason: str = "null") -> str:
     """Write a frame of a model that thinks aloud."""
     message = {"content": text, "reasoning_content": thought, "role": "assistant"}

@@ -5,6 +5,7 @@ from typing import Any
 
 from qwen_agent.agents import Assistant
 from qwen_agent.llm import get_chat_model
+from qwen_agent.llm.schema import Message
 from qwen_agent.tools.base import BaseTool, register_tool
 
 from llama_dashscope.testing import Raw, ToolCall
@@ -58,8 +59,18 @@ def model(**more: Any) -> Any:
     return get_chat_model({**CONFIG, "generate_cfg": {"seed": 1, "use_raw_api": False, **more}})
 
 
+def shown(messages: Any) -> Any:
+    """Return messages with the response that each keeps, as it came."""
+    return [
+        {**each.model_dump(exclude={"extra"}), "extra": json.loads(json.dumps(each.extra))}
+        if isinstance(each, Message)
+        else each
+        for each in messages
+    ]
+
+
 def scenario_call() -> Any:
-    return model().chat(messages=TALK, stream=False)
+    return shown(model().chat(messages=[Message(**TALK[0])], stream=False))
 
 
 def scenario_stream() -> Any:
@@ -71,7 +82,8 @@ def scenario_thoughts() -> Any:
 
 
 def scenario_delta_stream() -> Any:
-    return list(model().chat(messages=TALK, stream=True, delta_stream=True))
+    stream = model().chat(messages=[Message(**TALK[0])], stream=True, delta_stream=True)
+    return [shown(each) for each in stream]
 
 
 def scenario_functions() -> Any:
