@@ -51,8 +51,12 @@ KNOWN_LIMITS: Final = 64
 LARGE: Final = 1 << 20
 """Bytes of a body beyond which aiohttp wants to send it in pieces, and warns."""
 
-MANY: Final = 1000
-"""Headers that an answer may have, where aiohttp counts them; some gateways send many."""
+HEAD_LIMITS: Final = {
+    "max_line_size": LARGEST_HEAD,
+    "max_field_size": LARGEST_HEAD,
+    "max_headers": 1000,
+}
+"""What the head of an answer may have; some gateways send much."""
 
 
 class _HeadWait:
@@ -235,11 +239,9 @@ class AiohttpTransport:
 
 
 def _head_limits() -> dict[str, Any]:
-    """Return how large the head of an answer may be, in terms of the installed aiohttp."""
-    limits = {"max_line_size": LARGEST_HEAD, "max_field_size": LARGEST_HEAD}
-    if "max_headers" in inspect.signature(aiohttp.ClientSession).parameters:
-        limits["max_headers"] = MANY
-    return limits
+    """Return how large the head of an answer may be, as far as the installed aiohttp counts."""
+    known = inspect.signature(aiohttp.ClientSession).parameters
+    return {name: limit for name, limit in HEAD_LIMITS.items() if name in known}
 
 
 def _connector(network: Network, handlers: WeakSet[_Handler]) -> aiohttp.TCPConnector:

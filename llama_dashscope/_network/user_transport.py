@@ -72,7 +72,9 @@ class _HttpxResponse:
             self._body = aiter(self._stream)
         try:
             with anyio.move_on_after(limit):
-                return await anext(self._body)
+                while not (data := await anext(self._body)):
+                    pass  # nothing is not yet the end
+                return data
             failure: DashScopeError = timed_out("idle", limit, self._network.host)
         except StopAsyncIteration:
             await self.aclose()

@@ -25,7 +25,7 @@ def test_limits_that_are_computed(server: LocalDashScope) -> None:
     async def main() -> None:
         async with Client("sk-local", base_url=server.base_url, transport="aiohttp") as client:
             for at in range(70):
-                await client.acall(MODEL, "hi", timeout=Timeout(read=10 + at))
+                await client.acall(MODEL, "hi", timeout=Timeout(connect=10 + at))
 
     asyncio.run(main())
     assert len(server.requests) == 70

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import gzip
+import json
 import re
 import socket
 import ssl
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -413,6 +414,39 @@ class TestChoice:
         await carrier.aclose()
 
 
+class Pieces(httpx.AsyncBaseTransport):
+    """Answers in pieces: bytes, pauses in seconds, errors."""
+
+    def __init__(self, *pieces: bytes | float | Exception) -> None:
+        """Take the pieces."""
+        self._pieces = pieces
+        self.closed = 0
+        self.body = b""
+        self.limits: list[dict[str, float | None]] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Read the request and answer."""
+        self.body = await request.aread()
+        self.limits.append(request.extensions["timeout"])
+        transport = self
+
+        class Body(httpx.AsyncByteStream):
+            async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+                transport.limits.append(request.extensions["timeout"])
+                for piece in transport._pieces:
+                    if isinstance(piece, Exception):
+                        raise piece
+                    if isinstance(piece, bytes):
+                        yield piece
+                    else:
+                        await anyio.sleep(piece)
+
+            async def aclose(self) -> None:
+                transport.closed += 1
+
+        return httpx.Response(200, stream=Body())
+
+
 class TestCustom:
     """A transport of the caller's own: httpx's kind, for tests and special ways."""
 
@@ -465,6 +499,57 @@ class TestCustom:
         with pytest.raises(expected) as raised:
             await client.acall(MODEL, "hi")
         assert raised.value.__cause__ is error
+
+    @pytest.mark.parametrize(
+        ("error", "expected", "why"),
+        [
+            (httpx.ReadTimeout("t"), APITimeoutError, "timeout.idle"),
+            (httpx.ReadError("gone"), APIConnectionError, "broke within"),
+            (ssl.SSLError("bad record"), APIConnectionError, "broke within"),
+        ],
+    )
+    @pytest.mark.anyio
+    async def test_its_errors_within_an_answer(
+        self, error: Exception, expected: type[Exception], why: str
+    ) -> None:
+        """So do those that come late."""
+        client = Client("sk-1", retry=0, transport=Pieces(b"{", error))
+
+        with pytest.raises(expected, match=why) as raised:
+            await client.acall(MODEL, "hi")
+        assert raised.value.__cause__ is error
+
+    @pytest.mark.anyio
+    async def test_its_empty_pieces(self) -> None:
+        """A piece without a byte is not the end."""
+        client = Client("sk-1", transport=Pieces(b"", json.dumps(WHOLE).encode(), b""))
+
+        assert (await client.acall(MODEL, "hi")).text == "abc"
+
+    @pytest.mark.anyio
+    async def test_its_silence(self) -> None:
+        """The limit of an answer holds there too, and its stream is closed."""
+        transport = Pieces(b"{", 60.0)
+        client = Client("sk-1", retry=0, transport=transport, timeout=Timeout(idle=0.05))
+
+        with pytest.raises(APITimeoutError) as raised:
+            await client.acall(MODEL, "hi")
+        assert raised.value.limit == "idle"
+        assert transport.closed == 1
+
+    @pytest.mark.anyio
+    async def test_what_it_is_asked(self) -> None:
+        """It gets the limits of each phase, and a body that may be read as it likes."""
+        transport = Pieces(json.dumps(WHOLE).encode())
+        client = Client("sk-1", transport=transport, timeout=Timeout(connect=1, read=2, idle=3))
+
+        await client.acall(MODEL, "hi")
+
+        assert json.loads(transport.body)["model"] == MODEL
+        assert transport.limits == [
+            {"connect": 1, "read": 2, "write": 2, "pool": None},
+            {"connect": 1, "read": 3, "write": 2, "pool": None},
+        ]
 
     @pytest.mark.anyio
     async def test_foreign_errors(self) -> None:
