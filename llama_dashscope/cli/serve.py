@@ -16,6 +16,7 @@ from typing import TextIO
 from llama_dashscope.testing._http_server import status_page
 from llama_dashscope.testing._http_server.allowed_hosts import is_loopback
 from llama_dashscope.testing._local_dashscope import LocalDashScope
+from llama_dashscope.testing._service.account_limits import AccountLimits
 from llama_dashscope.testing._service.exchange import Exchange
 from llama_dashscope.testing._service.fault_parser import KINDS, parse_faults
 from llama_dashscope.testing._upstream.upstream import Upstream
@@ -64,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tokens-per-second", type=above_zero, metavar="N", help="default: as fast as it can")
     add("--first-token-delay", type=zero_or_more, metavar="SECONDS", help="default: 0")
     add("--faults", type=_faults, default="", metavar="FAULTS", help="what goes wrong, see above")
+    rpm = "refuse more requests a minute than this to a model, as the account's limit does"
+    add("--rpm", type=above_zero, metavar="N", help=rpm)
+    add("--tpm", type=above_zero, metavar="N", help="the same for tokens a minute")
     add("--seed", type=int, metavar="N", help="make the same random decisions every time")
     add("--log", type=Path, metavar="FILE", help="add a line of JSON for every request")
 
@@ -129,6 +133,8 @@ def _server(args: argparse.Namespace, on_end: Callable[[Exchange], None]) -> Loc
         server.reply(_upstream(args))
     if args.reply is not None:
         server.reply(args.reply)
+    if args.rpm or args.tpm:
+        server.fault(AccountLimits(args.rpm, args.tpm), times=None)
     for order in parse_faults(args.faults, args.seed):
         server.fault(order.fault, times=order.times)
     return server

@@ -7,6 +7,7 @@ with LocalDashScope() as server:
 """
 
 from ._local_dashscope import LocalDashScope
+from ._service.account_limits import AccountLimits
 from ._service.exchange import Exchange
 from ._service.faults import (
     DEFAULT_MIX,
@@ -36,6 +37,7 @@ from ._upstream.upstream import Upstream
 
 __all__ = [
     "DEFAULT_MIX",
+    "AccountLimits",
     "BlackHole",
     "CloseIdle",
     "CutStream",

@@ -229,3 +229,13 @@ def test_help_can_be_printed() -> None:
     command.add_arguments(parser)
 
     assert "rate-limited*2" in parser.format_help()
+
+
+def test_an_accounts_limits() -> None:
+    """`--rpm` and `--tpm` refuse what is beyond them."""
+    with serve("--rpm", "60", "--tpm", "600000") as served:
+        answers = [served.call() for _ in range(2)]
+        served.end(signal.SIGINT)
+
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[1].json()["code"] == "Throttling.RateQuota"

@@ -7,6 +7,7 @@ from typing import TypeAlias, cast
 
 from attrs import define, field
 
+from .account_limits import AccountLimits
 from .faults import Fault, Mix
 from .received_request import ReceivedRequest
 from .response_plan import ResponsePlan
@@ -42,6 +43,8 @@ class Script:
     _queue: deque[Source] = field(factory=deque[Source])
     _armed: list[_Armed] = field(factory=list[_Armed])
     _mix: Mix | None = None
+    limits: AccountLimits | None = None
+    """The account's limits."""
 
     def reply(self, source: Source | Sequence[Source]) -> None:
         """Let every call from now on have this, or each successive call its own."""
@@ -56,13 +59,15 @@ class Script:
         with self._lock:
             if isinstance(fault, Mix):
                 self._mix = fault
+            elif isinstance(fault, AccountLimits):
+                self.limits = fault
             else:
                 self._armed.append(_Armed(fault, float("inf") if times is None else times, when))
 
     def clear(self) -> None:
         """Forget everything: default replies, no faults."""
         with self._lock:
-            self._standing, self._mix = default_reply, None
+            self._standing, self._mix, self.limits = default_reply, None, None
             self._queue.clear()
             self._armed.clear()
 
@@ -70,7 +75,7 @@ class Script:
         """Name the faults that are still to happen."""
         with self._lock:
             armed = [f"{each.fault}{each.how_often}" for each in self._armed if each.left > 0]
-            return [*armed, str(self._mix)] if self._mix else armed
+            return armed + [str(each) for each in (self._mix, self.limits) if each]
 
     def next_fault(self, request: ReceivedRequest) -> Fault | None:
         """Take the fault that happens to this call, if one does."""

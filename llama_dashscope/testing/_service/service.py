@@ -31,6 +31,15 @@ class Service:
         request, request_id = exchange.request, str(uuid.uuid4())
         if refused := self._refuse(request, request_id):
             return refused
+        limits = self.script.limits
+        if limits and (answer := limits.replace(request, request_id)):
+            exchange.fault = limits
+            return answer
+        answer = await self._answer_within_limits(exchange, request_id)
+        return limits.spoil(answer, request_id) if limits else answer
+
+    async def _answer_within_limits(self, exchange: Exchange, request_id: str) -> ResponsePlan:
+        request = exchange.request
         fault = self.script.next_fault(request)
         if fault and (answer := self._fail(fault, exchange, request_id)):
             return answer
