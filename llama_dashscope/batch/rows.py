@@ -10,6 +10,7 @@ from llama_dashscope._models import Response
 from llama_dashscope._protocol.converter import structure, unstructure
 from llama_dashscope._sanitize import LONGEST_NAME, sanitize
 
+from .digest_index import BODY
 from .results import BatchResult, may_pass
 
 __all__ = ["BEGIN", "JournalLine", "parse_line", "read_result", "write_line"]
@@ -81,7 +82,7 @@ def read_result(row: JournalLine) -> BatchResult:
 
 def _is_digest(row: Mapping[str, object]) -> bool:
     digest = row.get("body_digest")
-    return isinstance(digest, str) and len(bytes.fromhex(digest)) > 0
+    return isinstance(digest, str) and len(bytes.fromhex(digest)) == BODY
 
 
 def _from_response(response: Response, model: str) -> dict[str, Any]:
