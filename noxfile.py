@@ -37,6 +37,9 @@ HERE = [each for each in PYTHONS if shutil.which(f"python{each}")]
 BETWEEN = HERE[1:-1]
 BASE, LOWEST = BETWEEN[-1:], HERE[:-1][:1]
 
+# Extras that sessions of their own test: they bring much, and have floors of their own for it.
+FRAMEWORKS = {"langchain", "llamaindex", "ray"}
+
 WORKERS = 2 * (os.cpu_count() or 1)  # most of these tests wait for most of their time
 
 
@@ -85,9 +88,9 @@ def tests(session: nox.Session) -> None:
     """Test the built wheel, with the dependencies that this Python's run is for."""
     package, wanted = ".[aiohttp]", PROJECT["project"]["dependencies"]
     if session.python in LOWEST:
-        extras = {**PROJECT["project"]["optional-dependencies"]}
-        del extras["ray"]  # the package imports nothing of it; see the session `ray`
-        wanted = floors(wanted + [each for extra in extras.values() for each in extra])
+        extras = PROJECT["project"]["optional-dependencies"]
+        ours = [extra for name, extra in extras.items() if name not in FRAMEWORKS]
+        wanted = floors(wanted + [each for extra in ours for each in extra])
     elif session.python in BASE:
         package = "."
     else:
