@@ -213,9 +213,6 @@ def test_a_mistyped_field() -> None:
         LlamaDashScope.model_validate({"model": MODEL, "temprature": 0.5})
 
 
-@pytest.mark.skipif(
-    "rate_limiter" not in LlamaDashScope.model_fields, reason="older LlamaIndexes have none"
-)
 @pytest.mark.anyio
 async def test_rate_limiter_and_pace_in_peace(server: LocalDashScope) -> None:
     """LlamaIndex's limiter is asked once a call, the client's pace besides; all are answered."""
