@@ -63,7 +63,9 @@ class AnswerFormat:
         schema = json_schema(kind)
         self._kind = kind
         self._keeps = unknown_fields == "keep"
-        whole = str(schema.get("type"))  # a list of several, where scalars are united
+        # A class that holds itself stands in the definitions; united scalars have a list of types.
+        named = str(schema.get("$ref")).removeprefix("#/$defs/")
+        whole = str(schema.get("$defs", {}).get(named, schema).get("type"))
         self._picked = KINDS.get(whole, (dict, list))
         noun = NOUNS.get(whole, "JSON value")
         text = json.dumps(schema, ensure_ascii=False)

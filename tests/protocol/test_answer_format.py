@@ -28,6 +28,14 @@ class Trip:
     stops: list[Stop]
 
 
+@attrs.frozen
+class Node:
+    """A class that holds itself."""
+
+    name: str
+    following: Node | None = None
+
+
 TRIP = AnswerFormat(Trip)
 ASKED = TRIP.instruction
 USER = {"role": "user", "content": "两天罗马"}
@@ -50,6 +58,7 @@ def test_the_instruction_has_the_schema() -> None:
         (Literal["a"], "JSON value"),
         (Stop, "JSON object"),
         (str | None, "JSON value"),
+        (Node, "JSON object"),
     ],
 )
 def test_the_instruction_names_the_kind(kind: Any, noun: str) -> None:
