@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable
 from inspect import Parameter
-from typing import Annotated, Any, Final, get_origin
+from typing import Annotated, Any, Final
 
 from llama_dashscope._errors import InvalidRequestError, ParseError
 from llama_dashscope._models import ToolCall
@@ -18,7 +18,7 @@ from .json_schema import SchemaWriter
 from .json_text import pick_json
 from .mismatches import describe, find_mismatches
 from .strict_converter import read_fields
-from .type_forms import ObjectField
+from .type_forms import ObjectField, annotation
 
 __all__ = ["read_arguments", "tool_schema"]
 
@@ -108,7 +108,7 @@ def _fields(function: Function, where: str) -> list[ObjectField]:
         if each.annotation is Parameter.empty:
             raise InvalidRequestError(f"{where}: the parameter {each.name} of {name} has no type")
         kind = each.annotation
-        if get_origin(kind) is not Annotated and each.name in meanings:
+        if each.name in meanings and not annotation(kind):
             kind = Annotated[kind, meanings[each.name]]
         fields.append(ObjectField(each.name, kind, each.default is Parameter.empty))
     return fields

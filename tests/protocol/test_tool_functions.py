@@ -104,6 +104,15 @@ def sphinx(a: int, b: int) -> None:
     """
 
 
+def with_marks(a: Annotated[int, 1], b: Annotated[int, object()]) -> None:
+    """Add.
+
+    Args:
+        a: one
+        b: other
+    """
+
+
 def chinese(a: int, b: int) -> None:
     """Add.
 
@@ -120,7 +129,7 @@ def in_one_line(a: Annotated[int, "one"], b: Annotated[int, "other"]) -> None:
     """Add."""
 
 
-@pytest.mark.parametrize("function", [google, sphinx, chinese, in_one_line])
+@pytest.mark.parametrize("function", [google, sphinx, with_marks, chinese, in_one_line])
 def test_docstrings_of_each_style_are_read(function: Callable[..., object]) -> None:
     """Google's, Sphinx's and Chinese ones; texts in Annotated need none."""
     described = tool_schema(function)["function"]
