@@ -183,6 +183,20 @@ def upstream_real(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def ray(session: nox.Session) -> None:
+    """Answer 2,000 questions on a real Ray, without a dashboard, and kill it; takes minutes."""
+    session.install("--upgrade", ".[ray]", *group("tests"))
+    session.run("pytest", "tests/ray/real_ray.py", *session.posargs)
+
+
+@nox.session(default=False)
+def queues(session: nox.Session) -> None:
+    """Run the examples for Celery, Dask and Taskiq with their workers, on a real Redis."""
+    session.install("--upgrade", ".[redis]", *group("queues"), *group("tests"))
+    session.run("pytest", "tests/redis/real_queues.py", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure this client beside its peers; arguments go to the suite."""
     session.install("--upgrade", ".[aiohttp]", *group("bench"))

@@ -19,11 +19,14 @@ from llama_dashscope import Client, DashScopeError, Timeout
 from llama_dashscope.redis import RedisPace
 from llama_dashscope.testing import LocalDashScope
 
-from .fleet import HEAD_START, PROCESSES, TASKS, own_redis
+from .fleet import PROCESSES, TASKS, own_redis
 
 RATE, SECONDS, TOTAL = 100, 22.0, 10.0
 FROZEN, THAWED, KILLED, STARTED = 6.0, 9.0, 13.0, 16.0
 MODEL = "llama3.3-70b-instruct"
+
+HEAD_START = 30.0
+"""Seconds for the processes to start in."""
 
 Call = tuple[float, float, str]
 """When it ended, how long it took, what went wrong."""
@@ -35,6 +38,9 @@ async def make_calls(server: tuple[str, str], port: int, starts: float) -> list[
     calls: list[Call] = []
     there = redis.asyncio.Redis(host="127.0.0.1", port=port)
     pace = RedisPace(there, requests_per_minute=RATE * 60)
+    async with Client(key, base_url=base_url) as warm:  # what the first call imports takes a while
+        await warm.acall(MODEL, "hi")
+    await pace.admit("another model", 1)
     await asyncio.sleep(starts - time())
 
     async def work(client: Client) -> None:
@@ -89,7 +95,8 @@ def main() -> None:
     print(f"frozen {FROZEN:.0f} to {THAWED:.0f}, killed at {KILLED:.0f}, back at {STARTED:.0f}")
     print("calls in each second:", *(seconds[each] for each in range(int(SECONDS))))
     print(f"longest call {max(took for _, took, _ in calls):.2f} s of {TOTAL:.0f} s allowed")
-    print(f"{len(calls)} calls, {arrived} requests, failed: {[each for *_, each in calls if each]}")
+    failed = Counter(each for *_, each in calls if each)
+    print(f"{len(calls)} calls, {arrived - PROCESSES} requests, failed: {dict(failed)}")
 
 
 if __name__ == "__main__":

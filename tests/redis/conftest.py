@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,6 +16,7 @@ import redis.asyncio
 from redis_server import PROGRAM, RedisServer
 
 from llama_dashscope.redis import RedisPace
+from llama_dashscope.testing import LocalDashScope
 
 Connect = Callable[..., AbstractAsyncContextManager[RedisPace]]
 """Makes a pace on the server, with a client of its own that is closed at the end."""
@@ -68,3 +72,32 @@ def pacing(redis_server: RedisServer, kind: str) -> Connect:
             await close
 
     return pacing
+
+
+@pytest.fixture
+def examples() -> Path:
+    """Return the folder of the examples of a fleet."""
+    return Path(__file__).parents[2] / "docs/examples/fleet"
+
+
+@pytest.fixture
+def environment(
+    redis_server: RedisServer, server: LocalDashScope, examples: Path
+) -> dict[str, str]:
+    """Point programs at a Redis and a DashScope on this machine."""
+    path = os.pathsep.join([*sys.path, str(examples)])
+    return {**os.environ, **server.environ, "REDIS_URL": redis_server.url, "PYTHONPATH": path}
+
+
+@pytest.fixture
+def example(environment: dict[str, str], examples: Path) -> Callable[[str], str]:
+    """Run an example to its end; gives what it prints."""
+
+    def run(name: str) -> str:
+        ended = subprocess.run(
+            [sys.executable, examples / name], env=environment, capture_output=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr.decode()
+        return ended.stdout.decode()
+
+    return run
