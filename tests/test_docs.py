@@ -140,6 +140,15 @@ def test_the_first_command_of_the_readme_answers() -> None:
     assert ended.stdout.decode().strip()
 
 
+def test_the_readme_leads_to_what_is_there() -> None:
+    """Each of its relative links is a file; the first line has the one for who reads Chinese."""
+    text = README.read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+
+    assert "[中文](docs/zh/README.md)" in text.splitlines()[0]
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
 def test_ci_runs_the_second_command_of_the_readme() -> None:
     """What README says checks everything is what CI does."""
     command = "pip install nox && nox"
