@@ -205,6 +205,7 @@ def test_a_screen_reader_finds_its_way(page: Page, server: LocalDashScope) -> No
     server.reply("A short answer.")
     ask(page, "Hello")
     page.until("document.querySelector('#status').innerText.includes('A short answer.')")
+    page.until(READY)
     tree = page.tell("Accessibility.getFullAXTree")["nodes"]
     found = {
         (node["role"]["value"], node.get("name", {}).get("value"))
