@@ -176,8 +176,8 @@ def slow(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def upstream_real(session: nox.Session) -> None:
-    """Put a real llama.cpp behind the local DashScope; compiling it takes minutes."""
-    engine = ["gguf", "numpy", "llama-cpp-python[server]"]
+    """Put a real llama.cpp behind the local DashScope, as the guide's page does."""
+    engine = ["gguf", "numpy", "xllamacpp"]
     session.install("--upgrade", ".", *engine, *group("tests"))
     session.run("pytest", "tests/local_server/real_upstream/real_llama_cpp.py")
 
