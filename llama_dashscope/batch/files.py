@@ -78,7 +78,7 @@ def count_items(path: str) -> int | None:
     if path == "-" or kind == ".csv":
         return None
     if kind == ".parquet":
-        return int(_pyarrow("pyarrow.parquet").ParquetFile(path).metadata.num_rows)
+        return int(_pyarrow().parquet.ParquetFile(path).metadata.num_rows)
     with Path(path).open("rb") as file:
         return sum(1 for line in file if line.strip())
 
@@ -133,7 +133,7 @@ def _json_or_text(text: str) -> object:
 
 
 def _parquet_rows(path: str) -> Iterator[BatchInput]:
-    file = _pyarrow("pyarrow.parquet").ParquetFile(path)
+    file = _pyarrow().parquet.ParquetFile(path)
     try:
         for part in file.iter_batches(ROWS):
             for row in cast("list[dict[str, Any]]", part.to_pylist()):
@@ -150,11 +150,11 @@ def _write_csv(path: Path, results: Iterable[BatchResult]) -> None:
 
 
 def _write_parquet(path: Path, results: Iterable[BatchResult]) -> None:
-    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
+    arrow = _pyarrow()
     kinds = {"attempts": arrow.int64(), "seconds": arrow.float64()}
     kinds |= dict.fromkeys(("input_tokens", "output_tokens"), arrow.int64())
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in COLUMNS])
-    with parquet.ParquetWriter(path, schema) as writer:
+    with arrow.parquet.ParquetWriter(path, schema) as writer:
         for part in _parts(results):
             columns = [[column(each) for each in part] for column in COLUMNS.values()]
             writer.write_table(arrow.table(dict(zip(COLUMNS, columns, strict=True)), schema))
@@ -171,8 +171,9 @@ def _tokens(result: BatchResult, name: str) -> int | None:
     return None if usage is None else getattr(usage, name)
 
 
-def _pyarrow(name: str) -> Any:  # it has no types
+def _pyarrow() -> Any:  # it has no types
     try:
-        return import_module(name)
+        import_module("pyarrow.parquet")
+        return import_module("pyarrow")
     except ImportError:
         raise ConfigurationError("Parquet files need pyarrow: pip install pyarrow") from None
