@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_dashscope._protocol.json_text import pick_json
+from llama_dashscope._protocol.json_text import json_values, pick_json
 
 GOOD = '{"city": "罗马", "days": 3}'
 TRIP = {"city": "罗马", "days": 3}
@@ -115,6 +115,19 @@ def test_two_readings_are_refused(text: str, reason: str) -> None:
 def test_values_of_any_kind_are_read(text: str, value: object) -> None:
     """A whole text may be any JSON; inside prose only objects and arrays count."""
     assert pick_json(text) == value
+
+
+@pytest.mark.parametrize("slip", ["", ","])
+def test_nesting_is_read_up_to_64_levels(slip: str) -> None:
+    """The bound is the same for JSON with a slip and without one."""
+
+    def nested(levels: int) -> str:
+        return "[" * levels + "1" + slip + "]" * levels
+
+    assert str(json_values(nested(64))) == f"[{'[' * 64}1{']' * 64}]"
+    for levels in (65, 5000):
+        with pytest.raises(ValueError, match="nested deeper than 64 levels"):
+            json_values(nested(levels))
 
 
 def test_the_wanted_kind_decides() -> None:
