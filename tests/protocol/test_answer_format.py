@@ -66,6 +66,13 @@ def test_the_instruction_names_the_kind(kind: Any, noun: str) -> None:
     assert AnswerFormat(kind).instruction.startswith(f"Answer with one {noun} that fits")
 
 
+def test_the_instruction_is_written_as_people_read_it() -> None:
+    """Chinese stays Chinese; escapes would cost six characters for each one."""
+    kind = attrs.make_class("Journey", {"城市": attrs.field(type=str)})
+
+    assert '"城市": {"type": "string"}' in AnswerFormat(kind).instruction
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
