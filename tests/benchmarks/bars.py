@@ -57,7 +57,6 @@ BARS = [
     bar("burst", "aiohttp", "dashscope1", 0.60),
     bar("sync_call", "httpx", "dashscope1", 1.0),
     bar("sync_call", "aiohttp", "dashscope1", 1.0),
-    bar("sync_burst", "httpx", "dashscope1", 0.60),
     bar("sync_burst", "aiohttp", "dashscope1", 0.60),
     bar("memory", "httpx", "openai", 0.50),
     bar("memory", "aiohttp", "openai", 0.50),
