@@ -22,7 +22,7 @@ from llama_dashscope._network.event_loop import (
     running_loop,
     start_soon_threadsafe,
 )
-from llama_dashscope._network.failures import closed_error
+from llama_dashscope._network.failures import closed_error, starting
 from llama_dashscope._network.loading import load_backend, load_transports
 from llama_dashscope._network.pool import ConnectionPool, PooledResponse
 from llama_dashscope._network.read_ahead import ReadAheadStream
@@ -239,13 +239,16 @@ class CallRunner:
         pool = self._known_pool(loop)
         if pool is not None:
             return pool
-        select_transport = await load_transports(self._network)
+        with starting():
+            select_transport = await load_transports(self._network)
         pool = self._known_pool(loop)  # another call may have opened it meanwhile
         if pool is not None:
             return pool
         for other in [other for other in list(self._pools) if is_closed(other)]:
             self._pools.pop(other, None)
-        pool = ConnectionPool(select_transport(self._network), self._network.limits.max_connections)
+        with starting():
+            transport = select_transport(self._network)
+        pool = ConnectionPool(transport, self._network.limits.max_connections)
         streams: WeakSet[StreamReader[Any]] = WeakSet()
         end = await on_loop_end(partial(_close, pool, streams))
         self._pools[loop] = _OfLoop(pool, end, streams)

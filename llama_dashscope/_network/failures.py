@@ -1,7 +1,8 @@
 """Errors of the network: time limits, refused and broken connections, a closed client."""
 
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -27,6 +28,7 @@ __all__ = [
     "first_cause",
     "refused_by_proxy",
     "secrets_of",
+    "starting",
     "timed_out",
     "with_cause",
     "within_answer",
@@ -151,6 +153,18 @@ def within_answer(
     else:
         failure = broken(network.host, describe(error, secrets))
     return with_cause(failure, error, secrets)
+
+
+@contextmanager
+def starting() -> Generator[None]:
+    """Raise as an error of ours what the system refuses within: files to import, sockets."""
+    try:
+        yield
+    except DashScopeError:  # some are an OSError, too
+        raise
+    except OSError as error:
+        msg = f"can't start to connect: {describe(error)}"
+        raise APIConnectionError(msg, retryable=True) from error
 
 
 def secrets_of(network: Network, request: HTTPRequest) -> tuple[str, ...]:
