@@ -141,14 +141,14 @@ PROGRAMS = {
     "langchain-community": ["langchain-community", "langgraph"],
     "langchain-dashscope": ["langchain-dashscope", "langchain-core<0.3"],
     "llama-index-llms-dashscope": ["llama-index-llms-dashscope"],
-    "modelscope-agent": ["jieba", "json5", "jsonref", "numpy", "openai", "tiktoken"],
+    "modelscope-agent": ["dashscope", "jieba", "json5", "jsonref", "openai", "pyyaml", "tiktoken"],
     "qwen-agent": ["qwen-agent", "numpy", "python-dateutil", "soundfile"],
 }
 WITHOUT_MORE = ["modelscope-agent"]  # the rest of its requirements is not for its chat models
 
 
 @nox.session(default=False)
-@nox.parametrize("program", PROGRAMS, ids=PROGRAMS)
+@nox.parametrize("program", list(PROGRAMS), ids=list(PROGRAMS))
 def programs(session: nox.Session, program: str) -> None:
     """Run a program with the official SDK and with this package: same results, same requests."""
     session.install("--upgrade", ".", *PROGRAMS[program], *group("tests"))

@@ -334,6 +334,7 @@ def test_a_passing_failure_is_met_by_trying_again(server: LocalDashScope) -> Non
     [
         (b'{"output":{"text":"o","finish_reason":"null"}}', IncompleteResponseError),
         (b"hello", ResponseError),
+        (b'{"output":{"choices":[{"message":{"content":"hi","tool_calls":5}}]}}', ResponseError),
     ],
 )
 def test_what_is_no_answer_raises(
