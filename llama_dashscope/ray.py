@@ -30,8 +30,9 @@ Rows = Mapping[str, Sequence[Any]]
 class AskRows:
     """Asks a model about each row; a class to be called, for `Dataset.map_batches` of Ray Data.
 
-    Each actor makes one client and keeps it. The rows of a batch are asked side by side, and Ray
-    has four batches of an actor under way, so an actor makes up to 4 x `batch_size` calls at once.
+    Each actor makes one client and keeps it. The rows of a batch are asked side by side. An actor
+    works on one block at a time, and on up to four of its batches, so it makes as many calls at
+    once as its block has rows, up to 4 x `batch_size`.
 
     Each row comes back with four more columns: `answer`, the text; `usage`, with `input_tokens`,
     `output_tokens` and `total_tokens`; `error`, what went wrong, empty where there is an answer;

@@ -43,12 +43,12 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         """Start it, with nothing in it, and wait until it answers."""
         assert PROGRAM is not None
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", "."]
         self._process = subprocess.Popen(
-            [PROGRAM, *words], cwd=self.folder, stdout=subprocess.DEVNULL
+            [PROGRAM, *words, *more], cwd=self.folder, stdout=subprocess.DEVNULL
         )
         until = monotonic() + LONGEST_START
         while not self._answers():

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from time import monotonic
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import anyio
 import pytest
 import redis
-from redis_server import RedisServer
+from redis.asyncio import RedisCluster
+from redis_server import PROGRAM, RedisServer, free_port
 
 from llama_dashscope import Client, Outcome, RateLimitError, Timeout
 from llama_dashscope.redis import RedisPace
@@ -324,3 +327,40 @@ def test_sync_code_shares_a_pace(redis_server: RedisServer, server: LocalDashSco
         with Client(server.api_key, base_url=server.base_url, pace=pace) as client:
             assert client.call(MODEL, "hi").text
             assert client.call(MODEL, "hi").text
+
+
+def cluster_of_one(folder: Path) -> RedisServer:
+    """Run a cluster that is one node."""
+    if PROGRAM is None:
+        pytest.skip("needs redis-server, of Debian's package of that name")
+    node = RedisServer(folder)
+    node.start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with redis.Redis("127.0.0.1", node.port, decode_responses=True) as connected:
+        client: Any = connected  # redis leaves the types of commands open
+        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        until = monotonic() + 20
+        while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert monotonic() < until
+            sleep(0.01)
+    return node
+
+
+@pytest.mark.anyio
+async def test_a_cluster_does_too(kind: str, tmp_path: Path) -> None:
+    """Both keys of a model lie on one node."""
+    node = cluster_of_one(tmp_path)
+    try:
+        if kind == "asyncio":
+            async with RedisCluster(host="127.0.0.1", port=node.port) as cluster:
+                pace = RedisPace(cluster, requests_per_minute=60_000, timeout=50)
+                await pace.admit(MODEL, 1)
+                await pace.admit(MODEL, 1)
+        else:
+            with redis.RedisCluster(host="127.0.0.1", port=node.port) as blocking:
+                pace = RedisPace(blocking, requests_per_minute=60_000, timeout=50)
+                await pace.admit(MODEL, 1)
+                await pace.admit(MODEL, 1)
+        with redis.Redis("127.0.0.1", node.port, decode_responses=True) as reader:
+            assert kept(reader)["requests"] > 0
+    finally:
+        node.kill()
