@@ -172,7 +172,7 @@ PARTS: dict[str, Callable[..., None]] = {
 
 def command(part: str, *arguments: object) -> list[str]:
     """Return how a part is started."""
-    return [sys.executable, "-m", __spec__.name, "run", part, *map(str, arguments)]
+    return [sys.executable, "-m", "tests.benchmarks.batches", "run", part, *map(str, arguments)]
 
 
 def output(part: str, *arguments: object) -> str:
