@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -57,10 +58,16 @@ SILENCES: dict[str, tuple[str, str, Silent]] = {
 }
 
 
+def by_whom(road: tuple[str, str], proxy: str) -> tuple[str, str]:
+    """Let `auto` choose where aiohttp can't: SOCKS, and TLS within TLS before Python 3.11."""
+    needs_other = "socks" in proxy or ("https" in proxy and sys.version_info < (3, 11))
+    return ("auto", road[1]) if needs_other else road
+
+
 @pytest.mark.parametrize(("url", "proxy", "silent"), SILENCES.values(), ids=SILENCES)
 def test_a_limit(road: tuple[str, str], url: str, proxy: str, silent: Silent) -> None:
     """`connect` bounds all of connecting: proxies and TLS too."""
-    road = ("auto", road[1]) if "socks" in proxy else road
+    road = by_whom(road, proxy)
     with relay(silent.serve) as server, pytest.raises(APITimeoutError) as raised:
         ask(
             road,
@@ -86,7 +93,7 @@ def test_who_leaves_leaves_no_socket(
     road: tuple[str, str], url: str, proxy: str, silent: Silent
 ) -> None:
     """Who is cancelled while connecting closes the connection at once."""
-    road = ("auto", road[1]) if "socks" in proxy else road
+    road = by_whom(road, proxy)
     silent.came = silent.left = 0
 
     async def main(port: int) -> None:
@@ -245,7 +252,10 @@ def test_closed_while_connecting(backend: str) -> None:
             await asyncio.sleep(0.01)
         for reply in (b"\x05\x00", GRANTED):
             writer.write(reply)
-            rest.append(await reader.read(1 << 10))
+            try:
+                rest.append(await reader.read(1 << 10))
+            except OSError:  # the client has broken off
+                rest.append(b"")
 
     async def call(client: Client) -> None:
         try:
@@ -261,6 +271,9 @@ def test_closed_while_connecting(backend: str) -> None:
                 await anyio.sleep(0.01)
             await client.aclose()
             go_on.set()
+        with anyio.fail_after(20):
+            while len(rest) < 2:
+                await anyio.sleep(0.01)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*plain http")
