@@ -79,7 +79,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning or a broken reference fails it."""
-    session.install("--upgrade", ".[fastapi,langchain,llamaindex,redis]", *group("docs"))
+    session.install("--upgrade", ".[fastapi,langchain,llamaindex,otel,redis]", *group("docs"))
     session.run("sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html")
 
 

@@ -63,6 +63,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "ray": (PUBLIC,),
     "redis": (PUBLIC,),
     "cli": (PUBLIC, "_environment", "batch", "testing"),
+    "otel": (PUBLIC,),
     PUBLIC: (
         *(*VOCABULARY, "_protocol.options", "_protocol.tool_functions"),
         *("_client", "batch", "compat"),
@@ -98,13 +99,15 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "langchain_core": ("langchain",),
     "llama_index": ("llamaindex",),
     "prompt_toolkit": ("cli.line_editor",),
+    "opentelemetry": ("otel",),
     "pydantic": ("langchain", "llamaindex"),
     "redis": ("redis",),
-    "pyarrow": ("batch.files",),
     "socket": ("_network.asyncio_backend", "_network.sockets", "_network.tls", "testing"),
     "ssl": ("_client.client", "_network", "_settings", "testing._upstream"),
     "starlette": ("fastapi",),
-    "threading": ("_late_imports", "_client", "_network.event_loop", "cli.serve", "testing"),
+    "threading": (
+        *("_client", "_late_imports", "_network.event_loop", "cli.serve", "otel", "testing"),
+    ),
     "tqdm": ("batch.progress",),
     "typing_extensions": ("_client.streams", "_protocol.options", "_protocol.type_forms", "ray"),
 }

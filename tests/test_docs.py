@@ -20,13 +20,13 @@ import httpx
 import pytest
 
 import llama_dashscope
-from llama_dashscope import compat, fastapi, ray, redis, testing
+from llama_dashscope import compat, fastapi, otel, ray, redis, testing
 from llama_dashscope.testing import LocalDashScope
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-PARTS = {"compat", "fastapi", "langchain", "llamaindex", "ray", "redis", "testing"}
+PARTS = {"compat", "fastapi", "langchain", "llamaindex", "otel", "ray", "redis", "testing"}
 """Parts of the package with public names of their own."""
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))  # recipes in folders have own tests
 FENCE = re.compile(r"^(?:<!-- (\S+\.py) -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -108,7 +108,7 @@ def test_a_page_can_be_read_on_a_code_host(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [llama_dashscope, compat, fastapi, ray, redis, testing],
+    [llama_dashscope, compat, fastapi, otel, ray, redis, testing],
     ids=lambda module: module.__name__,
 )
 def test_the_reference_has_every_public_name(module: ModuleType) -> None:

@@ -121,8 +121,7 @@ class CallRunner:
         try:
             return await self._within_total(call, make, course)
         except BaseException as error:
-            usage = error.usage if isinstance(error, DashScopeError) else None
-            course.watch.call_ended(error, usage, left_early=not isinstance(error, Exception))
+            course.watch.call_failed(error)
             raise
 
     async def _within_total(self, call: Call[Item], make: Make[Item, T], course: _CallState) -> T:
@@ -183,7 +182,8 @@ class CallRunner:
         answer, usage = read(head, bytes(body))
         attempt.end(usage)
         if course.watch is not None:
-            course.watch.call_ended(None, usage, lambda: read_response(head, bytes(body)))
+            response = answer if isinstance(answer, Response) else read_response(head, bytes(body))
+            course.watch.call_answered(response)
         return answer
 
     async def _attempt_stream(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from llama_dashscope._errors import DashScopeError
 from llama_dashscope._models import Response, Usage
 from llama_dashscope._protocol.request import Payload
 
@@ -89,15 +90,19 @@ class AttemptEnd:
 class CallEnd:
     """How a call ended, all its attempts together."""
 
-    error: BaseException | None
+    error: BaseException | None = None
     """What it ended with, a cancellation included; None for an answer, and for a stream that was
     left early."""
-    left_early: bool
+    left_early: bool = False
     """Whether it was given up before its end: a stream that was closed, a call that was cancelled.
     What had arrived until then counts all the same."""
-    usage: Usage | None
+    usage: Usage | None = None
     """Tokens that the service counted so far; None where it counted none."""
-    _read: Callable[[], Response] | None = attrs.field(repr=False)
+    request_id: str = ""
+    """The service's name for the last attempt; empty where it said none."""
+    finish_reasons: tuple[str, ...] = ()
+    """Why each answer ended, such as `stop`; empty while none has."""
+    _read: Callable[[], Response] | None = attrs.field(default=None, repr=False, alias="read")
 
     def read_response(self) -> Response | None:
         """Return the answer as far as it has come; None where none has begun."""
@@ -158,20 +163,36 @@ class CallWatch:
         """See `CallObserver.chunks_arrived`."""
         self._tell(lambda each: each.chunks_arrived(count))
 
-    def call_ended(
-        self,
-        error: BaseException | None,
-        usage: Usage | None,
-        read: Callable[[], Response] | None = None,
-        *,
-        left_early: bool = False,
-    ) -> None:
-        """See `CallObserver.call_ended`."""
-        if self._ended:
-            return
-        self._ended = True
-        end = CallEnd(error, left_early, usage, read)
-        self._tell(lambda each: each.call_ended(end))
+    def call_ended(self, end: CallEnd) -> None:
+        """See `CallObserver.call_ended`; what comes after the first end is not told."""
+        if not self._ended:
+            self._ended = True
+            self._tell(lambda each: each.call_ended(end))
+
+    def call_failed(self, error: BaseException) -> None:
+        """Tell that a call ended with an error, or was cancelled, before it had an answer."""
+        known = error if isinstance(error, DashScopeError) else None
+        self.call_ended(
+            CallEnd(
+                error,
+                not isinstance(error, Exception),
+                known.usage if known else None,
+                known.request_id if known else "",
+            )
+        )
+
+    def call_answered(self, response: Response) -> None:
+        """Tell that a call ended with its whole answer."""
+        answers = response.output.choices or (response.output,)
+        reasons = tuple(each.finish_reason for each in answers if each.finish_reason)
+        self.call_ended(
+            CallEnd(
+                usage=response.usage,
+                request_id=response.request_id,
+                finish_reasons=reasons,
+                read=lambda: response,
+            )
+        )
 
     def _tell(self, tell: Callable[[CallObserver], object]) -> None:
         for each in list(self._observers):

@@ -8,6 +8,7 @@ from llama_dashscope._network.interface import ByteStream
 from llama_dashscope._protocol.stream_parser import Item, StreamParser
 
 from .attempt import Attempt
+from .observer import CallEnd
 from .time_limits import NEVER, TimeLimits
 
 __all__ = ["StreamReader"]
@@ -94,9 +95,9 @@ class StreamReader(Generic[Item]):
         self._attempt.end(answer.usage, failure)
         if self._attempt.watch is not None:
             left_early = failure is None and not (self._parser.ended or answer.finished)
-            self._attempt.watch.call_ended(
-                failure, answer.usage, answer.response, left_early=left_early
-            )
+            reasons, name = answer.finish_reasons, self._parser.request_id
+            end = CallEnd(failure, left_early, answer.usage, name, reasons, answer.response)
+            self._attempt.watch.call_ended(end)
 
     async def _drain(self) -> None:
         self._leaving = True

@@ -105,6 +105,12 @@ class StreamAccumulator:
         return any(answer.begun for answer in self._answers.values())
 
     @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        """Why each answer ended, of those that have."""
+        reasons = (self._answers[index].finish_reason for index in sorted(self._answers))
+        return tuple(reason for reason in reasons if reason)
+
+    @property
     def finished(self) -> bool:
         """Whether every answer asked for has its finish_reason: nothing new is to come."""
         return self._done >= self._expected
