@@ -102,6 +102,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "opentelemetry": ("otel",),
     "pydantic": ("langchain", "llamaindex"),
     "redis": ("redis",),
+    "pyarrow": ("batch.files",),
     "socket": ("_network.asyncio_backend", "_network.sockets", "_network.tls", "testing"),
     "ssl": ("_client.client", "_network", "_settings", "testing._upstream"),
     "starlette": ("fastapi",),
