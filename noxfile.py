@@ -137,7 +137,7 @@ def guests(session: nox.Session) -> None:
 # Programs that use the official SDK, and what to install for each: the newest of all that asks the
 # service by the SDK's text generation.
 PROGRAMS = {
-    "agentscope": ["agentscope<2", "mcp<2"],  # agentscope 2 asks by another protocol
+    "agentscope": ["agentscope<2", "greenlet", "mcp<2"],  # agentscope 2 asks by another protocol
     "langchain-community": ["langchain-community", "langgraph"],
     "langchain-dashscope": ["langchain-dashscope", "langchain-core<0.3"],
     "llama-index-llms-dashscope": ["llama-index-llms-dashscope"],
