@@ -69,7 +69,7 @@ class AnswerFormat:
         self._picked = KINDS.get(whole, (dict, list))
         noun = NOUNS.get(whole, "JSON value")
         text = json.dumps(schema, ensure_ascii=False)
-        self.instruction = (
+        self.instruction: str = (
             f"Answer with one {noun} that fits this JSON Schema, and with nothing else:\n{text}"
         )
 

@@ -33,7 +33,7 @@ class Runner:
 
     def __init__(self, plan: BatchPlan) -> None:
         """Take the plan, in the event loop that the batch runs in."""
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         self._plan = plan
         self._index = DigestIndex()
         self._journal: Journal | None = None

@@ -102,8 +102,14 @@ class Tally:
         self._ended: float | None = None
         self._latencies: Counter[int] = Counter()
         self._errors: Counter[str] = Counter()
-        self.answered = self.failed = self.skipped = self.left = 0
-        self.input_tokens = self.output_tokens = self.refusals = self.retries = 0
+        self.answered: int = 0
+        self.failed: int = 0
+        self.skipped: int = 0
+        self.left: int = 0
+        self.input_tokens: int = 0
+        self.output_tokens: int = 0
+        self.refusals: int = 0
+        self.retries: int = 0
         self.stopped: DashScopeError | None = None
 
     def add(self, result: BatchResult) -> None:

@@ -20,7 +20,7 @@ class Gate:
 
     def __init__(self) -> None:
         """Begin open."""
-        self.shut = False
+        self.shut: bool = False
         self._waiting: set[anyio.CancelScope] = set()
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Turn(Generic[P]):
         self._gate = gate
         self._admit = admit
         self._permit: P | None = None
-        self.attempts = 0
+        self.attempts: int = 0
         """How many requests were sent."""
         self._sent_at = 0.0
 

@@ -32,7 +32,7 @@ class LineEditor:
         replace_unencodable(sys.stdin)
         self._screen = sys.stdout if is_terminal(sys.stdout) else sys.stderr
         toolkit = _toolkit(self._screen)
-        self.keeps_pastes = toolkit is not None
+        self.keeps_pastes: bool = toolkit is not None
         """Whether several pasted lines are one question; else each is one of its own."""
         if toolkit:
             self._read: ReadLine = toolkit

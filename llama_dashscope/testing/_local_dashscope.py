@@ -77,8 +77,8 @@ class LocalDashScope:
     ) -> None:
         if not 0 <= port <= _LAST_PORT:
             raise ConfigurationError(f"port must be from 0 to {_LAST_PORT}, got {port}")
-        self.host = host
-        self.api_key = ApiKey(api_key).reveal()
+        self.host: str = host
+        self.api_key: str = ApiKey(api_key).reveal()
         self._wanted_port = port
         self._script = Script()
         service = Service(
