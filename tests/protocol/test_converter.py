@@ -103,7 +103,17 @@ def test_random_json(model: type[Record], payload: object) -> None:
         return
 
     assert isinstance(payload, dict)
-    assert structure(record.to_dict(), model) == record
+    # What came in a wrong type stays in `extra`, and isn't sent back to the service.
+    assert structure(record.to_dict(), model).to_dict() == record.to_dict()
+
+
+def test_a_value_of_the_wrong_type_is_not_sent_back() -> None:
+    """The field has its default, there and in JSON; `extra` has what came."""
+    call = structure({"id": 5, "type": False}, ToolCall)
+
+    assert (call.id, call.type) == ("", "function")
+    assert call.extra == {"id": 5, "type": False}
+    assert call.to_dict()["type"] == "function"
 
 
 @pytest.mark.parametrize("model", MODELS)
