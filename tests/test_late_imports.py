@@ -41,7 +41,7 @@ assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2])
+@pytest.mark.parametrize("delay", [0.01, 0.05, 0.15])
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_fork_while_another_thread_makes_its_first_call(

@@ -1,8 +1,10 @@
 """The command `llama-dashscope`: ask a model from a shell, list the models, serve a stand-in."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from functools import partial
 from typing import Final, NoReturn, TypedDict
 
@@ -90,10 +92,14 @@ _Command = Callable[..., argparse.ArgumentParser]
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    args, rest = _parser(serving="serve" in argv).parse_known_args(argv)
-    if rest:
-        quotes = "" if rest[0].startswith("-") else " (a question of several words needs quotes)"
-        args.parser.error(f"unrecognized arguments: {' '.join(rest)}{quotes}")
+    # Python 3.10's argparse writes to stderr what has no other place, and trips where it is closed.
+    with redirect_stderr(sys.stderr or io.StringIO()):
+        args, rest = _parser(serving="serve" in argv).parse_known_args(argv)
+        if rest:
+            quotes = (
+                "" if rest[0].startswith("-") else " (a question of several words needs quotes)"
+            )
+            args.parser.error(f"unrecognized arguments: {' '.join(rest)}{quotes}")
     return args
 
 
