@@ -257,7 +257,7 @@ def test_the_second_ctrl_c_waits_for_nothing(
     _, said = interrupted.communicate(timeout=30)
 
     assert interrupted.returncode == 130
-    assert "1 answered in" in said
+    assert " answered in" in said
     server.reset()
     assert run(questions, tmp_path / "out.jsonl") == 0
     assert len(ids(tmp_path / "out.jsonl")) == 20
