@@ -8,10 +8,12 @@ import sys
 import threading
 from contextlib import suppress
 
+import anyio
+import anyio.to_thread
 import pytest
 from client_matrix import HAS_AIOHTTP, MODEL
 
-from llama_dashscope import _late_imports
+from llama_dashscope import Client, _late_imports
 from llama_dashscope._late_imports import LateImports, guarded_from_forks
 from llama_dashscope.testing import LocalDashScope
 
@@ -127,3 +129,18 @@ def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with guarded_from_forks():
         pass
+
+
+async def no_thread(*_: object, **__: object) -> None:
+    """Fail as a system does that has no more threads."""
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_first_call_without_threads(
+    server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The libraries are imported in the event loop's own."""
+    monkeypatch.setattr("llama_dashscope._network.loading._loaded", set[str]())
+    monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
+
+    assert anyio.run(Client(server.api_key, base_url=server.base_url).acall, MODEL, "hi").text

@@ -177,6 +177,17 @@ def test_a_call_of_a_daemon_thread_when_the_interpreter_ends(
         caller.result(30)
 
 
+def test_a_call_when_the_loop_has_just_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between finding the loop and using it, the interpreter may close it."""
+    own, over = BackgroundLoop(), SyncEventLoop()
+    over.close()
+    monkeypatch.setattr(own, "loop", lambda: over)
+    use(own, monkeypatch)
+
+    with pytest.raises(ClientClosedError):
+        run_sync(answer)
+
+
 def test_an_interrupt_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C just then reaches the caller, and the next call starts anew."""
     own, start = BackgroundLoop(), threading.Thread.start

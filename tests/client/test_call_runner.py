@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 
 import anyio
+import httpx
 import pytest
 from client_matrix import LEGS, MODEL, Leg
 
@@ -75,6 +77,36 @@ def test_the_nearer_of_two_limits(leg: Leg, server: LocalDashScope) -> None:
 
     assert isinstance(outcome.error, APITimeoutError)
     assert outcome.error.limit == "idle"
+
+
+class ClosesItsClient(httpx.AsyncBaseTransport):
+    """Answers a stream, and closes the client just before the first frame."""
+
+    client: Client
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer."""
+        close = self.client.close
+
+        class Body(httpx.AsyncByteStream):
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                close()
+                yield FRAME % (b"abc", b"stop")
+
+        return httpx.Response(200, headers=SSE, stream=Body(), request=request)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_closing_while_a_stream_begins(backend: str) -> None:
+    """What has arrived by then is not lost."""
+    transport = ClosesItsClient()
+    client = transport.client = Client("sk-1", transport=transport)
+
+    async def main() -> str:
+        async with client.astream(MODEL, "hi") as stream:
+            return (await anext(stream)).text
+
+    assert anyio.run(main, backend=backend) == "abc"
 
 
 def test_closing_in_a_fork(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:

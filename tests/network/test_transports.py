@@ -38,6 +38,8 @@ from llama_dashscope import (
 from llama_dashscope._network.http11_transport import HTTP11Transport
 from llama_dashscope._network.selection import BEYOND, OLDEST, select_transport
 from llama_dashscope._network.tls import keepalive_options
+from llama_dashscope._network.user_transport import UserTransport
+from llama_dashscope._protocol.arguments import call_arguments
 from llama_dashscope._settings import Network
 from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection
 
@@ -550,6 +552,31 @@ class TestCustom:
             {"connect": 1, "read": 2, "write": 2, "pool": None},
             {"connect": 1, "read": 3, "write": 2, "pool": None},
         ]
+
+    @pytest.mark.anyio
+    async def test_its_connections(self, server: LocalDashScope) -> None:
+        """Httpx's own transport carries whole answers and streams."""
+        async with httpx.AsyncHTTPTransport() as transport:
+            client = Client(server.api_key, base_url=server.base_url, transport=transport)
+            server.reply("abc def")
+
+            assert (await client.acall(MODEL, "hi")).text == "abc def"
+            async with client.astream(MODEL, "hi") as stream:
+                assert (await stream.aread()).text == "abc def"
+
+    @pytest.mark.anyio
+    async def test_letting_go_of_its_answer(self) -> None:
+        """The stream is closed once, though nothing of it was read."""
+        transport = Pieces(b"{}")
+        client = Client("sk-1", transport=transport)
+        carrier = UserTransport(Network("http://x", None, True, True, Limits(), transport))
+        call = client._prepare(MODEL, "hi", call_arguments())  # as the engine has it
+        answer = await carrier.send(call)
+
+        await answer.aclose()
+        await answer.aclose()
+
+        assert transport.closed == 1
 
     @pytest.mark.anyio
     async def test_foreign_errors(self) -> None:
