@@ -22,7 +22,6 @@ from llama_dashscope._environment import (
 )
 from llama_dashscope._errors import ConfigurationError, InvalidRequestError
 from llama_dashscope._models import Chunk, Response
-from llama_dashscope._network.event_loop import Bridge
 from llama_dashscope._protocol.arguments import (
     CallArguments,
     call_arguments,
@@ -47,7 +46,7 @@ from .sync_bridge import run_sync
 if TYPE_CHECKING:
     from llama_dashscope._network.user_transport import AsyncBaseTransport
 
-__all__ = ["Client", "bridge"]
+__all__ = ["Client"]
 
 TRANSPORTS: Final = ("auto", "httpx", "aiohttp")
 
@@ -203,7 +202,7 @@ class Client(BatchVerbs, ParsingVerbs):
             TypeError: there is no such keyword.
         """
         call = self._prepare(model, prompt, call_arguments(**options))
-        return bridge()(partial(self._engine.whole, call))
+        return run_sync(partial(self._engine.whole, call))
 
     @shows_keywords(StreamOptions)
     def stream(
@@ -222,7 +221,7 @@ class Client(BatchVerbs, ParsingVerbs):
             TypeError: there is no such keyword.
         """
         call = self._prepare(model, prompt, stream_arguments(**options))
-        return Stream(AsyncStream(self._engine, call), bridge())
+        return Stream(AsyncStream(self._engine, call), run_sync)
 
     async def aclose(self) -> None:
         """Close all connections; calls under way end with `ClientClosedError`, as later ones do."""
@@ -293,11 +292,6 @@ class Client(BatchVerbs, ParsingVerbs):
             raise no_key()
         address = settings.network.base_url
         return Call(address, payload, key, workspace, timeout, headers, make_items)
-
-
-def bridge() -> Bridge:
-    """Return the way from sync code to the coroutines."""
-    return run_sync
 
 
 _OURS: Final = {

@@ -12,8 +12,8 @@ from typing import Any, Literal, overload
 import attrs
 
 from llama_dashscope._client.call import Call
-from llama_dashscope._client.client import bridge
 from llama_dashscope._client.streams import Stream
+from llama_dashscope._client.sync_bridge import run_sync
 from llama_dashscope._errors import APIStatusError
 from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.options import MessageLike
@@ -119,7 +119,7 @@ class Generation:
         asked = _ask(*arguments, **keywords)
         if asked.call.payload.streaming:
             return _responses(asked)
-        return bridge()(partial(_response, asked))
+        return run_sync(partial(_response, asked))
 
     @overload
     @classmethod
@@ -264,7 +264,7 @@ async def _aresponses(asked: _PreparedGeneration) -> AsyncGenerator[GenerationRe
 
 def _responses(asked: _PreparedGeneration) -> Generator[GenerationResponse, None, None]:
     try:
-        with Stream(asked.client.read(asked.call), bridge()) as stream:
+        with Stream(asked.client.read(asked.call), run_sync) as stream:
             yield from stream
     except APIStatusError as error:
         yield refused(error)
