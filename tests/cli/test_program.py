@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,10 +69,24 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def interrupt(self) -> None:
-        """Press Ctrl-C, again after silence: Python's readline overlooks it between two keys."""
+        """Press Ctrl-C until it ends the line: Python's readline overlooks it between two keys.
+
+        There it may wait for a key that Ctrl-C took from it, so there is another key after silence.
+        """
+        self._unread = ""
         self.press("\x03")
-        while not select.select([self._ours], [], [], 2.0)[0]:
-            self.press("\x03")
+        while "\n" not in self._unread:
+            if self._comes(2.0):
+                self._unread += self._read()
+            else:
+                self.press(" ")
+                self._comes(2.0)
+                self.press("\x03")
+
+    def see_prompt(self) -> None:
+        """Wait until an editor that draws its lines more than once has begun a new one."""
+        self.see("\x1b[?2004h")  # it asks the terminal to mark pastes, and then draws
+        self.see(">")
 
     def see(self, text: str) -> None:
         """Wait until a text is on the screen, behind what was seen before."""
@@ -93,10 +108,12 @@ class Terminal:
         self.program.wait()
         os.close(self._ours)
 
+    def _comes(self, patience: float) -> bool:
+        return bool(select.select([self._ours], [], [], patience)[0])
+
     def _read(self, patience: float = 20.0) -> str:
         """Return what comes next; nothing once the program has gone."""
-        ready, _, _ = select.select([self._ours], [], [], patience)
-        assert ready, f"silence for {patience} s after {self._unread!r}"
+        assert self._comes(patience), f"silence for {patience} s after {self._unread!r}"
         try:
             return os.read(self._ours, 4096).decode()
         except OSError:  # how Linux says that the other end is closed
@@ -270,13 +287,12 @@ def test_pasted_lines_are_one_question(server: LocalDashScope, sit_down: Sit, wi
     server.reply(["one", "two"])
     terminal = sit_down("chat", term="xterm", without=without)
 
-    terminal.see("\x1b[?2004h")  # the program asks the terminal to mark pastes
-    terminal.see(">")
+    terminal.see_prompt()
     terminal.press(f"What is this?{PASTE}(in Python)")
     terminal.see("Python)")
     terminal.press("\r")
     terminal.see("one")
-    terminal.see(">")
+    terminal.see_prompt()
     terminal.press("\x04")
 
     assert terminal.end()[1] == 0
@@ -291,15 +307,15 @@ def test_alt_enter_begins_a_line(server: LocalDashScope, sit_down: Sit) -> None:
     server.reply(["one", "two"])
     terminal = sit_down("chat", term="xterm")
 
-    terminal.see(">")
+    terminal.see_prompt()
     terminal.press("wrong\x1b\rlines\x03")
-    terminal.see(">")
+    terminal.see_prompt()
     terminal.press("first\x1b\rsecond\r")
     terminal.see("one")
-    terminal.see(">")
+    terminal.see_prompt()
     terminal.press("\x1b[A!\r")
     terminal.see("two")
-    terminal.see(">")
+    terminal.see_prompt()
     terminal.press("\x04")
 
     assert terminal.end()[1] == 0
@@ -312,12 +328,13 @@ def test_a_backslash_goes_on_in_the_next_line(
 ) -> None:
     """It works with every editor, and without one."""
     terminal = sit_down("chat", term=term, without=without)
+    see_prompt = terminal.see_prompt if term == "xterm" else partial(terminal.see, "> ")
 
-    terminal.see(">")
+    see_prompt()
     terminal.press("first\\\r")
     terminal.see("...")
     terminal.press("second\r")
-    terminal.see(">")
+    see_prompt()
 
     assert [request.text for request in server.requests] == ["first\nsecond"]
     terminal.press("\x04")
@@ -341,10 +358,11 @@ def test_prompts_stay_out_of_a_file(
     with (tmp_path / "out.txt").open("wb") as out:
         terminal = sit_down("chat", stdout=out.fileno(), term=term)
 
+    see_prompt = terminal.see_prompt if term == "xterm" else partial(terminal.see, "> ")
     for question in ("first", "second"):
-        terminal.see(">")
+        see_prompt()
         terminal.press(f"{question}\r")
-    terminal.see(">")
+    see_prompt()
     terminal.press("\x04")
 
     assert terminal.end()[1] == 0
