@@ -1,14 +1,41 @@
-"""What the models for other frameworks share: options of a call, and which tool is called."""
+"""What the models for other frameworks share: their client, options of a call, the tool called."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from llama_dashscope import Options
+from llama_dashscope import Client, Options
 
-__all__ = ["call_options", "tool_choice"]
+__all__ = ["call_options", "make_client", "tool_choice"]
 
 NAMED: Final = frozenset(Options.__annotations__) - {"messages"}
 """Options that a call has by name; others go into its `parameters`."""
+
+
+class _Secret(Protocol):
+    def get_secret_value(self) -> str: ...
+
+
+class _ClientFields(Protocol):
+    """The fields of a model that are its client's."""
+
+    @property
+    def api_key(self) -> _Secret | None: ...
+    @property
+    def base_url(self) -> str | None: ...
+    @property
+    def workspace(self) -> str | None: ...
+    @property
+    def max_retries(self) -> int | None: ...
+
+
+def make_client(settings: _ClientFields) -> Client:
+    """Make the client of a model that was given none."""
+    return Client(
+        settings.api_key.get_secret_value() if settings.api_key else None,
+        base_url=settings.base_url,
+        workspace=settings.workspace,
+        retry=settings.max_retries,
+    )
 
 
 def call_options(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 
@@ -12,6 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from client_matrix import HAS_AIOHTTP, MODEL
+from programs import run_program
 
 from llama_dashscope import Client, _late_imports
 from llama_dashscope._late_imports import LateImports, guarded_from_forks
@@ -50,18 +49,9 @@ def test_a_fork_while_another_thread_makes_its_first_call(
     transport: str, way: str, delay: float, server: LocalDashScope
 ) -> None:
     """The child doesn't wait for an import of a thread that it hasn't got."""
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-W", "ignore::DeprecationWarning", "-c"),
-            *(PROGRAM.format(model=MODEL), transport, server.base_url, way, str(delay)),
-        ],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=40,
-    )
+    program = PROGRAM.format(model=MODEL)
 
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert run_program(program, server, transport, way, str(delay)) == (0, "", "")
 
 
 @pytest.fixture

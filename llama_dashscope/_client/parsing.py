@@ -67,8 +67,7 @@ class ParsingVerbs:
             DashScopeError: a call failed; see `acall`.
             TypeError: there is no such keyword.
         """
-        arguments = call_arguments(**options)
-        wanted = AnswerFormat(into, unknown_fields)
+        arguments, wanted = call_arguments(**options), AnswerFormat(into, unknown_fields)
         prepare = partial(self._prepare, model)
         structured = StructuredCall(prepare, wanted, prompt, arguments, tries)
         return await structured.run(self._engine.whole)
@@ -110,8 +109,7 @@ class ParsingVerbs:
             DashScopeError: a call failed; see `call`.
             TypeError: there is no such keyword.
         """
-        arguments = call_arguments(**options)
-        wanted = AnswerFormat(into, unknown_fields)
+        arguments, wanted = call_arguments(**options), AnswerFormat(into, unknown_fields)
         prepare = partial(self._prepare, model)
         structured = StructuredCall(prepare, wanted, prompt, arguments, tries)
         return run_sync(partial(structured.run, self._engine.whole))

@@ -20,7 +20,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
 from llama_dashscope import Choice, Chunk, Client, Message, Options, Response, Timeout
-from llama_dashscope._frameworks import call_options
+from llama_dashscope._frameworks import call_options, make_client
 from llama_dashscope._frameworks import tool_choice as which_tool
 
 from ._messages import answer, call_chunks, conversation, usage_metadata
@@ -193,12 +193,7 @@ class ChatLlamaDashScope(BaseChatModel):
         if self.client is not None:
             return self.client
         if self._made is None:
-            self._made = Client(
-                self.api_key.get_secret_value() if self.api_key else None,
-                base_url=self.base_url,
-                workspace=self.workspace,
-                retry=self.max_retries,
-            )
+            self._made = make_client(self)
         return self._made
 
     def _parameters(self) -> dict[str, Any]:

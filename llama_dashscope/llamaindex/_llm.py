@@ -32,7 +32,7 @@ from llama_index.core.tools import BaseTool
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr
 
 from llama_dashscope import MODELS, Chunk, Client, Options, Response, Timeout
-from llama_dashscope._frameworks import call_options, tool_choice
+from llama_dashscope._frameworks import call_options, make_client, tool_choice
 
 from ._messages import conversation, said, selections
 
@@ -276,12 +276,7 @@ class LlamaDashScope(FunctionCallingLLM):
         if self.client is not None:
             return self.client
         if self._made is None:
-            self._made = Client(
-                self.api_key.get_secret_value() if self.api_key else None,
-                base_url=self.base_url,
-                workspace=self.workspace,
-                retry=self.max_retries,
-            )
+            self._made = make_client(self)
         return self._made
 
     def _call(

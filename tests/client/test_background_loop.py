@@ -6,8 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,14 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from client_matrix import HAS_AIOHTTP, MODEL
+from programs import run_program
 
 from llama_dashscope import APIConnectionError, Client, ClientClosedError, DashScopeError
 from llama_dashscope._client.background_loop import BackgroundLoop, SyncEventLoop
 from llama_dashscope._client.sync_bridge import run_sync
 from llama_dashscope.testing import LocalDashScope, RateLimited
-
-NO_FORK_WARNING = "ignore:This process:DeprecationWarning"
-"""Python 3.12 warns of every fork of a process that has threads."""
 
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
 HOSTS = ["127.0.0.1", "localhost"]  # for a name, threads look it up
@@ -42,18 +38,6 @@ def ask():
         streamed = "".join(chunk.delta for chunk in stream)
     os.write(1, f"{client.call(MODEL, 'hi').text} {streamed}\\n".encode())
 """
-
-
-def run(program: str, server: LocalDashScope, transport: str = "httpx") -> tuple[int, str, str]:
-    """Run a program that talks to the server; return its exit code and what it said."""
-    ended = subprocess.run(
-        [sys.executable, "-W", NO_FORK_WARNING, "-c", program, transport, server.base_url],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=40,
-    )
-    return ended.returncode, ended.stdout, ended.stderr
 
 
 LATE = {
@@ -89,7 +73,7 @@ def test_calls_at_the_end_of_a_program(
     program = PROGRAM.replace("sys.argv[1:]", named) + LATE[what]
 
     answers = "fine fine\n" * (2 if "after a call" in what else 1)
-    assert run(program, server, transport) == (0, answers, "")
+    assert run_program(program, server, transport) == (0, answers, "")
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -254,7 +238,7 @@ while True:
 def test_ctrl_c_in_the_first_call(server: LocalDashScope, attempt: int) -> None:
     """Whenever it comes, the program goes on, and ends."""
     server.reply("fine")
-    code, out, err = run(PROGRAM + INTERRUPTED, server)
+    code, out, err = run_program(PROGRAM + INTERRUPTED, server)
 
     assert (code, err) == (0, "")
     assert out.endswith("fine fine\n")
@@ -277,7 +261,7 @@ client.close()
 def test_a_signal_handler_that_calls(server: LocalDashScope, transport: str, delay: float) -> None:
     """Whatever it interrupts, the first call too, both get their answers."""
     server.reply("fine")
-    code, out, err = run(PROGRAM + HANDLER.format(delay=delay), server, transport)
+    code, out, err = run_program(PROGRAM + HANDLER.format(delay=delay), server, transport)
 
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == "fine fine"
@@ -336,7 +320,7 @@ def test_a_name_that_is_looked_up_for_ever(server: LocalDashScope, transport: st
     program = "import warnings; warnings.simplefilter('ignore')" + program + LOOKUP
     started = time.monotonic()
 
-    assert run(program, server, transport) == (0, "APITimeoutError\n", "")
+    assert run_program(program, server, transport) == (0, "APITimeoutError\n", "")
     assert time.monotonic() - started < 30
 
 
@@ -377,4 +361,4 @@ ask()
 atexit.register(family)
 """
     )
-    assert run(program, server) == (0, "fine fine\n" * 2, "")
+    assert run_program(program, server) == (0, "fine fine\n" * 2, "")

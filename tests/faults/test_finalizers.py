@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Generator, Iterator
 
 import anyio
 import anyio.to_thread
 import pytest
 from client_matrix import HAS_AIOHTTP, MODEL
+from programs import run_program
 
 from llama_dashscope import Chunk, Client, Limits
 from llama_dashscope.testing import LocalDashScope
-
-NO_FORK_WARNING = "ignore:This process:DeprecationWarning"
-"""Python 3.12 warns of every fork of a process that has threads."""
 
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
 
@@ -138,23 +134,11 @@ def forget():
 }
 
 
-def run(program: str, server: LocalDashScope, transport: str) -> tuple[int, str, str]:
-    """Run a program that talks to the server; return its exit code and what it said."""
-    ended = subprocess.run(
-        [sys.executable, "-W", NO_FORK_WARNING, "-c", program, transport, server.base_url],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=40,
-    )
-    return ended.returncode, ended.stdout, ended.stderr
-
-
 @pytest.fixture
 def slow() -> Iterator[LocalDashScope]:
-    """Run a DashScope whose streams take longer than the programs."""
+    """Run a DashScope whose streams go on while the programs end."""
     with LocalDashScope(tokens_per_second=100) as server:
-        server.reply("word " * 100)
+        server.reply(lambda request: "word " * 50 if request.streaming else "fine")
         yield server
 
 
@@ -166,7 +150,7 @@ def test_forgotten_things_are_closed_in_the_background(
     """Garbage that the background thread collects is closed there, and calls go on."""
     program = PROGRAM.format(body=FORGOTTEN[what])
 
-    assert run(program, slow, transport) == (0, "ended\n", "")
+    assert run_program(program, slow, transport) == (0, "ended\n", "")
     slow.wait_for(lambda server: server.open_connections == 0)
 
 
@@ -191,7 +175,7 @@ atexit.register(lambda: print(len(refused), set(refused)))
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_sync_call_in_the_background_thread(slow: LocalDashScope, transport: str) -> None:
     """It would wait for itself, so it is refused, and the calls of others go on."""
-    code, out, err = run(PROGRAM.format(body=CALLING), slow, transport)
+    code, out, err = run_program(PROGRAM.format(body=CALLING), slow, transport)
 
     assert (code, err) == (0, "")
     assert out.startswith("ended\n6 {'DashScopeError: sync calls wait for this")
@@ -242,7 +226,7 @@ def test_the_interpreter_ends_within_a_stream(
     slow: LocalDashScope, what: str, transport: str
 ) -> None:
     """A program that leaves a stream half read ends at once, and quietly."""
-    assert run(LAST + EXITS[what], slow, transport) == (0, "", "")
+    assert run_program(LAST + EXITS[what], slow, transport) == (0, "", "")
     slow.wait_for(lambda server: server.open_connections == 0)
 
 
@@ -326,7 +310,7 @@ if not pid:
     {child}
     sys.exit()
 assert os.waitpid(pid, 0)[1] == 0
-assert stream.read().text.split() == ["word"] * 100
+assert stream.read().text.split() == ["word"] * 50
 stream.close()
 """
 
@@ -342,4 +326,4 @@ def test_a_child_leaves_its_parents_stream_alone(
     """A forked process closes what it has inherited without a word to the parent's connection."""
     program = LAST + "import gc" + FORK.format(child=child)
 
-    assert run(program, slow, transport) == (0, "", "")
+    assert run_program(program, slow, transport) == (0, "", "")
