@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except OSError as error:
         print_error(error)
-        discard_output()
+        if error.filename is None:  # it may be the output that can't be written
+            discard_output()
         return FAILED
 
 
