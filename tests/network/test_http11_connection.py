@@ -1,0 +1,49 @@
+"""One connection of the base transport, without a socket: what a write that fails leaves."""
+
+from __future__ import annotations
+
+import anyio
+import h11
+import httpcore
+import pytest
+
+from llama_dashscope import Timeout
+from llama_dashscope._network.http11_connection import HTTP11Connection
+
+REQUEST = h11.Request(
+    method="POST", target="/", headers=[("host", "local"), ("content-length", "1")]
+)
+
+
+class Refusing(httpcore.AsyncMockStream):
+    """A peer that reads no request; what it has said stays to be read."""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Fail, as with a connection that was reset."""
+        del buffer, timeout
+        raise httpcore.WriteError
+
+
+def test_an_answer_counts_though_the_request_was_not_read() -> None:
+    """It is what the caller wants to know; the connection takes no other request."""
+
+    async def main() -> None:
+        connection = HTTP11Connection(
+            Refusing([b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n"])
+        )
+        head = await connection.send(REQUEST, b"x", Timeout())
+        assert head.status_code == 413
+        assert await connection.read(1) == b""
+        assert not connection.recycle()
+
+    anyio.run(main)
+
+
+def test_no_answer_is_an_error() -> None:
+    """What was never read can't be answered."""
+
+    async def main() -> None:
+        with pytest.raises(h11.RemoteProtocolError, match="without an answer"):
+            await HTTP11Connection(Refusing([])).send(REQUEST, b"x", Timeout())
+
+    anyio.run(main)
