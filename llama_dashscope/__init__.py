@@ -127,7 +127,7 @@ __all__ = [
     "set_region",
 ]
 
-# Tracebacks, reprs and pickles name a class by where it is public.
+# So that tracebacks, reprs and pickles name a class by its public path.
 for _name in __all__:
     if isinstance(_public := globals()[_name], type):
         _public.__module__ = __name__

@@ -1,9 +1,8 @@
-"""The Llama text models, as the service's documentation lists them; it informs and never forbids.
+"""The Llama text models that the service documents; for information only, no call is checked by it.
 
 Source: the model table of "Llama (text input only)", Alibaba Cloud Model Studio's API reference.
-Where other editions of that page, or other parts of it, disagree, `notes` says so. All of these
-models were announced to go offline (edition of April 2025): whether one still answers, only the
-service can say.
+`notes` says where other editions or other parts of that page disagree. The edition of April 2025
+announces that all of these models go offline; only the service knows which still answer.
 """
 
 from types import MappingProxyType
@@ -16,16 +15,16 @@ __all__ = ["MODELS", "Model"]
 
 @attrs.frozen
 class Model:
-    """What is documented of one model."""
+    """What the service documents about one model."""
 
     name: str
-    """Its name, as a call sends it."""
+    """The model's name, as a call sends it."""
     context_length: int
-    """Input and output together, in tokens."""
+    """Longest input and output together, in tokens."""
     max_input: int
     """Longest input, in tokens."""
     takes_prompt: bool | None = attrs.field(default=None, kw_only=True)
-    """Whether it takes `prompt` besides `messages`; None where nobody says. All take `messages`."""
+    """Whether it takes `prompt` as well as `messages`; None if undocumented."""
     notes: tuple[str, ...] = ()
     """Where sources disagree."""
 
@@ -61,4 +60,4 @@ _LISTED: Final = (
 )
 
 MODELS: Final = MappingProxyType({model.name: model for model in _LISTED})
-"""Every listed model by its name, newest first."""
+"""Every documented model by its name, newest first."""

@@ -1,6 +1,7 @@
 """Where settings come from: arguments, environment variables, files and proxies.
 
-An argument comes before the environment, the environment before a file; empty counts as unset.
+Arguments take precedence over environment variables, and these over files. An empty value counts
+as unset.
 """
 
 import ipaddress
@@ -34,7 +35,7 @@ KEY_PLACES: Final = (
     " DASHSCOPE_API_KEY_FILE_PATH names, or the file ~/.dashscope/api_key"
 )
 
-# A name or an IPv4 address, or an IPv6 address, perhaps with its zone; then perhaps a port.
+# A name, an IPv4 address, or an IPv6 address with an optional zone; then an optional port.
 HOST: Final = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+(%[\w.-]+)?])(:\d+)?", re.ASCII)
 
 # https://www.rfc-editor.org/rfc/rfc9110#name-field-values, ASCII only.
@@ -46,11 +47,11 @@ BAD_IN_URL: Final = re.compile(r"[^\x21-\x7e]")
 
 
 def find_api_key(given: str | None, environ: Mapping[str, str]) -> ApiKey | None:
-    """Return the key from the first of its four places that has one, or None.
+    """Return the key from the first of `KEY_PLACES` that has one, or None.
 
     Raises:
-        ConfigurationError: what is there is no key, or the file that the environment names
-            can't be read.
+        ConfigurationError: the value found is not a valid key, or the file that the environment
+            names can't be read.
     """
     if given is not None and given != "":
         return ApiKey(given)
@@ -63,7 +64,7 @@ def find_api_key(given: str | None, environ: Mapping[str, str]) -> ApiKey | None
     try:
         default = Path.home() / ".dashscope" / "api_key"
         return _key_in(default, "the file ~/.dashscope/api_key") if default.is_file() else None
-    except (RuntimeError, OSError):  # no home, or one that may not be looked into
+    except (RuntimeError, OSError):  # no home directory, or no permission to read it
         return None
 
 
@@ -73,7 +74,7 @@ def _key_in(path: Path, source: str) -> ApiKey | None:
     except OSError as error:
         msg = f"{source} can't be read: {error}"
         raise ConfigurationError(msg) from error
-    # What is not UTF-8 is no key either; an error of decoding would carry the file around.
+    # Bytes that are not UTF-8 make a bad key; a UnicodeDecodeError would hold the whole file.
     value = content.decode("utf-8-sig", "replace").strip()
     return ApiKey(value, source) if value else None
 
@@ -84,10 +85,10 @@ def no_key() -> ConfigurationError:
 
 
 def find_base_url(given: str | None, environ: Mapping[str, str]) -> str:
-    """Return the address that paths are added to: argument, environment or the China endpoint.
+    """Return the base URL: from the argument, the environment, or else the China endpoint.
 
     Raises:
-        ConfigurationError: it is no http or https address.
+        ConfigurationError: it is not an http or https address.
     """
     if given is not None and given != "":
         return check_base_url(given, "base_url")
@@ -97,14 +98,15 @@ def find_base_url(given: str | None, environ: Mapping[str, str]) -> str:
 
 
 def check_base_url(value: object, source: str) -> str:
-    """Return an address without its last slash, its scheme in small letters.
+    """Return the address without a trailing slash, its scheme in lower case.
 
     Raises:
-        ConfigurationError: it is no http or https address, or has a query, fragment or password.
+        ConfigurationError: it is not an http or https address, or has a query, a fragment or a
+            password.
     """
     parts = _split(value, source, ("http", "https"))
     if parts.query or parts.fragment:
-        msg = f"{source} must end with its path, without '?' or '#' behind it"
+        msg = f"{source} must end with its path; it must have no '?' and no '#'"
         raise ConfigurationError(msg)
     if "@" in parts.netloc:
         msg = f"{source} must not hold a user name or password"
@@ -116,7 +118,7 @@ def check_proxy(value: object, source: str) -> str:
     """Return a proxy's address.
 
     Raises:
-        ConfigurationError: it is no address of a kind of proxy that can be used.
+        ConfigurationError: it is not the address of an HTTP, HTTPS or SOCKS5 proxy.
     """
     if isinstance(value, str) and value and "://" not in value:
         value = f"http://{value}"
@@ -133,7 +135,7 @@ def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
         host = parts.netloc.rpartition("@")[2]
         sound = parts.scheme in schemes and HOST.fullmatch(host) and parts.port != 0
         (parts.hostname or "").encode("idna")
-    except ValueError:  # a bad port, an open bracket, a label that is too long
+    except ValueError:  # a bad port, an unclosed bracket, a label that is too long
         sound = False
     if not sound or BAD_IN_URL.search(value):
         starts = " or ".join(f"{scheme}://" for scheme in schemes)
@@ -144,34 +146,34 @@ def _split(value: object, source: str, schemes: tuple[str, ...]) -> SplitResult:
 
 
 def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
-    """Return the proxy that the environment names for this address: ALL_, HTTP_ and HTTPS_PROXY.
+    """Return the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names for this address, or None.
 
-    None for this machine's own addresses. NO_PROXY is honoured, by the rules of the standard
-    library.
+    None for this machine's own addresses and for those that NO_PROXY excludes, by the rules of the
+    standard library.
 
     Args:
         base_url: the service's address.
-        environ: an environment; the standard library reads the process's own, so this one only
-            says whether there is anything to read.
+        environ: only tells whether a proxy variable is set at all; the values come from the
+            process's own environment, which is what the standard library reads.
 
     Raises:
-        ConfigurationError: the environment names a proxy that is none.
+        ConfigurationError: the environment names an invalid proxy.
     """
     if is_local(base_url) or not any(name.lower().endswith("_proxy") for name in environ):
         return None
     parts = urlsplit(base_url)
     proxies = urllib.request.getproxies_environment()
     found = proxies.get(parts.scheme) or proxies.get("all")
-    # typeshed lacks this function, which the library documents only by its use.
+    # Undocumented, and absent from typeshed.
     bypass: Callable[[str, dict[str, str]], bool] = vars(urllib.request)["proxy_bypass_environment"]
-    # By the whole address, which may name a port, and by the bare host, without an IPv6's brackets.
+    # NO_PROXY may list host and port, or the bare host, an IPv6 address without its brackets.
     if not found or bypass(parts.netloc, proxies) or bypass(parts.hostname or "", proxies):
         return None
     return check_proxy(found, f"the environment's proxy for {parts.scheme}")
 
 
 def is_local(base_url: str) -> bool:
-    """Tell whether an address is this machine's own."""
+    """Tell whether an address is a loopback address of this machine."""
     host = (urlsplit(base_url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -182,34 +184,35 @@ def is_local(base_url: str) -> bool:
 
 
 def check_header(name: object, value: object, source: str = "headers") -> tuple[str, str]:
-    """Return a header as it goes out.
+    """Return a header as it is sent.
 
     Raises:
-        ConfigurationError: a name or value that HTTP can't carry, or a header that is ours.
+        ConfigurationError: HTTP can't carry the name or the value, or the client sets this header
+            itself.
     """
     if not isinstance(name, str) or not HEADER_NAME.fullmatch(name):
-        msg = f"{source}: {name!r} is no name of an HTTP header"
+        msg = f"{source}: {name!r} is not a valid HTTP header name"
         raise ConfigurationError(msg)
     if not isinstance(value, str):
         msg = f"{source}: the value of {name!r} must be a string, got {type(value).__name__}"
         raise ConfigurationError(msg)
     if not HEADER_VALUE.fullmatch(value):
         msg = (
-            f"{source}: the value of {name!r} has a line break, a blank at an end or a character"
-            " that an HTTP header can't carry; headers are ASCII"
+            f"{source}: the value of {name!r} has a line break, a leading or trailing space, or a"
+            " character that an HTTP header can't carry; headers are ASCII"
         )
         raise ConfigurationError(msg)
     if name.lower() in {"content-length", "transfer-encoding", "host"}:
         msg = f"{source}: {name!r} is set by the client"
         raise ConfigurationError(msg)
     if name.lower() == "authorization":
-        msg = f"{source}: give the key as api_key; nothing would hide it among the headers"
+        msg = f"{source}: pass the key as api_key; among the headers it would not be redacted"
         raise ConfigurationError(msg)
     return name.lower(), value
 
 
 def check_workspace(value: object) -> str:
-    """Return a workspace id as it goes out.
+    """Return a workspace id as it is sent.
 
     Raises:
         ConfigurationError: it is not text that an HTTP header can carry.

@@ -1,11 +1,11 @@
-"""The exceptions, drawn as a tree.
+"""The exception classes; this is their tree.
 
 ::
 
     DashScopeError
     ├── ConfigurationError              the client itself is set up wrong: key, address, limits
     ├── InvalidRequestError             an argument of this call was refused before sending
-    ├── APIConnectionError              no answer, or the way to it broke
+    ├── APIConnectionError              the service was not reached, or the connection broke
     │   ├── APITimeoutError             a time limit ended the call; says which
     │   └── ClientClosedError           the client was closed before or during the call
     ├── APIStatusError                  the service answered with an error
@@ -19,9 +19,9 @@
     │   ├── RateLimitError              429: too much at once; waiting helps
     │   ├── InternalServerError         5xx: the service failed
     │   └── ServiceUnavailableError     503: no capacity right now
-    ├── ResponseError                   what came back is not the protocol
-    ├── IncompleteResponseError         the answer stopped before its finish_reason
-    └── ParseError                      the answer is whole, and not of the type asked for
+    ├── ResponseError                   the answer does not follow the protocol
+    ├── IncompleteResponseError         the answer ended without a finish_reason
+    └── ParseError                      the answer is complete, but not of the requested type
 """
 
 from ._models import Response, Usage
@@ -52,28 +52,28 @@ __all__ = [
 
 
 class DashScopeError(Exception):
-    """Anything this package raises; every error has the same fields, filled as far as known."""
+    """Base class of this package's errors; all have the same fields, filled in as far as known."""
 
     code: str
-    """The service's error code; empty where the service said none."""
+    """The service's error code; empty if it sent none."""
     message: str
     """What went wrong: the service's own words, or ours."""
     status_code: int | None
-    """HTTP status, for an error inside a stream the one its frame names; None without an answer."""
+    """HTTP status; for an error in a stream, the status that its frame names; None if unknown."""
     request_id: str
-    """The service's name for this call; empty where it gave none."""
+    """The service's id of this request; empty if it sent none."""
     hint: str
-    """What to do about it, where we know."""
+    """What to do about the error; empty if we don't know."""
     partial_text: str
     """The text that had arrived before the failure."""
     usage: Usage | None
-    """Tokens counted before the failure, where the service had said so."""
+    """Tokens counted before the failure; None if the service had reported none."""
     attempts: int
-    """How many times the request was sent or tried to be sent."""
+    """How many attempts were made to send the request."""
     retryable: bool
-    """Whether the same call may work when it is made again."""
+    """Whether the same call may succeed if it is made again."""
     retry_after: float | None
-    """Seconds that the service asks to wait before the next try; None where it does not say."""
+    """Seconds to wait before the next attempt, as the service asks; None if it doesn't say."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class DashScopeError(Exception):
         retryable: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        """Describe a failure in plain data, so that it survives pickling and copying."""
+        """Store the failure as plain data, so that the error can be pickled and copied."""
         super().__init__(message)
         self.message = message
         self.code = code
@@ -111,7 +111,7 @@ class DashScopeError(Exception):
 
 
 class ConfigurationError(DashScopeError, ValueError):
-    """The client is set up wrong: no key, an address that is none, an unknown transport."""
+    """The client is set up wrong: no key, an invalid address, an unknown transport."""
 
 
 class InvalidRequestError(DashScopeError, ValueError):
@@ -119,7 +119,7 @@ class InvalidRequestError(DashScopeError, ValueError):
 
 
 class APIConnectionError(DashScopeError):
-    """The service was not reached, or the connection broke before the answer was whole."""
+    """The service was not reached, or the connection broke before the answer was complete."""
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
@@ -132,11 +132,11 @@ class APITimeoutError(APIConnectionError, TimeoutError):
 
 
 class ClientClosedError(APIConnectionError):
-    """The client was closed before the call began or while it was under way."""
+    """The client was closed before or during the call."""
 
 
 class APIStatusError(DashScopeError):
-    """The service answered, and its answer is an error."""
+    """The service answered with an error."""
 
 
 class BadRequestError(APIStatusError):
@@ -180,25 +180,25 @@ class ServiceUnavailableError(APIStatusError):
 
 
 class StreamUsageError(DashScopeError, RuntimeError):
-    """A stream was asked for its whole answer too early, or read by two tasks or in two loops."""
+    """A stream was misused: asked for its response too early, or read by two tasks or two loops."""
 
 
 class ResponseError(DashScopeError):
-    """What came back is not the protocol: no JSON, no answer in it, or a frame too large."""
+    """The answer does not follow the protocol: not JSON, no answer in it, or too large a frame."""
 
 
 class IncompleteResponseError(DashScopeError):
-    """The answer stopped before its `finish_reason`; `partial_text` holds what had arrived."""
+    """The answer ended without a `finish_reason`; `partial_text` has the text received so far."""
 
 
 class ParseError(DashScopeError, ValueError):
-    """An answer came, and the value that was asked for is not in it.
+    """The answer is complete, but no value of the requested type can be read from it.
 
     `partial_text` is the last answer's text, `usage` the tokens of all answers together, and
     `attempts` how many answers there were.
     """
 
     paths: tuple[str, ...] = ()
-    """Where the answer is wrong, such as `$.stops[0].city`; `$` is the whole of it."""
+    """Where the answer is wrong, such as `$.stops[0].city`; `$` stands for the whole answer."""
     response: Response | None = None
     """The last answer."""

@@ -1,4 +1,4 @@
-"""What the models for other frameworks share: their client, options of a call, the tool called."""
+"""Shared by the models for other frameworks: making the client, call options, tool choice."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -8,7 +8,7 @@ from llama_dashscope import Client, Options
 __all__ = ["call_options", "make_client", "tool_choice"]
 
 NAMED: Final = frozenset(Options.__annotations__) - {"messages"}
-"""Options that a call has by name; others go into its `parameters`."""
+"""Options that a call takes by name; others go into its `parameters`."""
 
 
 class _Secret(Protocol):
@@ -16,7 +16,7 @@ class _Secret(Protocol):
 
 
 class _ClientFields(Protocol):
-    """The fields of a model that are its client's."""
+    """The fields of a model that configure its client."""
 
     @property
     def api_key(self) -> _Secret | None: ...
@@ -29,7 +29,7 @@ class _ClientFields(Protocol):
 
 
 def make_client(settings: _ClientFields) -> Client:
-    """Make the client of a model that was given none."""
+    """Make the client of a model that was constructed without one."""
     return Client(
         settings.api_key.get_secret_value() if settings.api_key else None,
         base_url=settings.base_url,
@@ -41,11 +41,11 @@ def make_client(settings: _ClientFields) -> Client:
 def call_options(
     parameters: Mapping[str, Any] | None, *layers: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the options of a call; what it has no name for is in its `parameters`, as given.
+    """Return the options of a call; options that it doesn't take by name go into `parameters`.
 
     Args:
-        parameters: what goes into the request's `parameters` if no layer says otherwise.
-        *layers: options, the later ones before the earlier ones.
+        parameters: default entries of the request's `parameters`.
+        *layers: options; a later layer overrides an earlier one.
     """
     options: dict[str, Any] = {}
     rest = dict(parameters or {})
@@ -57,12 +57,12 @@ def call_options(
 
 
 def tool_choice(names: Sequence[str], given: object) -> object:
-    """Return which tool to call in the service's terms; None where `given` says nothing.
+    """Return the service's `tool_choice`; None if `given` is empty.
 
     Args:
-        names: the tools that are offered.
-        given: `auto`, `none`, a tool's name, the service's dict; `any`, `required` or True to have
-            one called: with one tool that is this tool, with several it is sent as `required`.
+        names: the names of the tools in the request.
+        given: `auto`, `none`, a tool's name, or the service's dict. `any`, `required` and True
+            force a call: of the tool by name if there is only one, otherwise by `required`.
     """
     if given in ("any", "required", True):
         given = names[0] if len(names) == 1 else "required"

@@ -1,8 +1,8 @@
-"""Imports that wait for the first call, out of the way of forks.
+"""Imports deferred to the first call, guarded by a lock that forks wait for.
 
-A thread that imports a module holds that module's lock. A process that is forked meanwhile inherits
-the lock without the thread, and its own import of the module waits for ever. So a fork waits until
-such an import has ended.
+A thread that imports a module holds that module's import lock. If the process forks meanwhile, the
+child inherits the lock, held by a thread that it doesn't have, and importing the module in the
+child blocks for ever. So a fork waits until deferred imports have ended.
 """
 
 import os
@@ -14,14 +14,14 @@ from typing import Final
 __all__ = ["LateImports", "late_imports"]
 
 PATIENCE: Final = 10.0
-"""Seconds that a fork waits for an import at most: no program may hang for ever."""
+"""Longest time that a fork waits for an import, in seconds, so that no program hangs for ever."""
 
 
 class LateImports:
-    """Import statements within `with` of this object don't meet a fork."""
+    """A context manager for import statements: no fork happens while they run."""
 
     def __init__(self) -> None:
-        """Begin with no import under way."""
+        """Start with no import in progress."""
         # Reentrant: a signal handler may fork, or make a call, in the thread that imports.
         self._lock = threading.RLock()
 
@@ -35,20 +35,20 @@ class LateImports:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let forks go on."""
+        """Allow forks again."""
         self._lock.release()
 
     def before_fork(self) -> None:
-        """Wait for the imports of other threads, for `PATIENCE` at most."""
+        """Wait for imports in other threads, at most for `PATIENCE`."""
         self._lock.acquire(timeout=PATIENCE)
 
     def after_fork_in_parent(self) -> None:
-        """Let the imports of other threads go on."""
-        with suppress(RuntimeError):  # one of them took longer than `PATIENCE`
+        """Allow imports in other threads again."""
+        with suppress(RuntimeError):  # `before_fork` timed out, so the lock is not ours
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Begin anew: the threads that imported are not here."""
+        """Free the lock, or replace it if a thread that doesn't exist here holds it."""
         try:
             self._lock.release()
         except RuntimeError:
@@ -56,7 +56,7 @@ class LateImports:
 
 
 def guarded_from_forks() -> LateImports:
-    """Make late imports that the forks of this process wait for."""
+    """Return a `LateImports` that the forks of this process wait for."""
     made = LateImports()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(

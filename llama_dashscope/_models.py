@@ -1,7 +1,8 @@
-"""What goes to the service and what comes back: frozen values, nothing more.
+"""Models of requests and responses, as frozen values.
 
-Every model is a `Record`: attributes for people and type checkers, the read-only half of a mapping
-for code that was written against dictionaries, and `extra` for fields that have no name here yet.
+Every model is a `Record`: it has attributes for people and type checkers, the reading methods of a
+mapping for code that was written against dictionaries, and `extra` for fields unknown to this
+version.
 """
 
 import json
@@ -25,17 +26,17 @@ __all__ = [
 ]
 
 OMIT_NONE: Final = {"omit_none": True}
-"""Metadata of a field that stays out of the JSON while it is None."""
+"""Metadata of a field that is left out of the JSON if it is None."""
 
 
 class Record:
-    """The part all models share: JSON out, and a dictionary's reading side."""
+    """Base class of all models: output as JSON, and the reading methods of a mapping."""
 
     __slots__ = ()
 
     extra: Mapping[str, Any]
 
-    # Unknown fields are attributes too; a type checker still finds the typo.
+    # Unknown fields are attributes too, but hidden from type checkers, so that these report typos.
     if not TYPE_CHECKING:  # pragma: no branch  # always so when the program runs
 
         def __getattr__(self, name: str) -> object:
@@ -55,23 +56,23 @@ class Record:
                 yield name, value
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form: declared fields in the service's order, then the unknown ones."""
+        """Return a dict for JSON: declared fields in the service's order, then unknown ones."""
         return {key: _plain(value) for key, value in self._items()}
 
     def keys(self) -> KeysView[str]:
-        """Return the names that `to_dict` would have."""
+        """Return the keys of `to_dict()`."""
         return dict(self._items()).keys()
 
     def values(self) -> ValuesView[Any]:
-        """Return the values, models as models."""
+        """Return the values; nested models stay models."""
         return dict(self._items()).values()
 
     def items(self) -> ItemsView[str, Any]:
-        """Return name and value pairs, models as models."""
+        """Return pairs of key and value; nested models stay models."""
         return dict(self._items()).items()
 
     def get(self, key: str, default: object = None) -> Any:  # any field
-        """Return the value of a field, or `default` where there is none."""
+        """Return the value of a field, or `default` if there is none."""
         return dict(self._items()).get(key, default)
 
     def __getitem__(self, key: str) -> Any:  # any field
@@ -97,7 +98,7 @@ _FIELDS: Final[dict[type, dict[str, bool]]] = {}
 
 
 def _shown(model: type[Any]) -> dict[str, bool]:
-    """Name the fields of `model` that its JSON has, and which of them hide while None."""
+    """Return the fields of `model` that its JSON has, and whether each is left out if None."""
     _FIELDS[model] = shown = {
         field.alias or field.name: field.metadata.get("omit_none", False)
         for field in attrs.fields(model)
@@ -115,7 +116,7 @@ def _plain(value: object) -> object:
 
 
 def _nothing() -> dict[str, Any]:
-    """Make an empty dict; sixteen times faster than calling the type `dict[str, Any]`."""
+    """Return an empty dict; sixteen times faster than calling `dict[str, Any]` as a factory."""
     return {}
 
 
@@ -125,50 +126,50 @@ def _calls(calls: "Iterable[ToolCall] | None") -> "tuple[ToolCall, ...] | None":
 
 @attrs.frozen
 class Function(Record):
-    """The function that a tool call names."""
+    """The function of a tool call."""
 
     name: str = ""
     """Name of the function."""
     arguments: str = ""
-    """Arguments as the model wrote them: JSON text, which the model may have got wrong."""
+    """Arguments as the model wrote them: JSON text, which may be invalid."""
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
-    """Fields of the service that this version has no name for, as they came."""
+    """Fields from the service that this version does not know, as received."""
 
 
 @attrs.frozen
 class ToolCall(Record):
-    """A call of a tool that the model asks for."""
+    """A tool call that the model asks for."""
 
     function: Function = attrs.field(factory=Function)
     """The function and its arguments."""
     index: int | None = attrs.field(default=None, metadata=OMIT_NONE)
-    """Place among the calls of one answer; pieces of a stream are merged by it."""
+    """Position among the tool calls of one answer; the pieces of a stream are merged by it."""
     id: str = ""
-    """Identifier to answer with, as `tool_call_id` of a message with role `tool`."""
+    """Identifier of the call; the tool's result repeats it as `tool_call_id`."""
     type: str = "function"
     """Kind of the tool."""
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
-    """Fields of the service that this version has no name for, as they came."""
+    """Fields from the service that this version does not know, as received."""
 
 
 @attrs.frozen
 class Message(Record):
-    """One turn of a conversation."""
+    """One message of a conversation."""
 
     role: str
     """`system`, `user` or `assistant`; `tool` for the result of a tool call."""
     content: str = attrs.field(default=cast("str", None))
-    """The text of the turn; only a message with tool calls may leave it out."""
+    """The text of the message; only a message with tool calls may omit it."""
     tool_calls: tuple[ToolCall, ...] | None = attrs.field(
         default=None, converter=_calls, metadata=OMIT_NONE
     )
     """Tool calls that the assistant asks for."""
     tool_call_id: str | None = attrs.field(default=None, metadata=OMIT_NONE)
-    """Which tool call a message with role `tool` answers."""
+    """The `id` of the tool call whose result this message (role `tool`) is."""
     name: str | None = attrs.field(default=None, metadata=OMIT_NONE)
     """Name of the tool or speaker."""
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
-    """Fields of the service that this version has no name for, as they came."""
+    """Fields from the service that this version does not know, as received."""
 
     def __attrs_post_init__(self) -> None:
         content = cast("str | None", self.content)
@@ -184,16 +185,16 @@ class Message(Record):
 
 @attrs.frozen
 class Choice(Record):
-    """One of the answers to a question, in the `message` result format."""
+    """One of the answers to a request, in the `message` result format."""
 
     finish_reason: str | None = None
-    """Why the answer ended: `stop`, `length`, `tool_calls`; None while it is being written."""
+    """Why the answer ended: `stop`, `length`, `tool_calls`; None while it is being streamed."""
     message: Message = attrs.field(factory=lambda: Message("assistant", ""))
     """The answer."""
     index: int | None = attrs.field(default=None, metadata=OMIT_NONE)
-    """Place among several answers (`n` above 1)."""
+    """Position among several answers (`n` above 1)."""
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
-    """Fields of the service that this version has no name for, as they came."""
+    """Fields from the service that this version does not know, as received."""
 
 
 @attrs.frozen
@@ -207,47 +208,47 @@ class Output(Record):
     choices: tuple[Choice, ...] | None = None
     """The replies, in the `message` result format."""
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
-    """Fields of the service that this version has no name for, as they came."""
+    """Fields from the service that this version does not know, as received."""
 
 
 @attrs.frozen
 class Usage(Record):
-    """What the call is billed for, in tokens."""
+    """Token counts of a call, by which it is billed."""
 
     input_tokens: int = 0
-    """Length of the input."""
+    """Tokens of the input."""
     output_tokens: int = 0
-    """Length of the answer."""
+    """Tokens of the answer."""
     total_tokens: int = attrs.Factory(
         lambda self: self.input_tokens + self.output_tokens, takes_self=True
     )
-    """Both together; added up where the service leaves it out, as it may for Llama 2."""
+    """Sum of both; computed here if the service omits it, as it may for Llama 2."""
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
-    """Fields of the service that this version has no name for, as they came."""
+    """Fields from the service that this version does not know, as received."""
 
 
 @attrs.frozen
 class Response(Record):
-    """A whole answer, with the fields of the service's own SDK in their order."""
+    """A complete answer, with the same fields in the same order as in the service's own SDK."""
 
     status_code: int = 200
     """HTTP status."""
     request_id: str = ""
-    """The service's name for this call: what its support asks for."""
+    """The service's id of this request, which its support asks for."""
     code: str = ""
-    """Error code; empty for an answer."""
+    """Error code; empty if the call succeeded."""
     message: str = ""
-    """Error text; empty for an answer."""
+    """Error text; empty if the call succeeded."""
     output: Output = attrs.field(factory=Output)
     """The answer."""
     usage: Usage | None = None
-    """Tokens counted, where the service says so."""
+    """Token counts; None if the service reported none."""
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
-    """Fields of the service that this version has no name for, as they came."""
+    """Fields from the service that this version does not know, as received."""
 
     @property
     def text(self) -> str:
-        """The reply, whichever result format carried it; empty when it is only tool calls."""
+        """The reply in either result format; empty if the answer is only tool calls."""
         output = self._said
         if output.choices and not output.text:
             return output.choices[0].message.content
@@ -255,7 +256,7 @@ class Response(Record):
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the reply ended, whichever result format carried it."""
+        """Why the reply ended, in either result format."""
         output = self._said
         if output.choices and output.finish_reason is None:
             return output.choices[0].finish_reason
@@ -269,19 +270,19 @@ class Response(Record):
 
     @property
     def _said(self) -> Output:
-        # A refusal that `Generation` returns has None for its output.
+        # An error that `Generation` returns as a response has None for its output.
         return self.output or Output()
 
 
 class GrowingText:
-    """A text that is still being written; pieces are joined when it is looked at."""
+    """A text that is still being streamed; its pieces are joined only when it is read."""
 
     __slots__ = ("_joined", "_pieces", "length")
 
     def __init__(self) -> None:
-        """Begin with no text."""
+        """Start with no text."""
         self._pieces: list[str] = []
-        # Of how many pieces, and their text: one value, as a stream is read by two threads.
+        # Number of joined pieces and their text: one tuple, since two threads may read a stream.
         self._joined: tuple[int, str] = 0, ""
         self.length: int = 0
         """Characters so far."""
@@ -300,16 +301,16 @@ class GrowingText:
 
 
 class LazyText:
-    """The text of a chunk: the beginning of a `GrowingText`, as long as it was then.
+    """The text of a chunk: the beginning of a `GrowingText`, as long as it was at that time.
 
-    All chunks of a stream share one text, so a stream costs its own length in memory and not the
-    square of it.
+    All chunks of a stream share one text, so memory grows with the stream's length, not with its
+    square.
     """
 
     __slots__ = ("_length", "_whole")
 
     def __init__(self, whole: GrowingText) -> None:
-        """Stand for what `whole` says now."""
+        """Stand for the present text of `whole`."""
         self._whole = whole
         self._length = whole.length
 
@@ -322,29 +323,29 @@ class LazyText:
 
 @attrs.frozen(repr=False)
 class Chunk(Record):
-    """One step of a stream: what is new, and how far the answer has come."""
+    """One step of a stream: the new text, and the answer so far."""
 
     delta: str = ""
-    """New text, whether the service sends pieces or repeats the whole."""
+    """New text, whether the service sends pieces or repeats the whole text each time."""
     _text: str | LazyText = attrs.field(default="", eq=str)
     finish_reason: str | None = None
-    """Why the answer ended; None before its end."""
+    """Why the answer ended; None before the end."""
     usage: Usage | None = None
     """Tokens counted so far."""
     request_id: str = ""
-    """The service's name for this call, the same in every chunk."""
+    """The service's id of this request, the same in every chunk."""
     index: int = 0
     """Which of several answers (`n` above 1) this chunk continues."""
     tool_calls: tuple[ToolCall, ...] | None = attrs.field(
         default=None, converter=_calls, metadata=OMIT_NONE
     )
-    """Pieces of tool calls in this frame, as they came; `Response.tool_calls` has them whole."""
+    """Pieces of tool calls in this frame, as received; `Response.tool_calls` has whole calls."""
     extra: Mapping[str, Any] = attrs.field(factory=_nothing, kw_only=True, hash=False)
-    """Fields of the frame, at any depth, that this version has no name for."""
+    """Fields of the frame, at any depth, that this version does not know."""
 
     @property
     def text(self) -> str:
-        """The text of this answer so far, put together when it is read."""
+        """The text of this answer so far; joined when it is read."""
         return str(self._text)
 
     def __repr__(self) -> str:

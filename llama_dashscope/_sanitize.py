@@ -1,7 +1,7 @@
 """Sanitizing text from outside: secrets removed, control characters escaped, length bounded.
 
-Whatever a service, a gateway, a proxy or a library says passes through here before an error, a log
-or a terminal shows it.
+Text from a service, a gateway, a proxy or a library passes through here before it is shown in an
+error, a log or a terminal.
 """
 
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ from typing import Final
 __all__ = ["LONGEST_MESSAGE", "LONGEST_NAME", "redact", "sanitize"]
 
 LONGEST_MESSAGE: Final = 2000
-"""How much of a message is shown, in characters."""
+"""Longest message that is shown, in characters."""
 
 LONGEST_NAME: Final = 128
-"""How much of an error code or a request id is shown, in characters."""
+"""Longest error code or request id that is shown, in characters."""
 
-TELLING: Final = 8
-"""Characters of a secret's beginning that count as the secret: a quotation may break off in it."""
+SHORTEST_PREFIX: Final = 8
+"""A prefix of a secret is redacted from this length on: quoted text may be cut off in a secret."""
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return a text without these secrets, or beginnings of them that tell too much."""
+    """Return the text with these secrets, and long prefixes of them, replaced by `***`."""
     for secret in secrets:
-        begin = secret[:TELLING]
+        begin = secret[:SHORTEST_PREFIX]
         at = text.find(begin) if begin else -1
         while at >= 0:
             end = at + len(begin)
@@ -34,14 +34,14 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def sanitize(text: str, secrets: Iterable[str] = (), limit: int = LONGEST_MESSAGE) -> str:
-    """Return a text in one line that nobody need fear to print.
+    """Return the text in one line that is safe to print.
 
     Args:
-        text: what somebody else said.
-        secrets: what it must not show.
-        limit: longest result in characters; what is longer ends with "...".
+        text: text from outside.
+        secrets: what the result must not show.
+        limit: longest result in characters; a longer one is cut and ends with "...".
     """
-    # Cut before and after: a huge text costs no more than a long one, and escapes take up room.
+    # Cut before escaping, so that a huge text is cheap, and after, since escapes add characters.
     line = " ".join(redact(text[: 4 * limit], secrets).split())
     if not line.isprintable():
         line = "".join(each if each.isprintable() else _escape(each) for each in line)

@@ -1,4 +1,4 @@
-"""Settings as values: time limits, bounds, the network; a key and a proxy with redacted reprs."""
+"""Settings as frozen values: time limits, bounds, network; key and proxy have redacted reprs."""
 
 import re
 import ssl
@@ -17,7 +17,7 @@ TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class ApiKey:
-    """A key that shows itself to nobody who doesn't ask by name."""
+    """An API key with a redacted repr; only `reveal` returns it."""
 
     __slots__ = ("_value",)
 
@@ -33,7 +33,7 @@ class ApiKey:
         if not TOKEN.fullmatch(value):
             msg = (
                 f"{source} has a space, a line break or a character that an HTTP header can't"
-                " carry; copy the key again, without quotes or blanks around it"
+                " carry; copy the key again, without quotes or spaces around it"
             )
             raise ConfigurationError(msg)
         self._value = value
@@ -70,24 +70,24 @@ def _positive(instance: object, attribute: "attrs.Attribute[Any]", value: object
 
 @attrs.frozen
 class Timeout:
-    """Time limits in seconds; None lifts one.
+    """Time limits in seconds; None means no limit.
 
     Raises:
-        ConfigurationError: a limit that is no number above 0.
+        ConfigurationError: a limit is not a number above 0.
     """
 
     connect: float | None = attrs.field(default=10.0, validator=_seconds)
-    """Longest wait for a connection: name look-up, TCP and TLS."""
+    """Longest wait for a new connection: name look-up, TCP and TLS."""
     read: float | None = attrs.field(default=300.0, validator=_seconds)
-    """Longest silence before the first byte of an answer; the service itself gives up at 300 s."""
+    """Longest wait for the first byte of an answer; the service itself gives up after 300 s."""
     idle: float | None = attrs.field(default=120.0, validator=_seconds)
-    """Longest silence between two frames of a stream; heartbeats don't count."""
+    """Longest wait between two frames of a stream; heartbeats don't count as frames."""
     total: float | None = attrs.field(default=None, validator=_seconds)
-    """Deadline over everything: queueing, retries and pauses included."""
+    """Longest duration of the whole call: queueing, retries and pauses included."""
 
     @classmethod
     def of(cls, value: "Timeout | float | None", default: "Timeout | None" = None) -> "Timeout":
-        """Read an argument: a plain number sets connect, read and idle."""
+        """Return the argument as a `Timeout`: a plain number sets connect, read and idle."""
         if value is None:
             return default or cls()
         if isinstance(value, Timeout):
@@ -98,26 +98,26 @@ class Timeout:
 
 @attrs.frozen
 class Limits:
-    """Bounds on what a client takes up.
+    """Bounds on a client's connections and on the size of answers.
 
     Raises:
-        ConfigurationError: a bound that is no number above 0.
+        ConfigurationError: a bound is not a number above 0.
     """
 
     max_connections: int = attrs.field(default=100, validator=_positive)
-    """Connections at once, per event loop; further calls wait their turn."""
+    """Most connections at once, per event loop; further calls wait their turn."""
     keepalive_expiry: float | None = attrs.field(default=15.0, validator=_seconds)
     """Seconds that an idle connection is kept for reuse; None keeps it until the peer closes."""
     max_frame_size: int = attrs.field(default=1 << 20, validator=_positive)
     """Largest frame of a stream, in bytes."""
     max_answer_size: int = attrs.field(default=64 << 20, validator=_positive)
-    """Largest body of an answer that is no stream, in bytes."""
+    """Largest body of an answer that is not streamed, in bytes."""
     max_error_size: int = attrs.field(default=1 << 20, validator=_positive)
-    """Largest body of an error answer that is read, in bytes."""
+    """Most bytes that are read of an error's body."""
 
     @classmethod
     def of(cls, value: object) -> "Limits":
-        """Read an argument."""
+        """Return the argument as a `Limits`; None means the defaults."""
         if value is None or isinstance(value, Limits):
             return value or cls()
         msg = f"limits must be a Limits, got {type(value).__name__}"
@@ -126,27 +126,27 @@ class Limits:
 
 @attrs.frozen
 class Proxy:
-    """A proxy that shows its user name and password to nobody who doesn't ask by name."""
+    """A proxy; its repr shows neither user name nor password."""
 
     url: str
     """Its address, without user name and password."""
     auth: tuple[bytes, bytes] | None = attrs.field(default=None, repr=False)
-    """User name and password, as they are and not as an address spells them."""
+    """User name and password, percent-decoded."""
 
     @property
     def scheme(self) -> str:
-        """How it is spoken to: `http`, `https`, `socks5` or `socks5h`."""
+        """The proxy's protocol: `http`, `https`, `socks5` or `socks5h`."""
         return self.url.partition(":")[0]
 
     @property
     def authorization(self) -> str:
         """The value of the Proxy-Authorization header; empty without a user name."""
-        # UTF-8, whatever the user name: https://www.rfc-editor.org/rfc/rfc7617#section-2.1
+        # Sent in UTF-8: https://www.rfc-editor.org/rfc/rfc7617#section-2.1
         return f"Basic {b64encode(b':'.join(self.auth)).decode()}" if self.auth else ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What nobody may show: the password, however it is spelled, and the header with it."""
+        """What must be redacted: the password in each spelling, and the header's credentials."""
         if self.auth is None:
             return ()
         _, password = self.auth
@@ -171,7 +171,7 @@ def _proxy(value: Proxy | str | None) -> Proxy | None:
 
 @attrs.frozen
 class Network:
-    """How to reach the service: what is the same for all calls of a client."""
+    """The network settings that all calls of a client share."""
 
     base_url: str
     proxy: Proxy | None = attrs.field(converter=_proxy)
@@ -179,19 +179,19 @@ class Network:
     trust_env: bool
     limits: Limits
     transport: Any
-    """`auto`, `httpx`, `aiohttp`, or a transport of httpx's kind."""
+    """`auto`, `httpx`, `aiohttp`, or an httpx transport."""
 
     @property
     def host(self) -> str:
-        """The service's host, for messages."""
+        """The service's host and port, for messages."""
         return urlsplit(self.base_url).netloc
 
     @property
     def uses_tls(self) -> bool:
-        """Whether anything on the way needs certificates."""
+        """Whether the service or the proxy is reached by TLS."""
         return self.base_url.startswith("https:") or self.proxy_scheme == "https"
 
     @property
     def proxy_scheme(self) -> str:
-        """How the proxy is spoken to; empty without one."""
+        """The proxy's protocol; empty without a proxy."""
         return self.proxy.scheme if self.proxy else ""

@@ -1,4 +1,4 @@
-"""The version, in the one place that has it."""
+"""The package's version; this is the only place that states it."""
 
 from typing import Final
 
