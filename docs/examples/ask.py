@@ -6,7 +6,7 @@ from llama_dashscope import Client, Message
 
 
 async def main() -> None:
-    """Ask, and show the answer and what it cost."""
+    """Print the answer, why it ended, and the tokens it used."""
     async with Client() as client:
         reply = await client.acall(
             "llama3.3-70b-instruct",

@@ -6,4 +6,4 @@ with Client() as client:
     reply = client.call("llama3.3-70b-instruct", messages=[Message("user", "介绍一下自己")])
 
 print(reply.text)
-print(reply)  # the whole response as JSON, as the service's own SDK prints it
+print(reply)  # the complete response as JSON, in the official SDK's format

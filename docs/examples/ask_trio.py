@@ -6,7 +6,7 @@ from llama_dashscope import Client, Message
 
 
 async def main() -> None:
-    """Ask with a deadline of trio's own, which closes the connection when it passes."""
+    """Ask under a trio deadline: if it expires, the connection is closed."""
     async with Client() as client:
         with trio.move_on_after(30):
             reply = await client.acall(

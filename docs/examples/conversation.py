@@ -6,7 +6,7 @@ from llama_dashscope import Client, Message
 
 
 async def main() -> None:
-    """Ask two questions, the second of which needs the first."""
+    """Ask two questions; the second makes sense only after the first."""
     messages = [Message("system", "Answer in one sentence.")]
     async with Client() as client:
         for question in ("中国最长的河是哪条？", "它有多长？"):

@@ -12,7 +12,7 @@ from llama_dashscope import (
 
 
 def ask(client: Client, question: str) -> str:
-    """Return an answer, or a sentence for the user that says why there is none."""
+    """Return an answer, or a message that tells the user why there is none."""
     try:
         return client.call("llama3.3-70b-instruct", messages=[Message("user", question)]).text
     except ContentFilterError:

@@ -1,4 +1,4 @@
-"""A FastAPI application: an answer at once, or as it is written; errors as HTTP."""
+"""A FastAPI application: complete or streamed answers, and errors as HTTP responses."""
 
 from fastapi import FastAPI
 
@@ -18,7 +18,7 @@ add_exception_handlers(app)
 
 
 def asked(question: str) -> list[dict[str, str]]:
-    """Make a conversation of one question."""
+    """Wrap a question in a list of messages."""
     return [{"role": "user", "content": question}]
 
 
@@ -30,17 +30,17 @@ async def answer(client: ClientDep, question: str) -> str:
 
 @app.get("/answer-sync")
 def answer_sync(client: ClientDep, question: str) -> str:
-    """Answer from a plain function: it runs in a thread, over the same connections."""
+    """Answer from a sync handler, which runs in a thread and uses the same connections."""
     return client.call(MODEL, messages=asked(question)).text
 
 
 @app.get("/events", response_class=EventStream)
 async def events(client: ClientDep, question: str) -> EventStream:
-    """Answer piece by piece, for an EventSource."""
+    """Stream the answer to an EventSource."""
     return EventStream(client.astream(MODEL, messages=asked(question)))
 
 
 @app.get("/tokens", response_class=TextStream)
 async def tokens(client: ClientDep, question: str) -> TextStream:
-    """Answer piece by piece, as plain text."""
+    """Stream the answer as plain text."""
     return TextStream(client.astream(MODEL, messages=asked(question)))

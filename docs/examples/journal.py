@@ -1,4 +1,4 @@
-"""Ask many questions and keep the answers in a file; run it again, and it goes on from there."""
+"""Ask many questions and keep the answers in a file; an interrupted run resumes from it."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ ITEMS = ({"custom_id": f"square-{n}", "prompt": f"{n} times {n}?"} for n in rang
 
 
 async def main() -> None:
-    """Ask what the journal doesn't have, then read all that it has."""
+    """Ask what the journal has no answer to, then read everything in it."""
     async with (
         Client() as client,
         client.abatch(ITEMS, model="llama3.3-70b-instruct", journal=JOURNAL) as batch,

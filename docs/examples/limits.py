@@ -1,4 +1,4 @@
-"""Bound how long a call may take, and how often it is tried."""
+"""Limit how long a call may take and how often it is retried."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Ask many questions side by side over one client."""
+"""Ask many questions concurrently over one client."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ QUESTIONS = ["什么是异步？", "什么是流？", "什么是令牌？"]
 
 
 async def main() -> None:
-    """Take each answer as it comes; a question that fails takes no other with it."""
+    """Print each answer as it arrives; a failed question does not affect the others."""
     async with (
         Client() as client,
         client.abatch(QUESTIONS, model="llama3.3-70b-instruct") as batch,

@@ -1,4 +1,4 @@
-"""Ask many questions side by side, in sync code, with ids and options of their own."""
+"""Ask many questions concurrently from sync code, each with its own id and options."""
 
 from llama_dashscope import BatchInput, Client
 

@@ -1,4 +1,4 @@
-"""The sample of the service's page on Llama, its one import changed."""
+"""The sample from the service's documentation of Llama, with one import changed."""
 
 import os
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Read a stream in async code, and notice when the answer is cut."""
+"""Read a stream in async code, and notice when the answer is cut off."""
 
 import asyncio
 from contextlib import aclosing
@@ -16,14 +16,14 @@ async def main() -> None:
         incremental_output=True,
     )
     try:
-        async with aclosing(responses):  # for a loop that is left early
+        async with aclosing(responses):  # closes the stream if the loop ends early
             async for response in responses:
                 if response.status_code != 200:
                     print(response.code, response.message)
                     break
                 print(response["output"]["choices"][0]["message"]["content"], end="", flush=True)
     except IncompleteResponseError as error:
-        print(f"\ncut after {len(error.partial_text)} characters")
+        print(f"\ncut off after {len(error.partial_text)} characters")
 
 
 asyncio.run(main())

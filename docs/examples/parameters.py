@@ -1,4 +1,4 @@
-"""Say how to answer: freely or not, how long, where to end, and how many times."""
+"""Control how an answer is generated: randomness, length, stop texts, number of answers."""
 
 from llama_dashscope import Client, Message
 
@@ -6,7 +6,7 @@ with Client() as client:
     reply = client.call(
         "llama3.3-70b-instruct",
         messages=[Message("user", "给一家书店起个名字。")],
-        temperature=0.8,  # 0 is the most predictable
+        temperature=0.8,  # 0 is the least random
         top_p=0.9,
         seed=7,
         max_tokens=100,

@@ -1,4 +1,4 @@
-"""Keep what had arrived when a stream breaks off."""
+"""Keep what has arrived when a stream breaks off."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ async def main() -> None:
                     print(chunk.delta, end="", flush=True)
         except DashScopeError as error:
             print("\nThe answer broke off:", error)
-            print("What there is of it:", error.partial_text)
+            print("What arrived of it:", error.partial_text)
 
 
 asyncio.run(main())

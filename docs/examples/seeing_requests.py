@@ -1,4 +1,4 @@
-"""See what is asked: a line in the log for each attempt, and a server that shows the request."""
+"""See what is sent: a log line for each attempt, and a local server that shows the request."""
 
 import logging
 

@@ -6,7 +6,7 @@ from llama_dashscope import Client, Message
 
 
 async def main() -> None:
-    """Print the pieces as they come, then what the whole answer cost."""
+    """Print the pieces as they arrive, then the token usage."""
     async with Client() as client:
         async with client.astream(
             "llama3.3-70b-instruct", messages=[Message("user", "介绍一下自己")]

@@ -1,4 +1,4 @@
-"""Ask for a trip, and get one: an instance of a class, checked."""
+"""Ask for a trip and get a validated instance of a class."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ class Trip:
 
 
 async def main() -> None:
-    """Print what was planned, and what it cost."""
+    """Print the plan and the tokens it used."""
     async with Client() as client:
         trip = await client.aparse(
             "llama3.3-70b-instruct", Trip, messages=[Message("user", "五天，去意大利看海。")]

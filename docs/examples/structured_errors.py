@@ -1,4 +1,4 @@
-"""Sort letters into kinds; what the model can't sort goes to a person."""
+"""Sort letters by kind; those that the model can't sort go to a person."""
 
 from enum import Enum
 
@@ -14,7 +14,7 @@ class Kind(Enum):
 
 
 def sort(client: Client, letter: str) -> Kind | None:
-    """Return the kind of a letter; None where a person has to look."""
+    """Return the kind of a letter, or None if a person has to look at it."""
     try:
         return client.parse(
             "llama3.3-70b-instruct",

@@ -14,12 +14,12 @@ def weather(city: str, days: int = 1) -> str:
 
 
 def ask(client: Client, messages: list[Message]) -> Response:
-    """Ask the model, which may call tools."""
+    """Ask the model and offer it the tools."""
     return client.call("llama3.3-70b-instruct", messages=messages, tools=[*TOOLS.values()])
 
 
 def use(call: ToolCall) -> str:
-    """Call the function that the model asks for; what is wrong with its call is its answer."""
+    """Call the function that the model asks for; if the call is invalid, return the error."""
     try:
         function = TOOLS[call.function.name]
         return function(**read_arguments(function, call))

@@ -1,4 +1,4 @@
-"""Ask every known model for one token, and see which of them still answer."""
+"""Ask every known model for one token to see which of them still answer."""
 
 from llama_dashscope import MODELS, Client, DashScopeError, Message
 

@@ -134,8 +134,8 @@ def completions(client: Any) -> Face:
 
 CLIENTS = {
     f"this client {metadata.version('llama-dashscope')}": ours,
-    f"dashscope {metadata.version('dashscope')}, 1.x face": dashscope_one,
-    f"dashscope {metadata.version('dashscope')}, 2.x face": dashscope_two,
+    f"dashscope {metadata.version('dashscope')}, 1.x interface": dashscope_one,
+    f"dashscope {metadata.version('dashscope')}, 2.x interface": dashscope_two,
     f"openai {metadata.version('openai')}": openai,
 }
 
