@@ -1,4 +1,4 @@
-"""Let an import of the official SDK that can't be changed find this package."""
+"""Redirect an import of the official SDK that you can't change to this package."""
 
 from importlib import import_module
 

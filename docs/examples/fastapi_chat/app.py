@@ -1,6 +1,6 @@
 """A chat in the browser: `pip install uvicorn`, then `uvicorn app:app` in this folder.
 
-It asks DashScope with the key in DASHSCOPE_API_KEY; without one, a server on this machine.
+It asks DashScope with the key in DASHSCOPE_API_KEY, or a local server if there is no key.
 """
 
 from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""Dask: lists of questions are spread over worker processes, which share one pace."""
+"""Dask: worker processes answer lists of questions and share one pace."""
 
 import os
 from functools import cache
@@ -15,13 +15,13 @@ REDIS = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
 @cache
 def client() -> Client:
-    """Make the worker's client, at its first questions."""
+    """Create the worker's client when it is first used."""
     redis = Redis.from_url(REDIS, socket_timeout=5)
     return Client(pace=RedisPace(redis, requests_per_minute=12_000))
 
 
 def ask(questions: list[str]) -> list[str]:
-    """Ask a list of questions side by side; what fails comes to its error's words."""
+    """Ask a list of questions concurrently; a failed one gives the text of its error."""
     with client().batch(questions, model="llama3.3-70b-instruct", ordered=True) as batch:
         return [result.text if result.response else str(result.error) for result in batch]
 

@@ -1,4 +1,4 @@
-"""One of many programs that share an account's limits by a Redis: start as many as you like."""
+"""Share an account's limits through Redis: start as many of this program as you like."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ REDIS = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
 
 async def main() -> None:
-    """Ask a few questions at once, at the pace of all of these programs together."""
+    """Ask a few questions concurrently, at the pace that all these programs share."""
     async with Redis.from_url(REDIS) as redis:
         pace = RedisPace(redis, requests_per_minute=12_000, tokens_per_minute=4_000_000)
         async with Client(pace=pace) as client:

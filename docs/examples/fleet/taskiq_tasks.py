@@ -1,6 +1,6 @@
-"""Taskiq: async workers, each with one client, and all with one pace.
+"""Taskiq: each async worker has one client, and all share one pace.
 
-Start workers by `taskiq worker taskiq_tasks:broker`, then run this file, which asks.
+Start workers with `taskiq worker taskiq_tasks:broker`, then run this file, which asks.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ broker = RedisStreamBroker(REDIS).with_result_backend(RedisAsyncResultBackend(RE
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def begin(state: TaskiqState) -> None:
-    """Make the worker's client."""
+    """Create the worker's client."""
     state.redis = Redis.from_url(REDIS)
     state.client = Client(pace=RedisPace(state.redis, requests_per_minute=12_000))
 
@@ -35,7 +35,7 @@ async def end(state: TaskiqState) -> None:
 
 @broker.task(task_name="ask")
 async def ask(question: str, context: Annotated[Context, TaskiqDepends()]) -> str:
-    """Ask one question; the client tries again what may pass."""
+    """Ask one question; the client retries temporary failures."""
     client: Client = context.state.client
     return (await client.acall("llama3.3-70b-instruct", question)).text
 

@@ -1,4 +1,4 @@
-"""An agent of Haystack with a tool: the adapter is one component."""
+"""A Haystack agent with a tool; the adapter is a single component."""
 
 import json
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Have the answer as an object of a class of one's own."""
+"""Get the answer as an instance of your own class."""
 
 from pydantic import BaseModel, Field
 

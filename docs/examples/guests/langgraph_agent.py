@@ -1,4 +1,4 @@
-"""An agent of LangGraph that may look up the weather, and what it did to answer."""
+"""A LangGraph agent that can look up the weather; prints each step."""
 
 import asyncio
 from typing import Any
@@ -21,12 +21,12 @@ model = ChatLlamaDashScope(model="llama3.3-70b-instruct").bind_tools([weather])
 
 
 async def think(state: MessagesState) -> dict[str, list[AIMessage]]:
-    """Let the model answer, or ask for a tool."""
+    """Let the model answer or call a tool."""
     return {"messages": [await model.ainvoke(state["messages"])]}
 
 
 def agent() -> Any:
-    """Put the agent together: the model, and the tools that it asks for."""
+    """Build the agent: the model and its tools."""
     graph = StateGraph(MessagesState)
     graph.add_node("model", think)
     graph.add_node("tools", ToolNode([weather]))

@@ -1,4 +1,4 @@
-"""An agent of LlamaIndex with a tool; its answer is shown as it is written."""
+"""A LlamaIndex agent with a tool; its answer is streamed."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Answer a question from three documents: find the one that matters, and let the model read it."""
+"""Answer a question from three documents: find the relevant one and pass it to the model."""
 
 import asyncio
 from itertools import pairwise
@@ -17,7 +17,7 @@ DOCUMENTS = [
 
 
 class Letters(BaseEmbedding):
-    """Count pairs of letters; put an embedding model of your own in its place."""
+    """Count pairs of letters; use a real embedding model in its place."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         vector = [0.0] * 512

@@ -1,4 +1,4 @@
-"""Count the tokens of each model, with an observer of one's own."""
+"""Count the tokens of each model with an observer."""
 
 from collections import Counter
 
@@ -8,23 +8,23 @@ tokens: Counter[str] = Counter()
 
 
 class TokensOfCall(CallObserver):
-    """Hears how one call ends."""
+    """Receives the end of one call."""
 
     def __init__(self, model: str) -> None:
-        """Remember whose tokens these are."""
+        """Remember the model."""
         self._model = model
 
     def call_ended(self, end: CallEnd) -> None:
-        """Count what was used, also where a stream was left early or broke."""
+        """Count the tokens used, also if a stream was closed early or broke."""
         if end.usage:
             tokens[self._model] += end.usage.total_tokens
 
 
 class TokenCounter:
-    """Hears of every call of this process."""
+    """Is told of every call in this process."""
 
     def call_started(self, call: ObservedCall) -> CallObserver:
-        """Return what is to be told of the call."""
+        """Return the observer of this call."""
         return TokensOfCall(call.model)
 
 

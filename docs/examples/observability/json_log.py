@@ -9,7 +9,7 @@ FIELDS = ("attempt", "status", "request_id", "seconds", "tokens")
 
 
 class JSONFormatter(logging.Formatter):
-    """Writes a record as JSON, with the fields that lines of attempts have."""
+    """Formats a record as JSON, with the fields of an attempt."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""

@@ -1,4 +1,4 @@
-"""Let Prometheus read how long calls take, how many tokens they cost, and which of them fail."""
+"""Export to Prometheus how long calls take, how many tokens they use, and which of them fail."""
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
@@ -12,5 +12,5 @@ instrument(meter_provider=MeterProvider([PrometheusMetricReader()]))
 with Client() as client:
     client.call("llama3.3-70b-instruct", "介绍一下自己")
 
-# A server calls prometheus_client.start_http_server(9464), and Prometheus reads it from there.
+# A server would call prometheus_client.start_http_server(9464) and let Prometheus scrape it.
 print(generate_latest().decode())

@@ -1,4 +1,4 @@
-"""A cut stream: the connection breaks after three pieces, and the program keeps what it has."""
+"""A broken stream: the connection drops after three pieces, and the program keeps them."""
 
 from llama_dashscope import Client, DashScopeError, Message
 from llama_dashscope.testing import CutStream, LocalDashScope, Reply
@@ -7,7 +7,7 @@ MODEL = "llama3.3-70b-instruct"
 
 
 def draft(question: str) -> str:
-    """Stand for the code under test: half an answer is better than none."""
+    """The code under test: half an answer is better than none."""
     with Client() as client:
         try:
             with client.stream(MODEL, messages=[Message("user", question)]) as stream:
@@ -17,7 +17,7 @@ def draft(question: str) -> str:
 
 
 def test_half_an_answer(dashscope: LocalDashScope) -> None:
-    """What came before the break is shown, and marked."""
+    """The text from before the break is shown and marked as incomplete."""
     dashscope.reply(Reply(pieces=["Once", " upon", " a", " time"]))
     dashscope.fault(CutStream(after=3, how="rst"))
 

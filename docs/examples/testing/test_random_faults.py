@@ -1,4 +1,4 @@
-"""A FastAPI handler under random faults: whatever happens, its users can read the answer."""
+"""A FastAPI handler under random faults: its users always get a readable answer."""
 
 import httpx
 import pytest
@@ -14,7 +14,7 @@ app = FastAPI()
 
 @app.get("/answer")
 async def answer(question: str) -> JSONResponse:
-    """Stand for the code under test."""
+    """The code under test."""
     async with Client(retry=Retry(1, base=0.01)) as client:
         try:
             reply = await client.acall(MODEL, messages=[Message("user", question)])
@@ -25,13 +25,13 @@ async def answer(question: str) -> JSONResponse:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Run the application as a server does."""
+    """Run the application on asyncio, as a server does."""
     return "asyncio"
 
 
 @pytest.mark.anyio
 async def test_a_bad_day(dashscope: LocalDashScope) -> None:
-    """One call in three fails, in every way there is; the seed makes it the same day each time."""
+    """One call in three fails, in one of all possible ways; the seed makes runs repeatable."""
     dashscope.reply("42")
     dashscope.random_faults(1 / 3, seed=7)
 

@@ -1,4 +1,4 @@
-"""A rate limit: twice too many requests, then the service has recovered."""
+"""A rate limit: two requests are refused, then the service has recovered."""
 
 import pytest
 
@@ -12,7 +12,7 @@ QUICK = Retry(2, base=0.01)
 
 @pytest.mark.dashscope(reply="at last", fault=RateLimited(), times=2)
 def test_it_tries_again(dashscope: LocalDashScope) -> None:
-    """Two refusals are waited out."""
+    """The client waits and retries after each refusal."""
     with Client(retry=QUICK) as client:
         assert client.call(MODEL, messages=QUESTION).text == "at last"
 
@@ -21,7 +21,7 @@ def test_it_tries_again(dashscope: LocalDashScope) -> None:
 
 @pytest.mark.dashscope(fault=RateLimited(), times=None)
 def test_it_gives_up(dashscope: LocalDashScope) -> None:
-    """Where the limit stays, the error says so."""
+    """If the limit persists, the client raises RateLimitError."""
     with Client(retry=QUICK) as client, pytest.raises(RateLimitError):
         client.call(MODEL, messages=QUESTION)
 

@@ -1,4 +1,4 @@
-"""A slow first token: the program gives up after a while, and the model is stopped at once."""
+"""A slow first token: the program gives up, and the server sees the client disconnect."""
 
 import pytest
 
@@ -9,7 +9,7 @@ MODEL = "llama3.3-70b-instruct"
 
 
 def test_it_does_not_wait_for_ever(dashscope: LocalDashScope) -> None:
-    """After its own limit the call ends with an error, and the server saw the client leave."""
+    """The call ends at its time limit, and the server sees the client disconnect."""
     dashscope.reply(Reply("too late", first_token_delay=60))
 
     with Client(timeout=0.2, retry=0) as client, pytest.raises(APITimeoutError):
