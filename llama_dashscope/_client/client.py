@@ -158,7 +158,7 @@ class Client(BatchVerbs, ParsingVerbs):
             ConfigurationError: there is no key.
             APIStatusError: the service answered with an error.
             APIConnectionError: there was no answer, or not in time.
-            ResponseError: what came back is not the protocol.
+            ResponseError: the answer does not follow the protocol.
             IncompleteResponseError: the service says that the answer is cut short.
             TypeError: there is no such keyword.
         """
@@ -197,7 +197,7 @@ class Client(BatchVerbs, ParsingVerbs):
             ConfigurationError: there is no key.
             APIStatusError: the service answered with an error.
             APIConnectionError: there was no answer, or not in time.
-            ResponseError: what came back is not the protocol.
+            ResponseError: the answer does not follow the protocol.
             IncompleteResponseError: the service says that the answer is cut short.
             TypeError: there is no such keyword.
         """

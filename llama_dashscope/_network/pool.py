@@ -103,7 +103,7 @@ class PooledResponse:
         try:
             return await self._unpack(self._inflater, limit)
         except zlib.error as error:
-            msg = f"the answer is not the protocol: {error}"
+            msg = f"the answer does not follow the protocol: {error}"
             raise ResponseError(msg, status_code=self.status) from error
 
     async def _unpack(self, inflater: Inflater, limit: float | None) -> bytes:

@@ -1,4 +1,4 @@
-"""Frames of a stream in, chunks out, and in the end the whole answer."""
+"""Turns the frames of a stream into chunks, and all of them into one response."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,21 +23,21 @@ from .tool_calls import ToolCallAccumulator
 __all__ = ["StreamAccumulator"]
 
 REASONING: Final = "reasoning_content"
-"""The one field of a message besides its text that a stream writes piece by piece."""
+"""The only message field besides its text that a stream sends in pieces."""
 
 
 class StreamAccumulator:
-    """Puts a stream together.
+    """Turns the frames of one stream into chunks and into one response.
 
     Args:
-        incremental: whether pieces were asked for (`incremental_output`); None where nobody asked,
-            and frames that contradict each other are taken for pieces.
-        choices: how many answers were asked for (`n`).
-        request_id: the one of the HTTP headers, for frames that have none.
+        incremental: whether pieces were requested (`incremental_output`). None if the request
+            left it open: then frames that contradict each other are read as pieces.
+        choices: how many answers were requested (`n`).
+        request_id: the id from the HTTP headers, for frames that have none.
     """
 
     def __init__(self, *, incremental: bool | None, choices: int = 1, request_id: str = "") -> None:
-        """Begin before the first frame."""
+        """Start before the first frame."""
         self._incremental = incremental
         self._expected = choices
         self._done = 0
@@ -51,26 +51,26 @@ class StreamAccumulator:
         self.usage: Usage | None = None
 
     def add(self, payload: dict[str, Any]) -> list[Chunk]:
-        """Take a frame and return the chunks that are ready.
+        """Add a frame and return the chunks that are ready.
 
         Raises:
-            ValueError: the payload is no frame, or contradicts the frames before it.
+            ValueError: the payload is not a frame, or contradicts the frames before it.
         """
         sole = None if self._joiner.is_waiting else self._sole
         if sole is not None and (usual := read_fast(payload)) is not None:
-            return [self._go_on(sole, usual)]
+            return [self._add_fast(sole, usual)]
         self._joiner.join(payload)
         return self.merge(read_frame(payload))
 
-    def _go_on(self, answer: "_ChoiceAccumulator", usual: FastPayload) -> Chunk:
-        """Take a frame of the usual form while there is one answer, on which all is clear."""
+    def _add_fast(self, answer: "_ChoiceAccumulator", usual: FastPayload) -> Chunk:
+        """Add a frame of the usual form to the only answer, whose mode of delivery is known."""
         self.request_id, self.usage = usual.request_id or self.request_id, usual.usage
         if usual.finish_reason is not None and answer.finish_reason is None:
             self._done += 1
-        return answer.go_on(usual, self.request_id)
+        return answer.take_fast(usual, self.request_id)
 
     def merge(self, frame: StreamPayload) -> list[Chunk]:
-        """Take a frame that was taken apart; see `add`."""
+        """Add a frame that `read_frame` has parsed; see `add`."""
         self.request_id = frame.request_id or self.request_id
         self.usage = frame.usage or self.usage
         self._as_choices = self._as_choices or frame.as_choices
@@ -94,30 +94,30 @@ class StreamAccumulator:
 
     def _open(self, index: int) -> "_ChoiceAccumulator":
         if len(self._answers) >= self._expected:
-            msg = f"a stream with more answers than the {self._expected} asked for (n)"
+            msg = f"the stream has more answers than the {self._expected} requested (n)"
             raise ValueError(msg)
         self._answers[index] = made = _ChoiceAccumulator(incremental=self._incremental)
         return made
 
     @property
     def begun(self) -> bool:
-        """Whether any part of an answer has come, a model's reasoning included."""
+        """Whether any part of an answer has arrived, a model's reasoning included."""
         return any(answer.begun for answer in self._answers.values())
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:
-        """Why each answer ended, of those that have."""
+        """The finish_reason of each answer that has ended."""
         reasons = (self._answers[index].finish_reason for index in sorted(self._answers))
         return tuple(reason for reason in reasons if reason)
 
     @property
     def finished(self) -> bool:
-        """Whether every answer asked for has its finish_reason: nothing new is to come."""
+        """Whether every requested answer has its finish_reason, so that no more text can come."""
         return self._done >= self._expected
 
     @property
     def whole(self) -> bool:
-        """Whether every answer that has begun has its finish_reason; a model may write fewer."""
+        """Whether every answer begun has its finish_reason; there may be fewer than requested."""
         return self._done == len(self._answers) > 0
 
     @property
@@ -130,7 +130,7 @@ class StreamAccumulator:
         return self._first.text if self._first else ""
 
     def choice(self, index: int) -> Choice:
-        """Return everything that one of the answers has said so far."""
+        """Return all that has arrived of one answer."""
         return self._answers[index].whole()
 
     def response(self) -> Response:
@@ -150,14 +150,14 @@ class StreamAccumulator:
 
 
 class _ChoiceAccumulator:
-    """One answer on its way to being whole."""
+    """One answer of the stream, as far as it has arrived."""
 
     __slots__ = (
-        "_beside",
         "_deltas",
         "_incremental",
         "_index",
         "_role",
+        "_side_fields",
         "_waiting",
         "finish_reason",
         "growing",
@@ -169,17 +169,17 @@ class _ChoiceAccumulator:
         self._index: int | None = None
         self.growing = GrowingText()
         self._waiting: list[tuple[StreamPayload, ChoiceDelta, str]] = []
-        self._beside: _SideFields | None = None
+        self._side_fields: _SideFields | None = None
         self._role = ""
         self.finish_reason: str | None = None
 
     def take(self, frame: StreamPayload, piece: ChoiceDelta, request_id: str) -> list[Chunk]:
-        """Take this answer's part of a frame and return the chunks that are ready."""
+        """Add this answer's part of a frame and return the chunks that are ready."""
         last = piece.finish_reason is not None
         deltas = self._deltas.take(piece.text, last=last)
         if piece.tool_calls or piece.of_choice or piece.of_message:
-            self._beside = self._beside or _SideFields(incremental=self._incremental)
-            self._beside.take(piece, last=last)
+            self._side_fields = self._side_fields or _SideFields(incremental=self._incremental)
+            self._side_fields.take(piece, last=last)
         if last:
             self.finish_reason = piece.finish_reason
         self._role = self._role or piece.role
@@ -193,17 +193,17 @@ class _ChoiceAccumulator:
 
     @property
     def begun(self) -> bool:
-        """Whether any part of the answer has come."""
-        beside = self._beside is not None and self._beside.begun
-        return bool(self.text or self.finish_reason) or beside
+        """Whether any part of the answer has arrived."""
+        side = self._side_fields is not None and self._side_fields.begun
+        return bool(self.text or self.finish_reason) or side
 
     @property
     def clear(self) -> bool:
-        """Whether each frame gives its chunk at once."""
+        """Whether each further frame gives its chunk at once."""
         return self._deltas.settled and not self._waiting
 
-    def go_on(self, usual: FastPayload, request_id: str) -> Chunk:
-        """Take a frame of the usual form, where all is clear, and return its chunk."""
+    def take_fast(self, usual: FastPayload, request_id: str) -> Chunk:
+        """Add a frame of the usual form, once this answer is `clear`, and return its chunk."""
         text, reason, usage, _ = usual
         delta = self._deltas.take_settled(text)
         if delta:
@@ -230,21 +230,21 @@ class _ChoiceAccumulator:
 
     @property
     def text(self) -> str:
-        """All text that has arrived, deltas that are held back included."""
+        """All text that has arrived, including deltas that are held back."""
         return "".join([str(self.growing), *self._deltas.held()])
 
     def whole(self) -> Choice:
         """Return the answer as a choice."""
-        beside = self._beside or _SideFields(incremental=self._incremental)
-        extra = beside.of_message()
+        side = self._side_fields or _SideFields(incremental=self._incremental)
+        extra = side.of_message()
         named = [extra.pop(name, None) for name in ("tool_call_id", "name")]
-        calls = beside.calls()
+        calls = side.calls()
         message = Message(self._role or "assistant", self.text, calls, *named, extra=extra)
-        return Choice(self.finish_reason, message, self._index, extra=dict(beside.of_choice))
+        return Choice(self.finish_reason, message, self._index, extra=dict(side.of_choice))
 
 
 class _SideFields:
-    """What an answer has besides its text; most have nothing."""
+    """Everything in an answer besides its text: tool calls, reasoning, unknown fields."""
 
     def __init__(self, *, incremental: bool | None) -> None:
         self._calls = ToolCallAccumulator(incremental=incremental)
@@ -253,7 +253,7 @@ class _SideFields:
         self.of_choice: dict[str, Any] = {}
 
     def take(self, piece: ChoiceDelta, *, last: bool) -> None:
-        """Take what a piece brings besides text."""
+        """Add everything in a piece besides its text."""
         self._calls.take(piece.tool_calls, last=last)
         if isinstance(thought := piece.of_message.get(REASONING), str):
             self._reasoning.take(thought, last=last)
@@ -266,11 +266,11 @@ class _SideFields:
         return bool(self._calls.whole() or self._reasoning.whole())
 
     def calls(self) -> tuple[ToolCall, ...] | None:
-        """Return the tool calls, in their order."""
+        """Return the tool calls in order; None if there are none."""
         return self._calls.whole() or None
 
     def of_message(self) -> dict[str, Any]:
-        """Return the fields of the message that have no name here, whole."""
+        """Return the message's unknown fields, with the whole of its reasoning."""
         extra = dict(self._of_message)
         if thought := self._reasoning.whole():
             extra[REASONING] = thought

@@ -1,7 +1,7 @@
-"""The format of a structured answer: the words that ask for it, and what is read out of an answer.
+"""Structured answers: the instruction that asks for a type, and reading a value of it.
 
 The service documents no JSON mode for Llama, so the schema goes into the conversation: into its
-first message, as the service takes a system message there and nowhere else, or behind the prompt.
+first message, the only place where the service accepts a system message, or after the prompt.
 """
 
 import json
@@ -23,10 +23,10 @@ from .type_forms import JSON, TypeForm
 __all__ = ["AnswerFormat", "Keys", "Reading", "parse_error"]
 
 Keys = tuple[str | int, ...]
-"""Where something stands in a JSON value: the names and places on the way there."""
+"""A path into a JSON value: the keys and indices that lead to an element."""
 
 MOST_NAMED: Final = 20
-"""How many mistakes a model is told of."""
+"""How many mistakes a model is told of at most."""
 
 NOUNS: Final[Mapping[str, str]] = {"object": "JSON object", "array": "JSON array"}
 KINDS: Final[Mapping[str, tuple[type, ...]]] = {"object": (dict,), "array": (list,)}
@@ -34,28 +34,28 @@ KINDS: Final[Mapping[str, tuple[type, ...]]] = {"object": (dict,), "array": (lis
 
 @attrs.frozen
 class Reading:
-    """What was made of an answer."""
+    """The result of reading an answer: a value, or the mistakes in it."""
 
     value: Any = None
     """The value, if there are no mistakes."""
     unknown_fields: Mapping[Keys, JSON] = attrs.field(factory=dict[Keys, JSON])
-    """Fields that the type doesn't have, where they are kept."""
+    """Fields that the type doesn't have, by their path; empty unless they are to be kept."""
     mismatches: tuple[Mismatch, ...] = ()
     """The mistakes, each with its path."""
 
 
 class AnswerFormat:
-    """The type that an answer is to be of."""
+    """The type requested for an answer."""
 
     def __init__(self, kind: TypeForm, unknown_fields: str = "refuse") -> None:
         """Take a type.
 
         Args:
             kind: the type.
-            unknown_fields: `refuse` or `keep`: what becomes of fields that a class doesn't have.
+            unknown_fields: `refuse` or `keep`: what to do with fields that a class doesn't have.
 
         Raises:
-            InvalidRequestError: an argument can't be right.
+            InvalidRequestError: an argument is invalid.
         """
         if unknown_fields not in {"refuse", "keep"}:
             msg = f"unknown_fields must be 'refuse' or 'keep', got {unknown_fields!r}"
@@ -63,7 +63,7 @@ class AnswerFormat:
         schema = json_schema(kind)
         self._kind = kind
         self._keeps = unknown_fields == "keep"
-        # A class that holds itself stands in the definitions; united scalars have a list of types.
+        # A recursive class is a `$ref` to a definition; a union of scalars has a list of types.
         named = str(schema.get("$ref")).removeprefix("#/$defs/")
         whole = str(schema.get("$defs", {}).get(named, schema).get("type"))
         self._picked = KINDS.get(whole, (dict, list))
@@ -74,13 +74,10 @@ class AnswerFormat:
         )
 
     def ask(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask for the format.
+        """Return a request's `input` with the instruction added.
 
         Args:
             content: the `input` of a request: a prompt, or messages.
-
-        Returns:
-            The same with the schema in it.
         """
         text = self.instruction
         if "prompt" in content:
@@ -95,23 +92,23 @@ class AnswerFormat:
     def ask_again(
         self, content: Mapping[str, Any], answer: str, mismatches: tuple[Mismatch, ...]
     ) -> dict[str, Any]:
-        """Ask once more, with the answer and what is wrong with it.
+        """Return the `input` that asks again, with the answer and what is wrong with it.
 
         Args:
-            content: what was asked, as `ask` returned it.
+            content: the input before, as `ask` returned it.
             answer: the text of the answer.
             mismatches: the mistakes in it.
         """
         wrong = "\n".join(f"- {each}" for each in mismatches[:MOST_NAMED])
         text = f"This does not fit the schema:\n{wrong}\nAnswer again: the whole JSON, corrected."
-        answer = answer if answer.strip() else "(nothing)"  # the service takes no empty message
+        answer = answer if answer.strip() else "(nothing)"  # the service refuses empty messages
         if "prompt" in content:
             return {"prompt": f"{content['prompt']}\n\nYour answer was:\n{answer}\n\n{text}"}
         said = {"role": "assistant", "content": answer}
         return {"messages": [*content["messages"], said, {"role": "user", "content": text}]}
 
     def read(self, text: str) -> Reading:
-        """Read the text of an answer; of several values in it the one that fits."""
+        """Read the text of an answer; if it holds several values, take the one that fits."""
         try:
             values = json_values(text, self._picked)
             readings = [self._structure(value) for value in values]
@@ -123,12 +120,12 @@ class AnswerFormat:
         return fitting[0]
 
     def _structure(self, value: JSON) -> Reading:
-        """Make an instance of a JSON value, which loses the unknown fields that are kept."""
+        """Make an instance from a JSON value; unknown fields to keep are removed from the value."""
         kept: dict[Keys, JSON] = {}
         while True:
             try:
                 return Reading(strict_converter.structure(value, self._kind), kept)
-            except Exception as error:  # noqa: BLE001  # classes raise what they like
+            except Exception as error:  # noqa: BLE001  # a class may raise anything
                 mismatches = tuple(find_mismatches(error))
             unknown = [each.keys for each in mismatches if each.unknown and self._keeps]
             if not unknown:
@@ -137,11 +134,11 @@ class AnswerFormat:
 
 
 def parse_error(response: Response, reason: str, mismatches: Sequence[Mismatch] = ()) -> ParseError:
-    """Make the error of an answer without the value that was asked for.
+    """Return the error for an answer from which no value can be read.
 
     Args:
         response: the answer.
-        reason: what is wrong with it, as the rest of a sentence that begins "the answer".
+        reason: what is wrong with it; completes a sentence that begins with "the answer".
         mismatches: the mistakes in it.
     """
     error = ParseError(
@@ -157,7 +154,7 @@ def parse_error(response: Response, reason: str, mismatches: Sequence[Mismatch] 
 
 
 def _take_out(value: JSON, keys: Keys) -> JSON:
-    """Remove a field from a JSON value and return what it held."""
+    """Remove a field from a JSON value and return the field's value."""
     *way, name = keys
     for key in way:
         value = value[key]

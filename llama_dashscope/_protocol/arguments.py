@@ -1,4 +1,4 @@
-"""The keyword arguments of one call as attributes; a mistyped keyword is told the nearest one."""
+"""The keyword arguments of one call as attributes; a mistyped name raises with the nearest one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -15,10 +15,10 @@ __all__ = ["CallArguments", "StreamArguments", "call_arguments", "stream_argumen
 
 @attrs.frozen(kw_only=True)
 class CallArguments:
-    """What a call was given by keyword; `Options` says what each one means.
+    """The keyword arguments of a call; `Options` documents each one.
 
-    The names stand here again because editors that run no code (jedi) read the keywords of
-    `Client.acall` from them. A test holds the two together.
+    The names are repeated here because editors that don't run code (jedi) read the keywords of
+    `Client.acall` from this class. A test checks that both lists are the same.
     """
 
     messages: Iterable[MessageLike] | None = None
@@ -44,13 +44,13 @@ class CallArguments:
 
 @attrs.frozen(kw_only=True)
 class StreamArguments(CallArguments):
-    """What a stream was given by keyword."""
+    """The keyword arguments of a stream."""
 
     incremental_output: bool | None = None
 
 
 def call_arguments(**options: Any) -> CallArguments:
-    """Take the keyword arguments of a call.
+    """Return the keyword arguments of a call as an object.
 
     Raises:
         TypeError: a call has no such keyword; the message names the nearest one.
@@ -60,7 +60,7 @@ def call_arguments(**options: Any) -> CallArguments:
 
 
 def stream_arguments(**options: Any) -> StreamArguments:
-    """Take the keyword arguments of a stream; see `call_arguments`."""
+    """Return the keyword arguments of a stream as an object; see `call_arguments`."""
     _check_names(options, "a stream", STREAM_NAMES)
     return StreamArguments(**options)
 
@@ -78,11 +78,11 @@ def _check_names(given: Mapping[str, object], verb: str, known: Sequence[str]) -
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
-    """Say what to write instead of a keyword that there is not."""
+    """Say what to write instead of an unknown keyword."""
     if name == "stream":
         return "for a stream use client.stream(...), in async code client.astream(...)"
     if name in STREAM_NAMES:
         return f"{name} is for client.stream(...) and client.astream(...)"
     if near := get_close_matches(name, known, n=1):
         return f"did you mean {near[0]}?"
-    return f'parameters={{"{name}": ...}} sends what has no name here'
+    return f'to send an unlisted parameter, use parameters={{"{name}": ...}}'

@@ -1,8 +1,8 @@
-"""The one converter between JSON payloads and models; unknown keys are kept on both ways.
+"""The converter between JSON payloads and models; it keeps unknown keys in both directions.
 
-What the service sends is read liberally where its documents are silent (missing fields, nulls,
-a `finish_reason` of "null") and strictly where a wrong type would be passed on as an answer. What
-is not the answer itself can't spoil it: usage, names and places of the wrong type go to `extra`.
+It is lenient where the service's documentation is silent (missing fields, nulls, a `finish_reason`
+of "null"), and strict where a wrong type would end up in the answer. Fields that are not the answer
+itself don't invalidate it: usage, names and indices of the wrong type go to `extra`.
 """
 
 import json
@@ -39,13 +39,13 @@ __all__ = [
 R = TypeVar("R", bound=Record)
 
 UNFINISHED: Final = ("null", "")
-"""Ways in which the service says that an answer goes on; recorded streams use the string."""
+"""Values of `finish_reason` in a frame that is not the last; recorded streams use "null"."""
 
 USAGE: Final = ("input_tokens", "output_tokens", "total_tokens")
 """The fields of usage in recorded streams."""
 
 LISTS: Final[dict[str, Any]] = {"choices": tuple[Choice, ...], "tool_calls": tuple[ToolCall, ...]}
-"""The fields that hold a list, and what it is read as."""
+"""The fields that hold a list, and the type that the list is read into."""
 
 
 def structure(payload: object, model: type[R]) -> R:
@@ -53,10 +53,10 @@ def structure(payload: object, model: type[R]) -> R:
 
     Args:
         payload: what `json.loads` returned.
-        model: which model to make.
+        model: the class of the model.
 
     Raises:
-        ValueError: the payload does not fit; the message says where and why.
+        ValueError: the payload does not fit the model; the message says where and why.
     """
     try:
         return converter.structure(payload, model)
@@ -67,7 +67,7 @@ def structure(payload: object, model: type[R]) -> R:
 
 
 def unstructure(record: Record) -> dict[str, Any]:
-    """Make the JSON payload of a model; see `Record.to_dict`."""
+    """Return the JSON payload of a model; see `Record.to_dict`."""
     return cast("dict[str, Any]", converter.unstructure(record))
 
 
@@ -83,7 +83,7 @@ def read_text(value: object, _type: object = None) -> str:
 
 
 def is_count(value: object) -> bool:
-    """Tell whether a value is a whole number, in either form that JSON has for one."""
+    """Tell whether a JSON value is a whole number, written as `2` or as `2.0`."""
     if isinstance(value, float):
         return value.is_integer()
     return isinstance(value, int) and not isinstance(value, bool)
@@ -96,12 +96,12 @@ def _count(value: object, _type: object = None) -> int:
 
 
 def _arguments(value: object, _type: object = None) -> str:
-    """Read the arguments of a tool call: JSON text, or the object that it would stand for."""
+    """Return the arguments of a tool call as JSON text, also if they come as an object."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else read_text(value)
 
 
 def finish_reason(value: object, _type: object = None) -> str | None:
-    """Read a finish_reason: None while the answer goes on, however the service says that."""
+    """Read a finish_reason; None, in any of its spellings, while the answer is unfinished."""
     return None if value is None or value in UNFINISHED else read_text(value)
 
 
@@ -114,20 +114,21 @@ def _is_object(value: object) -> bool:
 
 
 READERS: Final = {"arguments": _arguments, "finish_reason": finish_reason}
-"""Fields with a reader of their own."""
+"""Fields that have their own reader."""
 
-ASIDE: Final[Mapping[type[Record], Mapping[str, Callable[[object], bool]]]] = {
+LENIENT_FIELDS: Final[Mapping[type[Record], Mapping[str, Callable[[object], bool]]]] = {
     Choice: {"index": is_count},
     Message: {"role": _is_text, "name": _is_text, "tool_call_id": _is_text},
     Response: {"usage": _is_object, "request_id": _is_text, "code": _is_text, "message": _is_text},
     ToolCall: {"index": is_count, "id": _is_text, "type": _is_text},
     Usage: dict.fromkeys(USAGE, is_count),
 }
-"""Fields beside the answer, and what they are: a value that isn't goes to `extra` as it came."""
+"""Fields that are not the answer itself, with a check of their type. A value that fails the check
+goes to `extra` unchanged."""
 
 
 def read_list(value: object, _type: object = None) -> list[Any]:
-    """Read a list, whatever is in it."""
+    """Return the value if it is a list; its items are not checked."""
     if isinstance(value, list):
         return cast("list[object]", value)
     raise _wrong("a list", value)
@@ -141,7 +142,7 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
     """Make the function that reads `model`: null counts as missing, unknown keys are kept."""
     read = make_dict_structure_fn(model, converter, **_overrides(model))
     known = {field.alias for field in attrs.fields(model) if field.name != "extra"}
-    aside = ASIDE.get(model, {})
+    lenient = LENIENT_FIELDS.get(model, {})
 
     def hook(payload: object, kind: object) -> Any:  # whatever model is
         if not isinstance(payload, dict):
@@ -155,14 +156,14 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
         try:
             record = read(given, kind)
         except cattrs.BaseValidationError:
-            odd = {key for key, fits in aside.items() if key in given and not fits(given[key])}
+            odd = {key for key, fits in lenient.items() if key in given and not fits(given[key])}
             if not odd:
                 raise
             rest = {key: item for key, item in given.items() if key not in odd}
             record = read({**absent, **rest}, kind)
         if odd or not known.issuperset(value):
             unknown = {key: item for key, item in value.items() if key in odd or key not in known}
-            # Frozen for everyone else; here the model is still being made.
+            # The class is frozen, but this object is still being made.
             object.__setattr__(record, "extra", unknown)
         return record
 
@@ -170,7 +171,7 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
 
 
 def _overrides(model: type[Any]) -> dict[str, Any]:
-    """Say how the fields of a model are read that cattrs would read in another way."""
+    """Return the overrides for fields of a model that cattrs by itself would read differently."""
     found: dict[str, Any] = {"extra": override(omit=True)}
     for field in attrs.fields(model):
         if field.name in LISTS:
@@ -181,7 +182,7 @@ def _overrides(model: type[Any]) -> dict[str, Any]:
 
 
 def _listed(kind: Any) -> Callable[[object, object], Any]:  # a tuple type
-    """Make the function that reads a list: cattrs alone would take any iterable for one."""
+    """Make the function that reads a list; cattrs by itself would accept any iterable."""
     read = converter.get_structure_hook(kind)
 
     def hook(value: object, _type: object) -> Any:  # whatever it is a list of
@@ -205,10 +206,10 @@ def _is_record(kind: object) -> bool:
 converter: Final = _make_converter()
 """Structures payloads into models and unstructures models into payloads."""
 
-# Inner models first: a reader looks up the readers of its fields when it is made.
+# Inner models first: making a reader looks up the readers of its fields.
 converter.register_structure_hook(Function, _reader(Function))
 converter.register_structure_hook(ToolCall, _reader(ToolCall))
-# The service leaves the role out of some pieces; whatever it sends is the assistant's.
+# Some frames omit the role; whatever the service sends is the assistant's.
 converter.register_structure_hook(Message, _reader(Message, role="assistant", content=""))
 converter.register_structure_hook(Choice, _reader(Choice))
 converter.register_structure_hook(Output, _reader(Output))
@@ -216,7 +217,7 @@ _any_usage: Final = _reader(Usage)
 
 
 def read_usage(payload: object, _type: object = None) -> Usage:
-    """Read usage, by hand where its counts are as recorded: every frame has it."""
+    """Read usage. The usual form is read by hand, for speed: every frame has it."""
     if isinstance(payload, dict):
         usage = cast("dict[str, Any]", payload)
         given, made, total = cast("Iterable[Any]", map(usage.get, USAGE))

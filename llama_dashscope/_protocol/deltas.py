@@ -1,37 +1,37 @@
 """Tells new text from repeated text in the frames of a stream.
 
-A stream is asked for as pieces (`incremental_output`: each frame holds only what is new) or as
-wholes (the service's default: each frame repeats everything so far). Whether a given Llama model
-honours the wish is documented nowhere, so what arrives is checked against what was asked for, and
-a contradiction that can't be resolved is an error, never a doubled or a shortened text.
+A stream is requested in pieces (`incremental_output`: each frame holds only the new text) or in
+wholes (the service's default: each frame repeats all the text so far). No document says which Llama
+models honour `incremental_output`, so the frames are checked against it. A contradiction that can't
+be resolved is an error; text is never doubled or lost.
 """
 
 from itertools import pairwise
 from typing import Final
 
-__all__ = ["SURE", "DeltaDetector", "TextAccumulator"]
+__all__ = ["SURE_AFTER", "DeltaDetector", "TextAccumulator"]
 
-SURE: Final = 4
-"""After so many frames that each repeat and extend everything before, pieces are ruled out."""
+SURE_AFTER: Final = 4
+"""After this many frames, each repeating and extending the one before, they can't be pieces."""
 
 
 class DeltaDetector:
-    """The growth of one text, frame by frame.
+    """Finds the new text of each frame.
 
-    While it can't be told yet whether a frame is a piece or a whole, its delta is held back; in a
-    stream of pieces that is so only while every frame happens to begin with all the text so far.
-    At the end of an answer no doubt is left: pieces end in an empty frame, so a last frame that
-    says all the text again, or begins with it, is a whole.
+    While a frame may be either a piece or a whole, its delta is held back. In a stream of pieces
+    this only happens while each frame happens to begin with the frame before. The end of the answer
+    settles it: a stream of pieces ends with an empty frame, so a last frame that repeats the frame
+    before, or begins with it, is a whole.
 
     Args:
-        incremental: whether pieces were asked for; None where nobody asked: a frame that
-            contradicts those before it is a piece then, and no error.
+        incremental: whether pieces were requested. None if the request left it open: then a frame
+            that contradicts those before it is read as a piece and is not an error.
     """
 
     __slots__ = ("_asked_pieces", "_chain", "_pieces", "_unasked", "_whole")
 
     def __init__(self, *, incremental: bool | None) -> None:
-        """Begin before the first frame."""
+        """Start before the first frame."""
         self._asked_pieces = bool(incremental)
         self._unasked = incremental is None
         self._pieces: bool | None = None
@@ -40,13 +40,13 @@ class DeltaDetector:
 
     @property
     def settled(self) -> bool:
-        """Whether it is known what the frames hold, and nothing is held back."""
+        """Whether it is known if frames are pieces or wholes; then no delta is held back."""
         return self._pieces is not None
 
     def take(self, text: str, *, last: bool = False) -> list[str]:
-        """Take a frame's text and return the deltas that are known now, oldest first.
+        """Add a frame's text and return the deltas that are now known, oldest first.
 
-        Over a stream there is exactly one delta for each frame taken, some of them late.
+        In total there is exactly one delta for each frame; some come later than their frame.
 
         Args:
             text: the frame's text.
@@ -66,11 +66,11 @@ class DeltaDetector:
         return self._doubt_wholes(text)
 
     def take_settled(self, text: str) -> str:
-        """Take a frame's text once all is `settled`, and return its delta; see `take`."""
-        return text if self._pieces else self._beyond(text)
+        """Add a frame's text, once this is `settled`, and return its delta; see `take`."""
+        return text if self._pieces else self._new_text(text)
 
     def held(self) -> list[str]:
-        """Return the deltas that are held back, read as pieces, as they were asked for."""
+        """Return the deltas that are held back, read as pieces, as requested."""
         return self._chain[1:]
 
     def _doubt_pieces(self, text: str, *, last: bool) -> list[str]:
@@ -81,7 +81,7 @@ class DeltaDetector:
         if not (grows or repeats):
             self._pieces = True
             return self._release(self.held())
-        if len(self._chain) <= SURE and not last:
+        if len(self._chain) <= SURE_AFTER and not last:
             return []
         self._pieces, self._whole = False, text
         return self._release([whole[len(before) :] for before, whole in pairwise(self._chain)])
@@ -97,8 +97,8 @@ class DeltaDetector:
         self._pieces = not text.startswith(self._whole)
         return self.take(text)
 
-    def _beyond(self, text: str) -> str:
-        """Cut what is known off a whole; an empty frame adds nothing."""
+    def _new_text(self, text: str) -> str:
+        """Return the part of a whole after the text so far; an empty frame adds nothing."""
         if not text:
             return ""
         if not text.startswith(self._whole):
@@ -113,15 +113,15 @@ class DeltaDetector:
 
 
 class TextAccumulator:
-    """A text that comes in frames and is wanted only at the end."""
+    """A text that is sent in frames and read only at the end."""
 
     def __init__(self, *, incremental: bool | None) -> None:
-        """Begin before the first frame; `incremental` as for `DeltaDetector`."""
+        """Start before the first frame; `incremental` as for `DeltaDetector`."""
         self._deltas = DeltaDetector(incremental=incremental)
         self._pieces: list[str] = []
 
     def take(self, text: str, *, last: bool) -> None:
-        """Take a frame's text; see `DeltaDetector.take`."""
+        """Add a frame's text; see `DeltaDetector.take`."""
         self._pieces += self._deltas.take(text, last=last)
 
     def whole(self) -> str:

@@ -1,7 +1,7 @@
-"""The service's error codes: which exception each one is, and whether trying again may help.
+"""The service's error codes: the exception for each one, and whether a retry may help.
 
-Codes and their meanings: "Error codes" of Alibaba Cloud Model Studio's documentation
-(https://help.aliyun.com/zh/model-studio/error-code), old and new editions together.
+Source: "Error codes" in Alibaba Cloud Model Studio's documentation
+(https://help.aliyun.com/zh/model-studio/error-code), its old and new editions combined.
 """
 
 import re
@@ -26,7 +26,7 @@ __all__ = ["classify"]
 
 
 class ErrorKind(NamedTuple):
-    """What an error answer means: its class, whether trying again may help, its usual status."""
+    """What an error means: its exception class, whether a retry may help, its usual status."""
 
     error: type[APIStatusError]
     retryable: bool
@@ -41,9 +41,9 @@ def _passing(error: type[APIStatusError], status: int) -> ErrorKind:
     return ErrorKind(error, retryable=True, status=status)
 
 
-# Lower-case code -> verdict; a status before the code limits the entry to that status. A code that
-# is not here is looked up without its last dotted part, then by HTTP status: the service adds
-# dotted codes faster than any table.
+# Lower-case code -> kind of error; a status before the code limits the entry to that status. A code
+# that is not listed is looked up without its last dotted part, then by HTTP status, since the
+# service adds dotted codes faster than any table can follow.
 CODES: Final[dict[str, ErrorKind]] = {
     "invalidparameter": _final(BadRequestError, 400),
     "invalidparameter.datainspection": _final(ContentFilterError, 400),
@@ -55,7 +55,7 @@ CODES: Final[dict[str, ErrorKind]] = {
     "unsupportedoperation": _final(BadRequestError, 400),
     "faqruleblocked": _final(ContentFilterError, 400),
     "customroleblocked": _final(ContentFilterError, 400),
-    # Despite its name a refusal of empty content or a bad role, unless the status says outage.
+    # Despite its name this means empty content or a bad role, except with status 503.
     "serviceunavailableerror": _final(BadRequestError, 400),
     "503 serviceunavailableerror": _passing(ServiceUnavailableError, 503),
     "arrearage": _final(QuotaExhaustedError, 400),
@@ -77,8 +77,8 @@ CODES: Final[dict[str, ErrorKind]] = {
     "throttling": _passing(RateLimitError, 429),
     "limitrequests": _passing(RateLimitError, 429),
     "limit_requests": _passing(RateLimitError, 429),
-    # Named like a bill but a rate limit: clears within about a minute. The message tells a
-    # spent free quota apart, see MESSAGES.
+    # Despite its name a rate limit, which clears within about a minute. A used-up free quota has
+    # the same code and is told apart by its message, see MESSAGES.
     "insufficient_quota": _passing(RateLimitError, 429),
     "commoditynotpurchased": _final(QuotaExhaustedError, 429),
     "prepaidbilloverdue": _final(QuotaExhaustedError, 429),
@@ -109,30 +109,27 @@ STATUSES: Final[dict[int, ErrorKind]] = {
     504: _passing(InternalServerError, 504),
 }
 
-# Words that overrule the code, matched in the message without regard to case.
+# Phrases in the message that override the code; case is ignored.
 MESSAGES: Final[tuple[tuple[str, ErrorKind], ...]] = (
     ("free allocated quota exceeded", _final(QuotaExhaustedError, 429)),
-    # Inference's way to say that the last message was not the user's.
+    # Sent if the last message is not the user's.
     ("list index out of range", _final(InternalServerError, 500)),
 )
 
-REFUSED_BY_SERVICE: Final = 500
-"""HTTP statuses from here on are the service's own failures, those below it the request's."""
+SERVER_ERROR: Final = 500
+"""HTTP statuses from here on mean that the service failed; lower ones blame the request."""
 
 _REAL_STATUS: Final = re.compile(r"\s*<([45]\d{2})>", re.ASCII)
 
 
 def classify(code: str, message: str, status: int | None) -> ErrorKind:
-    """Say what an error answer means.
+    """Return the kind of an error, with the `status` to show.
 
     Args:
-        code: the service's code, in any case; may be empty.
-        message: the service's words; may overrule the code and may begin with the real status in
-            angle brackets, as in `<400> InternalError.Algo.InvalidParameter: ...`.
-        status: the HTTP status, or the one that a stream's frame names; None where neither says.
-
-    Returns:
-        The verdict, its `status` being the one to show.
+        code: the service's code, in upper or lower case; may be empty.
+        message: the service's message. It may override the code, and may begin with the real status
+            in angle brackets, as in `<400> InternalError.Algo.InvalidParameter: ...`.
+        status: the HTTP status, or the status that a stream's frame names; None if unknown.
     """
     words = message.lower()
     marked = _REAL_STATUS.match(message)
@@ -150,9 +147,12 @@ def classify(code: str, message: str, status: int | None) -> ErrorKind:
 
 
 def _contradicts(verdict: ErrorKind, status: int | None) -> bool:
-    """Tell whether a code blames the service and the status the request: the status is right."""
-    blamed = status is not None and HTTPStatus.BAD_REQUEST <= status < REFUSED_BY_SERVICE
-    return blamed and verdict.status >= REFUSED_BY_SERVICE and status != HTTPStatus.REQUEST_TIMEOUT
+    """Tell whether the code blames the service but the status blames the request.
+
+    The status is right then.
+    """
+    blamed = status is not None and HTTPStatus.BAD_REQUEST <= status < SERVER_ERROR
+    return blamed and verdict.status >= SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT
 
 
 def _by_code(code: str, status: int | None) -> ErrorKind | None:
@@ -168,6 +168,6 @@ def _by_code(code: str, status: int | None) -> ErrorKind | None:
 def _by_status(status: int | None) -> ErrorKind:
     if status in STATUSES:
         return STATUSES[status]
-    if status is not None and status >= REFUSED_BY_SERVICE:
+    if status is not None and status >= SERVER_ERROR:
         return _final(InternalServerError, status)
     return _final(APIStatusError, status or 0)

@@ -1,4 +1,4 @@
-"""Error answers: as JSON, as events, nested as in the compatible mode, or a gateway's page."""
+"""Reads errors in all their forms: JSON, events, nested as in compatible mode, a gateway's page."""
 
 import math
 import re
@@ -22,7 +22,7 @@ from llama_dashscope._settings import ApiKey
 
 from .error_codes import classify
 from .payload import as_object, as_text, read_payload
-from .sse import REFUSED, Decoder, ServerSentEvent
+from .sse import ERROR_STATUS, Decoder, ServerSentEvent
 
 __all__ = [
     "PARTIAL",
@@ -31,7 +31,7 @@ __all__ = [
     "ResponseHead",
     "find_request_id",
     "is_error",
-    "not_the_protocol",
+    "protocol_error",
     "read_failure",
     "service_error",
 ]
@@ -43,71 +43,71 @@ RETRY_AFTER: Final = "retry-after"
 PARTIAL: Final = "x-dashscope-partialresponse"
 
 READ_HEADERS: Final = frozenset({REQUEST_ID, RETRY_AFTER, PARTIAL})
-"""The response headers that say something; nothing else of a head need be kept."""
+"""The only response headers that are read."""
 
 NO_ANSWER: Final[tuple[object, ...]] = (None, "", "null", [])
-"""What the fields of an output may be where an error code stands in place of an answer."""
+"""Values of output fields that are no answer: with an error code beside them, it is an error."""
 
 SECONDS: Final = re.compile(r"\s*-?[0-9.]+(e[0-9]+)?\s*", re.ASCII)
 
 SHOWN: Final = 300
-"""How much of a body that is not the protocol an error shows, in characters."""
+"""How much of an unreadable body an error shows, in characters."""
 
 
 @attrs.frozen
 class ResponseHead:
-    """The head of an answer, and what an error about it should say."""
+    """Status and headers of an answer, with what errors need: the key to redact, and the host."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)  # they may echo the key
-    """Response headers, those in `READ` at least, found in lower case."""
+    """Response headers by their lower-case names: at least those in `READ_HEADERS`."""
     key: ApiKey
     host: str
 
     @property
     def request_id(self) -> str:
-        """The service's name for this call; bodies have it too, most of the time."""
+        """The service's id of this request, from the headers; most bodies have it too."""
         return self.shown_name(self.headers.get(REQUEST_ID, ""))
 
     def shown_name(self, name: str) -> str:
-        """Return a code or a request id as `shown` returns a message."""
+        """Return an error code or a request id, sanitized as by `shown`."""
         return self.shown(name, LONGEST_NAME)
 
     def shown(self, text: str, limit: int = LONGEST_MESSAGE) -> str:
-        """Return what the service says, without the key and safe to print."""
+        """Return text from the service, with the key redacted and safe to print."""
         return sanitize(text, (self.key.reveal(),), limit)
 
     @property
     def failed(self) -> bool:
-        """Whether the status alone says that this is no answer."""
+        """Whether the status is an error by itself."""
         return not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
 
 def read_failure(head: ResponseHead, body: bytes) -> DashScopeError:
-    """Read an error answer: JSON, events, or whatever a gateway says."""
+    """Return the error that a body holds: JSON, events, or a gateway's page."""
     payload = read_payload(body)
     status = head.status
     if payload is None:
         for event in _events(body):
             payload = read_payload(event.data)
-            if (event.status or 0) >= REFUSED:
+            if (event.status or 0) >= ERROR_STATUS:
                 status = event.status or status
             if payload is not None and is_error(payload):
                 break
     head = attrs.evolve(head, status=status)
     if head.failed or (payload is not None and is_error(payload)):
         return service_error(head, payload or {}, body)
-    return not_the_protocol(head, _why_no_answer(payload, body), body)
+    return protocol_error(head, _why_no_answer(payload, body), body)
 
 
 def _why_no_answer(payload: dict[str, Any] | None, body: bytes) -> str:
     if not body.strip():
         return "an empty body"
     if payload is None:
-        return "a body that is no JSON object"
+        return "a body that is not a JSON object"
     if payload.get("output") is None:
         return "JSON without an output"
-    return "server-sent events, which nobody asked for"
+    return "server-sent events, which were not requested"
 
 
 def _events(body: bytes) -> Iterator[ServerSentEvent]:
@@ -124,7 +124,7 @@ def is_error(payload: dict[str, Any]) -> bool:
 
 
 def service_error(head: ResponseHead, payload: dict[str, Any], body: bytes) -> APIStatusError:
-    """Make the error that a payload describes."""
+    """Return the error that a payload describes."""
     nested = payload.get("error")
     inner = as_object(nested) or {}
     detail = {**payload, **{key: value for key, value in inner.items() if value is not None}}
@@ -146,10 +146,10 @@ def service_error(head: ResponseHead, payload: dict[str, Any], body: bytes) -> A
     )
 
 
-def not_the_protocol(head: ResponseHead, what: str, body: bytes) -> ResponseError:
+def protocol_error(head: ResponseHead, what: str, body: bytes) -> ResponseError:
     gist = _gist(head, body)
     return ResponseError(
-        f"the answer is not the protocol: {head.shown(what)}{': ' if gist else ''}{gist}",
+        f"the answer does not follow the protocol: {head.shown(what)}{': ' if gist else ''}{gist}",
         status_code=head.status,
         request_id=find_request_id(head, read_payload(body) or {}),
     )
@@ -161,7 +161,7 @@ def find_request_id(head: ResponseHead, payload: dict[str, Any]) -> str:
 
 
 def _gist(head: ResponseHead, body: bytes) -> str:
-    """Return the beginning of a body."""
+    """Return the beginning of a body, safe to show."""
     return head.shown(body[: 16 * SHOWN].decode("utf-8", "replace"), SHOWN)
 
 
@@ -173,9 +173,9 @@ def _reason(status: int) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read how many seconds the service asks to wait; never below 0, None where it is unclear.
+    """Return how many seconds Retry-After asks to wait, at least 0; None if it is unreadable.
 
-    No recorded answer of the service has such a header; gateways before it may send one.
+    No recorded answer of the service has this header; gateways in front of it may send it.
     """
     value = headers.get(RETRY_AFTER, "")
     try:
@@ -187,5 +187,5 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _seconds_until(date: str) -> float:
     when = parsedate_to_datetime(date)
-    # Two of HTTP's three spellings of a date name no zone; all of them mean UTC.
+    # Two of HTTP's three date formats have no time zone; all of them mean UTC.
     return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp() - time.time()

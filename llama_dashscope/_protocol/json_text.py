@@ -1,9 +1,9 @@
-"""JSON in the text of an answer: picked out of fences and prose, repaired where one reading exists.
+"""JSON in the text of an answer: found in code fences or prose, repaired if it is unambiguous.
 
-Repaired, since nothing else can be meant: a comma before a closing bracket, comments, strings in
-single or curly quotes, keys without quotes, line breaks inside strings, Chinese colons and commas,
-Python's True, False and None. Refused, since something would have to be guessed: what ends too
-early or goes on too long, numbers that JSON does not have, a key that stands twice, two values.
+Repaired, since only one meaning is possible: a comma before a closing bracket, comments, strings in
+single or curly quotes, keys without quotes, line breaks in strings, Chinese colons and commas,
+Python's True, False and None. Refused, since the meaning would be a guess: incomplete JSON, text
+after the JSON that belongs to it, NaN and infinity, a key that appears twice, several values.
 """
 
 import json
@@ -19,10 +19,10 @@ from .type_forms import JSON
 __all__ = ["json_values", "pick_json", "several"]
 
 DEEPEST: Final = 64
-"""Deepest nesting that is read, in brackets."""
+"""Deepest nesting of brackets that is read."""
 
 NEAR: Final = 20
-"""How much of a text is shown before and after a mistake, in characters."""
+"""How much text is shown on each side of a mistake, in characters."""
 
 TOKEN: Final = re.compile(
     r"""(?P<space>\s+|//[^\n]*|\#[^\n]*|/\*[\s\S]*?\*/)
@@ -40,7 +40,7 @@ START: Final = r"""(?:
     \{(?=\s*(?:["'“}/\#]|[^\W\d]\w*\s*[:：]))
     |\[(?=\s*(?:["'“\]\[{/\#]|-?\d[\d.eE+-]*\s*[,\]]|(?:true|false|null|True|False|None)\b))
     )"""
-"""Where a JSON object or array begins, and not a bracket of prose."""
+"""The beginning of a JSON object or array, as opposed to a bracket in prose."""
 
 THOUGHTS: Final = re.compile(r"<think>[\s\S]*?</think>")
 
@@ -49,10 +49,10 @@ IN_FENCE: Final = re.compile(rf"(?:```|~~~)[ \t]*\w*\s*(?={START})", re.VERBOSE)
 FENCED: Final = re.compile(r"\s*(?:```|~~~)[ \t]*\w*[ \t]*\n([\s\S]*?)(?:(?:```|~~~)\s*)?")
 
 CUT_BEFORE: Final = re.compile(r"""["'”]\s*[:：]\s*$""")
-"""What stands before a value that is a part of a broken one."""
+"""Text before a value that shows it to be part of a broken one."""
 
 CUT_AFTER: Final = re.compile(r"""\s*(?:[\]}:：]|[,，]?\s*["“])""")
-"""What stands behind a value that is a part of a broken one."""
+"""Text after a value that shows it to be part of a broken one."""
 
 NEXT: Final = re.compile(rf"\s*[,，]?\s*(?={START})", re.VERBOSE)
 
@@ -73,16 +73,16 @@ def pick_json(text: str, kinds: tuple[type, ...] = (dict, list)) -> JSON:
 
 
 def json_values(text: str, kinds: tuple[type, ...] = (dict, list)) -> list[JSON]:
-    """Return the JSON values of a text, one at least, each one once.
+    """Return the distinct JSON values in a text; there is at least one.
 
-    The whole text is read if it is JSON, or one code fence; else the objects and arrays inside
-    code fences count, and those between prose if there is no such fence. What a model thinks
-    before it answers, in `<think>`, is no part of the answer.
+    If the text as a whole is JSON, or one code fence with JSON, that is the value. Otherwise the
+    objects and arrays in code fences are returned, or, if there are none, those in the prose.
+    A `<think>` block at the beginning is skipped.
 
     Args:
-        text: what a model answered.
-        kinds: `dict` where an object is wanted, `list` where an array is; values of another kind
-            are passed over if there is one of these.
+        text: the text of a model's answer.
+        kinds: `dict` for objects, `list` for arrays; values of other kinds are returned only if
+            there are none of these.
 
     Raises:
         ValueError: there is no JSON, or it is broken.
@@ -97,17 +97,17 @@ def json_values(text: str, kinds: tuple[type, ...] = (dict, list)) -> list[JSON]
     found = list(_values(text, IN_FENCE)) or list(_values(text, IN_PROSE))
     wanted = [value for value in found if isinstance(value, kinds)] or found
     if not wanted:
-        raise ValueError("expected JSON, got a text without any" if text else "the text is empty")
+        raise ValueError("expected JSON, found none in the text" if text else "the text is empty")
     return list({json.dumps(value, sort_keys=True): value for value in wanted}.values())
 
 
 def several(number: int) -> ValueError:
-    """Say that there is more than one value."""
+    """Return the error for more than one value."""
     return ValueError(f"expected one JSON value, got {number} that differ")
 
 
 def _whole(text: str) -> JSON:
-    """Read a text that is one value; JSON without a slip takes a fifth of the time."""
+    """Read a text that is one value; trying valid JSON first takes a fifth of the time."""
     with suppress(ValueError, RecursionError):
         value = _loads(text)
         if _is_shallow(value):
@@ -119,7 +119,7 @@ def _whole(text: str) -> JSON:
 
 
 def _is_shallow(value: JSON) -> bool:
-    """Tell whether no value lies deeper than is read."""
+    """Tell whether no value is nested deeper than `DEEPEST`."""
     level = [value]
     for _ in range(DEEPEST + 1):
         level = [
@@ -132,7 +132,7 @@ def _is_shallow(value: JSON) -> bool:
 
 
 def _values(text: str, start: re.Pattern[str]) -> Iterator[Any]:
-    """Read each value that begins where a pattern says."""
+    """Read each value that begins where a pattern matches."""
     at = 0
     while found := start.search(text, at):
         at = found.end()
@@ -149,7 +149,7 @@ def _values(text: str, start: re.Pattern[str]) -> Iterator[Any]:
 
 
 def _read(text: str, at: int) -> tuple[Any, int]:
-    """Read the value that begins at a place; return it and where it ends."""
+    """Read the value that begins at a position; return the value and the position of its end."""
     tokens: list[str] = []
     depth = 0
     while found := TOKEN.match(text, at):
@@ -162,12 +162,12 @@ def _read(text: str, at: int) -> tuple[Any, int]:
         if depth <= 0 and kind != "space":
             return _loads(" ".join(tokens)), at
     raise ValueError(
-        f"the JSON {f'is broken {_near(text, at)}' if at < len(text) else 'has no end'}"
+        f"the JSON {f'is broken {_near(text, at)}' if at < len(text) else 'is incomplete'}"
     )
 
 
 def _add(tokens: list[str], kind: str | None, part: str) -> None:
-    """Add a part, in the form that JSON has for it."""
+    """Add a token, rewritten as valid JSON."""
     if kind == "space":
         return
     if kind == "double":
@@ -188,12 +188,12 @@ _QUOTES: Final = re.compile(r"""\\(?P<escaped>[\s\S])|(?P<bare>")""")
 
 
 def _requote(found: re.Match[str]) -> str:
-    """Write a quote as a string between double quotes has it."""
+    """Rewrite an escape or a double quote for a string in double quotes."""
     return "'" if found["escaped"] == "'" else '\\"' if found["bare"] else found[0]
 
 
 def _loads(text: str) -> JSON:
-    """Read JSON with line breaks in its strings, without what Python's reader lets pass."""
+    """Read JSON; unlike `json.loads`, allow line breaks in strings and refuse NaN and twin keys."""
     try:
         value = json.loads(
             text,
@@ -206,12 +206,12 @@ def _loads(text: str) -> JSON:
         reason = f"{error.msg[:1].lower()}{error.msg[1:]}"
         raise ValueError(f"the JSON is broken: {reason} {_near(text, error.pos)}") from None
     if "\\u" in text and has_surrogates(json.dumps(value, ensure_ascii=False)):
-        raise ValueError("a string holds half of a character, a lone surrogate")
+        raise ValueError("a string has a lone surrogate, half of a character")
     return value
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number in JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _finite(text: str) -> float:
@@ -224,7 +224,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in found if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:NEAR]!r} stands twice")
+        raise ValueError(f"the key {twice[:NEAR]!r} appears twice")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The mistakes in a JSON value: where each one is, and what is wrong there."""
+"""Mistakes in a JSON value: the path to each one, and what is wrong there."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -17,14 +17,14 @@ class Mismatch:
     """One mistake in a JSON value."""
 
     keys: tuple[str | int, ...]
-    """Where it is: the names and places on the way there."""
+    """The keys and indices that lead to it."""
     reason: str
     unknown: bool = False
-    """Whether it is only a field that the class doesn't have."""
+    """Whether the mistake is only a field that the class doesn't have."""
 
     @property
     def path(self) -> str:
-        """Where it is, such as `$.stops[0].city`."""
+        """The path to it, such as `$.stops[0].city`."""
         return "$" + "".join(map(_step, self.keys))
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ def _step(key: str | int) -> str:
 
 
 def find_mismatches(error: BaseException, keys: tuple[str | int, ...] = ()) -> Iterator[Mismatch]:
-    """Name each mistake that an error of the strict converter holds."""
+    """Return each mistake in an error that the strict converter raised."""
     if isinstance(error, cattrs.ClassValidationError | cattrs.IterableValidationError):
         noted, bare = error.group_exceptions()
         for inner, note in noted:
@@ -51,13 +51,13 @@ def find_mismatches(error: BaseException, keys: tuple[str | int, ...] = ()) -> I
             yield from find_mismatches(inner, keys)
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
         for name in sorted(error.extra_fields):
-            yield Mismatch((*keys, name), "is no field here", unknown=True)
+            yield Mismatch((*keys, name), "is not a known field", unknown=True)
     else:
         yield Mismatch(keys, _bounded(str(error.args[0] if error.args else type(error).__name__)))
 
 
 def describe(mismatches: Sequence[Mismatch]) -> str:
-    """Say in one line what is wrong: the first mistake, and how many more there are."""
+    """Describe the mistakes in one line: the first one, and how many more there are."""
     more = f" (and {len(mismatches) - 1} more)" if len(mismatches) > 1 else ""
     return f"{mismatches[0]}{more}"
 
@@ -69,7 +69,7 @@ def _bounded(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Show a JSON value in an error."""
+    """Return how an error shows a JSON value."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -81,9 +81,9 @@ def shown(value: object) -> str:
 
 
 class WrongKindError(ValueError):
-    """A value is of another kind than the type."""
+    """A value is of a different JSON type than expected."""
 
     def __init__(self, expected: str, value: object) -> None:
-        """Say what kind of value a type has, and which value came."""
+        """Name the expected kind of value and the one found."""
         super().__init__(f"expected {expected}, got {shown(value)}")
         self.expected = expected

@@ -27,13 +27,13 @@ ToolLike = Callable[..., object] | Mapping[str, Any]
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of a call; None anywhere is the same as leaving it out.
+    """The keyword arguments of a call; None means the same as leaving an argument out.
 
     For Llama the service documents only `messages`, `prompt` and `result_format`
     (https://help.aliyun.com/zh/model-studio/api-details-of-llama-llm). The other parameters, with
     their ranges and defaults, are those that the same endpoint documents for Qwen
     (https://help.aliyun.com/zh/model-studio/qwen-api-via-dashscope). The client checks their types
-    and leaves the ranges to the service, which names in its error what a model does not take.
+    and leaves the ranges to the service, whose error names what a model does not accept.
     """
 
     messages: Iterable[MessageLike] | None
@@ -41,31 +41,34 @@ class Options(TypedDict, total=False):
     with `role` (`system`, `user`, `assistant` or `tool`) and `content`."""
     result_format: str | None
     """`message` or `text`: the form of the answer. By default `message` for `messages` and `text`
-    for `prompt`; it is always sent, since the service's default, `text`, is to change."""
+    for `prompt`. It is always sent, since the service has announced that its own default, `text`,
+    will change."""
     temperature: float | None
     """How freely the model chooses its words: from 0 to below 2; lower is more predictable. The
     default is the model's own (Qwen's reference)."""
     top_p: float | None
-    """Nucleus sampling: the share of probability that words are chosen from, above 0 and up to 1.
+    """Nucleus sampling: the probability mass that tokens are chosen from, above 0 and up to 1.
     The default is the model's own (Qwen's reference; older pages exclude 1)."""
     top_k: int | None
-    """How many of the likeliest tokens each one is chosen from: 0 or more; above 100 it does
-    nothing. The default is the model's own (Qwen's reference)."""
+    """Each token is chosen from this many of the likeliest ones: 0 or more; above 100 it has no
+    effect. The default is the model's own (Qwen's reference)."""
     max_tokens: int | None
     """Longest answer, in tokens: from 1 to the model's maximum, which is the default. A longer
     answer is cut and has the finish_reason `length` (Qwen's reference)."""
     seed: int | None
     """Makes answers repeatable, as far as the service can: 0 to 2**31 - 1. By default random
-    (Qwen's reference; the service's error texts say up to 2**63 - 1)."""
+    (Qwen's reference; the service's error messages say up to 2**63 - 1)."""
     repetition_penalty: float | None
-    """Above 1 the model repeats itself less; above 0, and 1 has no effect (Qwen's reference)."""
+    """A number above 0: above 1 the model repeats itself less, 1 has no effect (Qwen's
+    reference)."""
     presence_penalty: float | None
-    """Above 0 the model says again less of what it has said: -2 to 2 (Qwen's reference)."""
+    """From -2 to 2: above 0 the model repeats less of what it has already said (Qwen's
+    reference)."""
     stop: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None
-    """Where the answer ends: a text, a list of texts, or a list of token ids or of lists of them;
-    texts and token ids don't mix (Qwen's reference)."""
+    """Where the answer stops: a string, a list of strings, a list of token ids, or a list of such
+    lists; strings and token ids can't be mixed (Qwen's reference)."""
     n: int | None
-    """How many answers to give: 1 to 4, by default 1; for some Qwen models (Qwen's reference)."""
+    """How many answers to return: 1 to 4, by default 1; for some Qwen models (Qwen's reference)."""
     tools: Sequence[ToolLike] | None
     """Tools that the model may call: functions with typed parameters and docstrings, or JSON Schema
     in the form `{"type": "function", "function": {...}}`; for models with tool calls, and with the
@@ -77,7 +80,7 @@ class Options(TypedDict, total=False):
     """Form of the text: `{"type": "text"}` (the default) or `{"type": "json_object"}`; for models
     with structured output (Qwen's reference)."""
     parameters: Mapping[str, Any] | None
-    """Whatever has no name here; goes into the request's `parameters` as it is."""
+    """Parameters that have no keyword argument; sent unchanged in the request's `parameters`."""
     api_key: str | None
     """Key for this call instead of the client's."""
     workspace: str | None
@@ -90,8 +93,8 @@ class Options(TypedDict, total=False):
 
 
 class StreamOptions(Options, total=False):
-    """The keyword arguments of a stream: those of a call, and one of its own."""
+    """The keyword arguments of a stream: those of a call, and one more."""
 
     incremental_output: bool | None
-    """Whether frames hold only what is new (True, the default here) or repeat the whole text
+    """Whether frames hold only the new text (True, the default here) or repeat all the text so far
     (False, the service's default). Chunks are the same either way."""

@@ -1,4 +1,4 @@
-"""JSON payloads: the one object that a body or a frame holds, with whole characters."""
+"""Reads the JSON object in a body or a frame, without lone surrogates."""
 
 import json
 import re
@@ -10,22 +10,22 @@ from .surrogates import join_surrogates
 __all__ = ["as_object", "as_text", "read_payload"]
 
 SPACE: Final = " \t\r\n"
-"""What may stand around a JSON value."""
+"""Whitespace that JSON allows around a value."""
 
 HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-"""The escape of half a character."""
+"""The escape of a surrogate, which is half of a character."""
 
 read_json: Final = json.JSONDecoder().raw_decode
-"""Reads the JSON value that a text begins with; half the work of `json.loads`."""
+"""Reads the JSON value at the beginning of a text; takes half the time of `json.loads`."""
 
 
 def read_payload(data: bytes, *, is_frame: bool = False) -> dict[str, Any] | None:
-    """Read a JSON object; None where the bytes are something else.
+    """Read a JSON object; None if the bytes are anything else.
 
     Args:
         data: a whole body, or the data of one frame.
-        is_frame: whether the texts go on in further frames; half a character at an end of one is
-            left to `SurrogateJoiner` then.
+        is_frame: whether texts continue in further frames; then half a character at the end of a
+            text is left for `SurrogateJoiner`.
     """
     try:
         text = data.removeprefix(BOM).decode().strip(SPACE)
@@ -38,12 +38,12 @@ def read_payload(data: bytes, *, is_frame: bool = False) -> dict[str, Any] | Non
 
 
 def as_object(value: object) -> dict[str, Any] | None:
-    """Return a JSON object as what it is; None for any other value."""
+    """Return the value if it is a JSON object, else None."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def as_text(value: object) -> str:
-    """Return a text as it is, nothing for null, and any other value as JSON."""
+    """Return a string unchanged, null as the empty string, and any other value as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

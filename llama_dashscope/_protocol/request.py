@@ -1,7 +1,7 @@
-"""What a call may say, and what is refused before anything is sent.
+"""Checks the arguments of a call and builds the request from them.
 
-Types are checked here and ranges are not: which range holds for which Llama model is documented
-nowhere, so the service has the last word on them.
+Types are checked here, ranges are not: no document says which range holds for which Llama model, so
+they are left to the service.
 """
 
 import json
@@ -33,26 +33,26 @@ __all__ = [
 
 @attrs.frozen
 class Payload:
-    """A request body and what reading its answer needs to know of it."""
+    """A request body, with the facts about it that are needed to read its answer."""
 
     body: bytes
     streaming: bool
     incremental: bool | None
-    """Whether pieces were asked for; None where either is taken as it comes."""
+    """Whether pieces were requested; None if the stream may come in pieces or in wholes."""
     choices: int
     model: str = ""
     parameters: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
-    """What the body says under `parameters`."""
+    """The body's `parameters`."""
 
 
 def build_payload(model: str, prompt: str | None, arguments: CallArguments) -> Payload:
     """Check the arguments of a call and write its request body.
 
-    `result_format` is always sent: the service's default is `text` and announced to change.
-    `incremental_output` is only sent with a stream, as the service refuses it elsewhere.
+    `result_format` is always sent, since the service has announced that its default, `text`, will
+    change. `incremental_output` is only sent for a stream, since the service refuses it otherwise.
 
     Raises:
-        InvalidRequestError: an argument can't be right; the message names it.
+        InvalidRequestError: an argument is invalid; the message names it.
     """
     content = check_input(prompt, arguments.messages)
     parameters = _parameters(arguments, "text" if "prompt" in content else "message")
@@ -66,13 +66,13 @@ def build_payload(model: str, prompt: str | None, arguments: CallArguments) -> P
 
 
 def _settle_incremental(arguments: StreamArguments, parameters: dict[str, Any]) -> bool:
-    """Settle whether a stream is to come in pieces, and ask for them in its parameters."""
+    """Return whether a stream is to come in pieces; if so, add this to its parameters."""
     name = "incremental_output"
     given: object = arguments.incremental_output
     if given is None:
         given = parameters.get(name)
     elif name in parameters:
-        raise _twice(name)
+        raise _given_twice(name)
     if given is None:
         given = True
     if not isinstance(given, bool):
@@ -89,17 +89,17 @@ def _model(model: object) -> str:
 
 
 def check_input(prompt: object, messages: object) -> dict[str, Any]:
-    """Check what the model is told, and return it as the request body has it.
+    """Check prompt and messages, and return the `input` of the request body.
 
     Raises:
-        InvalidRequestError: there is neither a prompt nor a message, or it can't be right.
+        InvalidRequestError: both or neither of them were given, or the one given is invalid.
     """
     if messages is None:
         if prompt is None:
             msg = "prompt and messages are both missing: give one of them"
             raise InvalidRequestError(msg)
         if isinstance(prompt, list | tuple | Mapping | Message):
-            expected = "a string (a conversation goes by name, messages=[...])"
+            expected = "a string (pass a conversation as messages=[...])"
             raise _wrong("prompt", expected, cast("object", prompt))
         if not isinstance(prompt, str):
             raise _wrong("prompt", "a string", prompt)
@@ -108,7 +108,7 @@ def check_input(prompt: object, messages: object) -> dict[str, Any]:
             raise InvalidRequestError(msg)
         return {"prompt": prompt}
     if prompt is not None:
-        msg = "prompt and messages exclude each other: put the prompt into a message"
+        msg = "prompt and messages can't be combined: put the prompt into a message"
         raise InvalidRequestError(msg)
     conversation = [_message(f"messages[{at}]", item) for at, item in enumerate(listed(messages))]
     if not conversation:
@@ -118,10 +118,10 @@ def check_input(prompt: object, messages: object) -> dict[str, Any]:
 
 
 def listed(messages: object) -> Iterable[object]:
-    """Check that messages are a list of some kind, and not one message.
+    """Return `messages` if it is an iterable of messages, not a single message.
 
     Raises:
-        InvalidRequestError: they are not.
+        InvalidRequestError: it is not.
     """
     single = isinstance(messages, str | bytes | Mapping | Message)
     if single or not _iterable(messages):
@@ -138,7 +138,7 @@ def _message(where: str, message: object) -> Mapping[str, Any]:
     if not isinstance(role, str) or not role:
         raise _wrong(f"{where}['role']", "'system', 'user', 'assistant' or 'tool'", role)
     content = message.get("content")
-    # Lists of parts are for models that take pictures; whether one takes them is its own to say.
+    # Lists of parts are for models that take pictures; the service knows whether this model does.
     if not isinstance(content, str | list) and not (content is None and message.get("tool_calls")):
         raise _wrong(f"{where}['content']", "a string", content)
     return dict(message)
@@ -148,7 +148,7 @@ def _parameters(arguments: CallArguments, default_format: str) -> dict[str, Any]
     given: object = arguments.parameters
     extra: object = {} if given is None else given
     if not _mapping(extra) or any(not isinstance(name, str) for name in cast("Any", extra)):
-        raise _wrong("parameters", "a dict with names for keys", extra)
+        raise _wrong("parameters", "a dict whose keys are strings", extra)
     parameters: dict[str, Any] = {"result_format": default_format, **extra}
     for name, (fits, expected) in _NAMED.items():
         value: object = getattr(arguments, name)
@@ -157,7 +157,7 @@ def _parameters(arguments: CallArguments, default_format: str) -> dict[str, Any]
         if not fits(value):
             raise _wrong(name, expected, value)
         if name in extra:
-            raise _twice(name)
+            raise _given_twice(name)
         parameters[name] = value
     if arguments.tools is not None:
         parameters["tools"] = _described_tools(arguments.tools)
@@ -190,7 +190,7 @@ def _tools(value: object) -> bool:
 
 
 def _described_tools(tools: Sequence[ToolLike]) -> list[Mapping[str, Any]]:
-    """Describe the functions among tools."""
+    """Return the tools with each function replaced by its description."""
     return [
         tool if isinstance(tool, Mapping) else tool_schema(tool, f"tools[{at}]")
         for at, tool in enumerate(tools)
@@ -217,10 +217,10 @@ LONGEST_SHOWN: Final = 80
 
 
 def encode(payload: dict[str, Any]) -> bytes:
-    """Write a request body.
+    """Return a request body as JSON.
 
     Raises:
-        InvalidRequestError: JSON or UTF-8 has no form for an argument; the message names it.
+        InvalidRequestError: an argument can't be written as JSON in UTF-8; the message names it.
     """
     try:
         return _json(payload).encode()
@@ -237,19 +237,19 @@ def _json(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Let models, mappings and sequences of any make pass for JSON's own."""
+    """Return models, mappings and sequences of any class as types that JSON has."""
     if isinstance(value, Record):
         return unstructure(value)
     if _mapping(value):
         return dict(value)
     if _list(value) and not isinstance(value, memoryview):
         return list(value)
-    msg = f"{type(value).__name__} is nothing that JSON has"
+    msg = f"{type(value).__name__} has no form in JSON"
     raise TypeError(msg)
 
 
 def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find which argument it was that JSON or UTF-8 can't carry, and why."""
+    """Find the arguments that can't be written as JSON in UTF-8, and why."""
     content = payload["input"]
     parts = [("model", payload["model"]), ("prompt", content.get("prompt"))]
     for at, message in enumerate(content.get("messages", ())):
@@ -263,20 +263,20 @@ def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _obstacle(value: object) -> str:
-    """Say why JSON in UTF-8 can't carry a value; empty where it can."""
+    """Say why a value can't be written as JSON in UTF-8; empty if it can."""
     try:
         _json(value).encode()
     except UnicodeEncodeError:
-        return "it has a lone surrogate, half of a character; UTF-8 has no place for it"
-    except RecursionError:  # each Python words it in its own way
+        return "it has a lone surrogate, half of a character, which UTF-8 can't encode"
+    except RecursionError:  # its message differs between versions of Python
         return "it is nested too deeply"
     except (TypeError, ValueError) as error:
         return str(error)
     return ""
 
 
-def _twice(name: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{name} is given twice: by itself and in parameters")
+def _given_twice(name: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{name} is given twice: as an argument and in parameters")
 
 
 def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
@@ -292,14 +292,14 @@ def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
 
 
 PATH: Final = "/services/aigc/text-generation/generation"
-"""Appended to the base address; the same route for every text model."""
+"""Appended to the base URL; the route is the same for every text model."""
 
 
 def request_headers(key: ApiKey, workspace: str | None, *, streaming: bool) -> dict[str, str]:
     """Return the headers that the service reads, in lower case."""
     headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
     if streaming:
-        # Either of the two turns streaming on, by different editions of the documentation.
+        # Editions of the documentation differ on which of the two enables streaming.
         headers["x-dashscope-sse"] = "enable"
         headers["accept"] = "text/event-stream"
     else:

@@ -1,7 +1,7 @@
-"""Answers and frames of streams, told from errors.
+"""Reads answers and frames of streams, and tells them from errors.
 
-What the service sends is recognised by what it is and not by its label: error bodies come as JSON,
-as server-sent events, as JSON with status 200, nested as in the compatible mode, or as a gateway's
+An error is recognised by its content, not by its content type or status: it may come as JSON, as
+server-sent events, as JSON with status 200, nested as in the compatible mode, or as a gateway's
 HTML.
 """
 
@@ -18,42 +18,42 @@ from .failure import (
     ResponseHead,
     find_request_id,
     is_error,
-    not_the_protocol,
+    protocol_error,
     read_failure,
     service_error,
 )
 from .payload import read_payload
-from .sse import REFUSED, ServerSentEvent
+from .sse import ERROR_STATUS, ServerSentEvent
 
 __all__ = ["check_whole", "read_body", "read_event", "read_response"]
 
-SAYS_NOTHING: Final = frozenset({b"", b"{}", b"[DONE]"})
-"""Data of events without a word in it; the official SDKs skip the last of them too."""
+EMPTY_EVENTS: Final = frozenset({b"", b"{}", b"[DONE]"})
+"""Data of events that carry nothing; the official SDKs skip `[DONE]` too."""
 
 
 def read_response(head: ResponseHead, body: bytes) -> Response:
-    """Read a whole answer.
+    """Read an answer that is not streamed.
 
     Raises:
         APIStatusError: the body is an error, in any of its forms.
-        ResponseError: the body is not the protocol.
-        IncompleteResponseError: the service says itself that the answer is cut short.
+        ResponseError: the body does not follow the protocol.
+        IncompleteResponseError: the service itself marks the answer as cut short.
     """
     payload = read_body(head, body)
     try:
         response = structure(payload, Response)
     except ValueError as error:
-        raise not_the_protocol(head, str(error), body) from error
+        raise protocol_error(head, str(error), body) from error
     check_whole(head, payload, body)
     return response
 
 
 def read_body(head: ResponseHead, body: bytes) -> dict[str, Any]:
-    """Read the body of a whole answer as far as it can be told from an error.
+    """Read the body of an answer that is not streamed, only far enough to recognise an error.
 
     Raises:
         APIStatusError: the body is an error, in any of its forms.
-        ResponseError: the body is not the protocol.
+        ResponseError: the body does not follow the protocol.
     """
     payload = read_payload(body)
     if payload is None or payload.get("output") is None or is_error(payload):
@@ -62,24 +62,24 @@ def read_body(head: ResponseHead, body: bytes) -> dict[str, Any]:
 
 
 def check_whole(head: ResponseHead, payload: dict[str, Any], body: bytes) -> None:
-    """Refuse an answer in one piece of which a part is missing.
+    """Raise if a part of an answer is missing.
 
     Args:
         head: the head of the answer.
-        payload: its payload, of the types that the protocol has.
+        payload: its payload, whose types have been checked.
         body: the bytes that it was read from.
 
     Raises:
-        ResponseError: there is no text or no message where one belongs.
-        IncompleteResponseError: the service says itself that the answer is cut short.
+        ResponseError: the text, the choices or a choice's message is missing.
+        IncompleteResponseError: the service itself marks the answer as cut short.
     """
     if missing := _missing(payload["output"]):
-        raise not_the_protocol(head, missing, body)
+        raise protocol_error(head, missing, body)
     _check_marks(head, payload)
 
 
 def _missing(output: dict[str, Any]) -> str:
-    """Say what keeps an output from being an answer; empty where nothing does."""
+    """Say what is missing in an output; empty if nothing is."""
     if output.get("text") is not None:
         return ""
     choices = output.get("choices")
@@ -89,14 +89,14 @@ def _missing(output: dict[str, Any]) -> str:
 
 
 def _check_marks(head: ResponseHead, payload: dict[str, Any]) -> None:
-    """Refuse an answer that is marked as cut short."""
+    """Raise if the answer is marked as cut short."""
     partial = head.headers.get(PARTIAL, "").lower() == "true"
     output = payload["output"]
     reasons = [c.get("finish_reason") for c in output.get("choices") or (output,)]
     if partial or "null" in reasons:
         response = structure(payload, Response)
         error = IncompleteResponseError(
-            "the service gave up before the answer was whole; partial_text has what there is",
+            "the service stopped before the answer was complete; partial_text has what it sent",
             status_code=head.status,
             request_id=response.request_id,
         )
@@ -105,20 +105,20 @@ def _check_marks(head: ResponseHead, payload: dict[str, Any]) -> None:
 
 
 def read_event(head: ResponseHead, event: ServerSentEvent) -> dict[str, Any] | None:
-    """Read the payload of one frame of a stream; None for one that says nothing.
+    """Read the payload of one frame of a stream; None if the frame is empty.
 
     Raises:
-        APIStatusError: the frame is an error, whatever its name.
-        ResponseError: the frame is not the protocol.
+        APIStatusError: the frame is an error, whatever its event name.
+        ResponseError: the frame does not follow the protocol.
     """
-    refused = event.name == "error" or (event.status or 0) >= REFUSED
+    refused = event.name == "error" or (event.status or 0) >= ERROR_STATUS
     payload = read_payload(event.data, is_frame=True)
     if refused or (payload is not None and is_error(payload)):
         head = attrs.evolve(head, status=event.status or head.status)
         raise service_error(head, payload or {}, event.data)
     if payload is None or (payload.get("output") is None and payload.get("usage") is None):
-        if event.name == "done" or event.data.strip() in SAYS_NOTHING:
+        if event.name == "done" or event.data.strip() in EMPTY_EVENTS:
             return None
         what = "that is not a JSON object" if payload is None else "without output"
-        raise not_the_protocol(head, f"a frame {what}", event.data)
+        raise protocol_error(head, f"a frame {what}", event.data)
     return payload

@@ -1,26 +1,26 @@
-"""Bytes in, events out: server-sent events as the service really sends them.
+"""A decoder of server-sent events, as the service sends them.
 
-What differs from the standard (https://html.spec.whatwg.org/multipage/server-sent-events.html):
-the HTTP status of a frame stands in a comment line, `:HTTP_STATUS/400`; blank lines between frames
-may be missing; the last frame counts even when nothing follows it. Lines end in CR, LF or CRLF and
-in nothing else: U+2028 and its kin are text.
+Differences from the standard (https://html.spec.whatwg.org/multipage/server-sent-events.html): the
+HTTP status of a frame is in a comment line, `:HTTP_STATUS/400`; the blank line between frames may
+be missing; the last frame counts even if no blank line follows. Only CR, LF and CRLF end a line;
+U+2028 and the like are text.
 """
 
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["BOM", "REFUSED", "Decoder", "EventTooLargeError", "ServerSentEvent"]
+__all__ = ["BOM", "ERROR_STATUS", "Decoder", "EventTooLargeError", "ServerSentEvent"]
 
 CR: Final = b"\r"
-REFUSED: Final = 400
+ERROR_STATUS: Final = 400
 """HTTP statuses from here on are errors."""
 
 BOM: Final = b"\xef\xbb\xbf"
-# An event as recorded, by far the most frequent one, is read in one go where no line ends in CR.
+# The form of nearly all recorded events: they are read by this one pattern if there is no CR.
 USUAL: Final = re.compile(rb"id:\d+\nevent:result\n:HTTP_STATUS/200\ndata:(\{.*)\n\n")
-# No JSON value holds one of these behind a "}" with only space between: a new frame has begun.
-BEGINS: Final = (b"{", b"[DONE]")
-# As a comment, with or without a reason phrase; the official SDKs also know `status:200`.
+# Right after a "}" none of these can continue a JSON value, so they begin a new frame.
+FRAME_STARTS: Final = (b"{", b"[DONE]")
+# In a comment, with or without a reason phrase; the official SDKs also accept `status:200`.
 STATUS: Final = re.compile(rb":?\s*(?:HTTP_STATUS/|status:)\s*(\d{3})\b")
 
 
@@ -30,26 +30,26 @@ class ServerSentEvent(NamedTuple):
     data: bytes
     """Its `data:` lines, joined by line feeds."""
     name: str
-    """Its `event:` field; empty where it has none."""
+    """Its `event:` field; empty if it has none."""
     status: int | None
-    """The HTTP status that it names; None where it names none."""
+    """The HTTP status that the frame names; None if it names none."""
 
 
 class EventTooLargeError(ValueError):
-    """A frame grew beyond the limit before it ended; `events` are the whole ones before it."""
+    """A frame is larger than the limit; `events` are the complete ones before it."""
 
     events: list[ServerSentEvent]
 
 
 class Decoder:
-    """Cuts a byte stream into events, whatever the pieces it arrives in.
+    """Splits a byte stream into events, however the bytes are divided on arrival.
 
     Args:
         max_size: the largest event in bytes.
     """
 
     def __init__(self, max_size: int = 1 << 20) -> None:
-        """Begin at the start of a stream."""
+        """Start at the beginning of a stream."""
         self._max = max_size
         self._start = True
         self._after_cr = False
@@ -72,7 +72,7 @@ class Decoder:
         events: list[ServerSentEvent] = []
         try:
             if not self._between_events():
-                # To the end of the event under way, or as far as these bytes go.
+                # To the end of the unfinished event, or of these bytes.
                 end = received.find(b"\n\n") + 2
                 here = received[:end] if end > 1 else received
                 self._feed_lines(here, events)
@@ -86,11 +86,11 @@ class Decoder:
         return events
 
     def _between_events(self) -> bool:
-        nothing = self._name or self._status or self._data or self._line
-        return not (nothing or self._after_cr or self._start)
+        pending = self._name or self._status or self._data or self._line
+        return not (pending or self._after_cr or self._start)
 
     def _feed_usual(self, received: bytes, events: list[ServerSentEvent]) -> int:
-        """Take events of the usual form off the front, whole; return how many bytes they had."""
+        """Read complete events of the usual form at the beginning; return their length in bytes."""
         taken = 0
         while usual := USUAL.match(received, taken):
             data = usual[1]
@@ -100,7 +100,7 @@ class Decoder:
         return taken
 
     def _feed_lines(self, received: bytes, events: list[ServerSentEvent]) -> None:
-        """Take events of any form, line by line."""
+        """Read events of any form, line by line."""
         if self._after_cr and received:
             received = received.removeprefix(b"\n")
             self._after_cr = False
@@ -120,14 +120,14 @@ class Decoder:
             self._check(self._line_size)
 
     def _end_line(self, lines: list[bytes]) -> None:
-        """Complete the first of these lines with what had arrived of it before."""
+        """Prepend what had already arrived of the first line."""
         if self._line:
             lines[0] = b"".join([*self._line, lines[0]])
             self._line.clear()
             self._line_size = 0
 
     def finish(self) -> list[ServerSentEvent]:
-        """Return what is left at the end of the stream: at most one event, perhaps cut short."""
+        """End the stream; return the last event, perhaps cut short, if there is one."""
         events: list[ServerSentEvent] = []
         if self._line:
             self._take(b"".join(self._line), events)
@@ -156,7 +156,7 @@ class Decoder:
             self._status = int(status[1])
 
     def _add_data(self, value: bytes, events: list[ServerSentEvent]) -> None:
-        if self._data and self._is_whole() and value.lstrip().startswith(BEGINS):
+        if self._data and self._is_whole() and value.lstrip().startswith(FRAME_STARTS):
             self._dispatch(events)
         self._data.append(value)
         self._size += len(value) + 1
@@ -165,13 +165,13 @@ class Decoder:
         return self._data[-1].rstrip().endswith(b"}")
 
     def _begin(self, events: list[ServerSentEvent]) -> None:
-        """End the frame before this line where no blank line did."""
+        """End the previous frame if no blank line has ended it."""
         if self._data:
             self._dispatch(events)
 
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
-        """Hand out what was gathered, unless it is only a heartbeat."""
-        refused = self._name == "error" or (self._status or 0) >= REFUSED
+        """Emit the current event, unless it is only a heartbeat."""
+        refused = self._name == "error" or (self._status or 0) >= ERROR_STATUS
         if self._data or refused:
             data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
             events.append(ServerSentEvent(data, self._name, self._status))
@@ -180,7 +180,7 @@ class Decoder:
             self._reset()
 
     def _check(self, line_size: int) -> None:
-        """Refuse a line that makes its event too large."""
+        """Raise if a line makes its event too large."""
         if self._size + line_size > self._max:
             msg = f"a frame of the stream is larger than {self._max} bytes"
             raise EventTooLargeError(msg)

@@ -1,4 +1,4 @@
-"""Bytes of a streamed answer in, items out: a stream without its time limits and connection."""
+"""Turns the bytes of a streamed answer into items; knows neither connection nor time limits."""
 
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
@@ -7,7 +7,7 @@ from llama_dashscope._errors import DashScopeError, IncompleteResponseError, Res
 from llama_dashscope._models import Chunk
 
 from .accumulator import StreamAccumulator
-from .failure import ResponseHead, not_the_protocol
+from .failure import ResponseHead, protocol_error
 from .request import Payload
 from .response import check_whole, read_body, read_event
 from .sse import BOM, Decoder, EventTooLargeError, ServerSentEvent
@@ -15,32 +15,32 @@ from .sse import BOM, Decoder, EventTooLargeError, ServerSentEvent
 __all__ = ["Item", "MakeItems", "StreamParser", "chunks_of"]
 
 NO_EVENTS: Final = frozenset({b"{", b"[", b"<"})
-"""First bytes that no event stream has: JSON or HTML, whatever its label says."""
+"""First bytes that no event stream has: this is JSON or HTML, whatever the content type says."""
 
 Item = TypeVar("Item")
-"""What a stream hands out."""
+"""What a stream yields."""
 
 MakeItems = Callable[[ResponseHead, dict[str, Any], list[Chunk], StreamAccumulator], list[Item]]
-"""What makes the items of a frame: of the stream's head, the frame's payload, its chunks, and the
-answer so far."""
+"""A function that returns the items of a frame. Its arguments: the stream's head, the frame's
+payload, its chunks, and the answer so far."""
 
 
 def chunks_of(
     head: ResponseHead, payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
 ) -> list[Chunk]:
-    """Hand out the chunks of a frame as they are."""
+    """Return the chunks of a frame unchanged."""
     del head, payload, answer
     return chunks
 
 
 class StreamParser(Generic[Item]):
-    """Reads a streamed answer, or a whole one that comes in its place.
+    """Reads a streamed answer, or an unstreamed one that the service sends instead.
 
     Args:
         head: the head of the answer.
-        payload: what was asked for.
-        make: what makes the items of a frame.
-        max_frame_size: the largest frame in bytes, and the largest whole answer.
+        payload: the request.
+        make: returns the items of a frame.
+        max_frame_size: the largest frame, or unstreamed answer, in bytes.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class StreamParser(Generic[Item]):
         make: MakeItems[Item],
         max_frame_size: int = 1 << 20,
     ) -> None:
-        """Begin behind the head of the answer."""
+        """Start after the head of the answer."""
         self._head = head
         self._make = make
         self._max_size = max_frame_size
@@ -62,31 +62,31 @@ class StreamParser(Generic[Item]):
             incremental=payload.incremental, choices=payload.choices, request_id=head.request_id
         )
         self.failure: DashScopeError | None = None
-        """What the stream broke with; the items before it may still wait to be taken."""
+        """The error that ended the stream; items before it may not have been taken yet."""
         self.ended = False
 
     @property
     def begun(self) -> bool:
-        """Whether there are items to take, and the answer has said something."""
+        """Whether there are items to take and any part of an answer has arrived."""
         return bool(self._items) and self.answer.begun
 
     @property
     def request_id(self) -> str:
-        """The service's name for the call, safe to show."""
+        """The service's id of this request, safe to show."""
         return self._head.shown_name(self.answer.request_id)
 
     @property
     def arrived(self) -> int:
-        """How many items wait to be taken."""
+        """How many items have not been taken yet."""
         return len(self._items)
 
     def take(self) -> list[Item]:
-        """Return the items that were not taken yet."""
+        """Return and remove the items that have not been taken yet."""
         items, self._items = self._items, []
         return items
 
     def feed(self, data: bytes) -> bool:
-        """Take bytes of the answer; tell whether they say anything, as heartbeats do not."""
+        """Add bytes of the answer; tell whether they hold more than heartbeats."""
         if not self._recognised and (begin := data.removeprefix(BOM).lstrip()):
             self._recognised = True
             if begin[:1] in NO_EVENTS:
@@ -98,7 +98,7 @@ class StreamParser(Generic[Item]):
         except EventTooLargeError as error:
             self._read(error.events)
             self.failure = self.failure or self._refuse(
-                f"the answer is not the protocol: {error} (limits.max_frame_size)"
+                f"the answer does not follow the protocol: {error} (limits.max_frame_size)"
             )
             return True
         return self._read(events)
@@ -107,17 +107,17 @@ class StreamParser(Generic[Item]):
         body += data
         if len(body) > self._max_size:
             self.failure = self._refuse(
-                f"the answer is no stream and larger than {self._max_size} bytes"
+                f"the answer is not a stream and is larger than {self._max_size} bytes"
             )
         return True
 
     def finish(self, broken: DashScopeError | None = None) -> None:
-        """Take the end of the bytes: the last event may be cut short, and the answer with it.
+        """End the answer; the last event may be cut short.
 
-        An answer that has its finish_reason is whole, however its connection ended.
+        An answer that has its finish_reason is complete, however its connection ended.
 
         Args:
-            broken: what the connection broke with; None where it ended as it should.
+            broken: the error that broke the connection; None if it ended normally.
         """
         self.ended = True
         if self._body is not None:
@@ -125,19 +125,19 @@ class StreamParser(Generic[Item]):
             return
         self._read(self._decoder.finish())
         if isinstance(self.failure, ResponseError):
-            self.failure = None  # half a frame: the stream was cut, and that is what to say
+            self.failure = None  # the frame was cut in two; the error below says so
         if self.failure is None and not (self.answer.finished if broken else self.answer.whole):
             self.failure = broken or IncompleteResponseError(
-                "the stream ended before its finish_reason; partial_text has what had arrived",
+                "the stream ended before its finish_reason; partial_text has the text received",
                 status_code=self._head.status,
             )
 
     def read(self, event: ServerSentEvent) -> list[Item] | None:
-        """Read one event; None for one that says nothing.
+        """Read one event and return its items; None if it is empty.
 
         Raises:
-            APIStatusError: the event is an error, whatever its name.
-            ResponseError: the event is not the protocol.
+            APIStatusError: the event is an error, whatever its event name.
+            ResponseError: the event does not follow the protocol.
         """
         payload = read_event(self._head, event)
         if payload is None:
@@ -145,7 +145,7 @@ class StreamParser(Generic[Item]):
         return self._make(self._head, payload, self._add(payload, event.data), self.answer)
 
     def _read(self, events: list[ServerSentEvent]) -> bool:
-        """Read events; tell whether there was anything but heartbeats."""
+        """Read events; tell whether any of them was more than a heartbeat."""
         heard = False
         try:
             for event in events:
@@ -159,7 +159,7 @@ class StreamParser(Generic[Item]):
         return heard
 
     def _read_body(self, body: bytes) -> DashScopeError | None:
-        """Read an answer that came in one piece though a stream was asked for."""
+        """Read an answer that was not streamed although a stream was requested."""
         try:
             payload = read_body(self._head, body)
             chunks = self._add(payload, body)
@@ -173,7 +173,7 @@ class StreamParser(Generic[Item]):
         try:
             return self.answer.add(payload)
         except ValueError as error:
-            raise not_the_protocol(self._head, str(error), data) from error
+            raise protocol_error(self._head, str(error), data) from error
 
     def _refuse(self, why: str) -> ResponseError:
         return ResponseError(why, status_code=self._head.status)

@@ -1,7 +1,7 @@
-"""Reads one frame of a stream: the same payload as a response, taken apart without building it.
+"""Reads one frame of a stream: the payload of a response, without making a `Response`.
 
-A frame is read thousands of times where a response is read once, so this is done by hand; what it
-accepts is what `converter` accepts, and the tests hold the two together.
+Thousands of frames are read for each response, so this is written by hand, for speed. It accepts
+exactly what `converter` accepts; tests hold the two equal.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ CHOICE: Final = frozenset({"finish_reason", "message", "index"})
 MESSAGE: Final = frozenset({"role", "content", "tool_calls"})
 
 USUAL_FIELDS: Final = 8
-"""How many fields a frame of the usual form has above its usage, at all depths."""
+"""How many fields a frame of the usual form has at all depths, those of its usage excepted."""
 
 NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -43,7 +43,7 @@ class ChoiceDelta(NamedTuple):
     """What a frame adds to one answer."""
 
     answer: int
-    """Which answer: the index, or the place in its frame where the service sends none."""
+    """Which answer: its index, or its position in the frame if the service sends no index."""
     sent_index: int | None
     text: str
     finish_reason: str | None
@@ -54,7 +54,7 @@ class ChoiceDelta(NamedTuple):
 
 
 class StreamPayload(NamedTuple):
-    """One frame, with the unknown fields of every level beside the known ones."""
+    """One frame: its known fields, and the unknown ones of each level."""
 
     pieces: list[ChoiceDelta]
     usage: Usage | None
@@ -65,7 +65,7 @@ class StreamPayload(NamedTuple):
 
 
 class FastPayload(NamedTuple):
-    """What a frame of the usual form says."""
+    """A frame of the usual form: one choice in the `message` format, no unknown fields."""
 
     text: str
     finish_reason: str | None
@@ -74,9 +74,9 @@ class FastPayload(NamedTuple):
 
 
 def read_fast(payload: dict[str, Any]) -> FastPayload | None:
-    """Read a frame of the form that streams in the `message` format are recorded in.
+    """Read a frame of the form that recorded streams in the `message` format have.
 
-    Returns None for any other: `read_frame` reads them all.
+    Returns None for any other form; `read_frame` reads all of them.
     """
     try:
         output, request_id = payload["output"], payload["request_id"]
@@ -98,16 +98,16 @@ def read_fast(payload: dict[str, Any]) -> FastPayload | None:
 
 
 def read_frame(payload: dict[str, Any]) -> StreamPayload:
-    """Take a frame apart.
+    """Read a frame of any form.
 
     Raises:
-        ValueError: the payload is no frame; the message says where and why.
+        ValueError: the payload is not a frame; the message says where and why.
     """
     try:
         return _read(payload)
     except (cattrs.BaseValidationError, AttributeError, TypeError, ValueError):
-        structure(payload, Response)  # says better what is wrong
-        raise  # pragma: no cover  # it refuses whatever is refused here
+        structure(payload, Response)  # raises with a better message
+        raise  # pragma: no cover  # `structure` refuses whatever is refused here
 
 
 def _read(payload: dict[str, Any]) -> StreamPayload:

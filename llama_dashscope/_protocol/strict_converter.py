@@ -1,8 +1,8 @@
-"""The strict converter: JSON values to Python types without converting any value.
+"""The strict converter: JSON values to Python types, without coercing any value.
 
-`'2'` is no 2, 1 is no True, 2.0 is no int and a list is no object. The one exception: a whole
-number is a float where a float is asked for, as JSON has one kind of number. Fields that a class
-doesn't have are refused. All mistakes are found at once, each with its path.
+`'2'` is not accepted for 2, nor 1 for True, nor 2.0 for an int. The one exception: a whole number
+is accepted for a float, since JSON has only one kind of number. Fields that a class doesn't have
+are refused. All mistakes are found at once, each with its path.
 """
 
 import datetime as dt
@@ -36,7 +36,7 @@ Hook = Callable[[Any, Any], Any]
 
 
 def _exactly(value: object, options: Iterable[Any]) -> JSON:
-    """Return the option that a value stands for, its type included: 1 is not True."""
+    """Return the option that equals a value and has the same type: 1 is not True."""
     known = [(each.value if isinstance(each, Enum) else each, each) for each in options]
     for written, option in known:
         if type(written) is type(value) and written == value:
@@ -80,10 +80,10 @@ def _read_date_time(value: object) -> dt.datetime:
 
 
 def _exact_type(expected: type, name: str) -> Hook:
-    """Make the function that takes values of one type as they are."""
+    """Make the function that accepts values of exactly one type."""
 
     def read(value: object, kind: TypeForm) -> JSON:
-        # cattrs gives an Enum of strings to the reader of strings.
+        # cattrs passes an Enum of strings to the reader of strings.
         if isinstance(kind, type) and issubclass(kind, Enum):
             return _exactly(value, kind)
         if type(value) is expected:
@@ -94,25 +94,25 @@ def _exact_type(expected: type, name: str) -> Hook:
 
 
 def _attempt(value: object, kind: TypeForm) -> tuple[Any, Exception | None]:
-    """Read a value; return what was made of it, or why nothing was."""
+    """Read a value; return the result, or the error."""
     try:
         return strict_converter.structure(value, kind), None
-    except Exception as error:  # noqa: BLE001  # as cattrs: classes raise what they like
+    except Exception as error:  # noqa: BLE001  # as cattrs does: a class may raise anything
         return None, error
 
 
 def _noted(error: Exception, key: str | int) -> Exception:
-    """Note where an error belongs, as `add_note` does, which Python 3.10 has not."""
+    """Add the key to an error's notes; Python 3.10 has no `add_note`."""
     note = cattrs.IterableValidationNote(f"At {key!r}", key, Any)
     cast("Any", error).__notes__ = [*getattr(error, "__notes__", ()), note]
     return error
 
 
 def _read_each(entries: Iterable[tuple[str | int, object, Any]], whole: TypeForm) -> list[Any]:
-    """Read the members of an array or object one by one; raise all their mistakes together.
+    """Read the members of an array or object; raise all their mistakes together.
 
     Args:
-        entries: name or place, value and type of each.
+        entries: the key or index, the value and the type of each member.
         whole: the type of the array or object.
     """
     read: list[Any] = []
@@ -142,7 +142,7 @@ def _array_reader(kind: TypeForm) -> Hook:
         kinds = members if fixed else [each] * len(items)
         made = make(_read_each(zip(range(len(items)), items, kinds, strict=True), kind))
         if len(made) < len(items):
-            raise ValueError("an item stands twice")
+            raise ValueError("an item appears twice")
         return made
 
     return read
@@ -171,7 +171,7 @@ def _object_reader(kind: TypeForm) -> Hook:
 
 
 def _typed_dict_reader(kind: TypeForm) -> Hook:
-    """Make the reader of a TypedDict: cattrs does not see all `Required` on Python 3.10."""
+    """Make the reader of a TypedDict; on Python 3.10 cattrs misses some uses of `Required`."""
     fields = tuple(object_fields(kind, "into"))
     return lambda value, _: read_fields(value, fields)
 
@@ -180,7 +180,7 @@ def read_fields(value: object, fields: Sequence[ObjectField]) -> dict[str, Any]:
     """Read an object with these fields and no others.
 
     Raises:
-        Exception: it does not fit; `find_mismatches` tells where.
+        Exception: the value does not fit; `find_mismatches` tells where.
     """
     given = _object(value)
     kinds = {field.name: field.kind for field in fields}
@@ -206,7 +206,10 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _union_reader(kind: TypeForm) -> Hook:
-    """Make the function that reads the first member that fits, or tells of the nearest one."""
+    """Make the function that reads a union: the first member that fits.
+
+    If none fits, it raises the error of the closest one.
+    """
     members = get_args(kind)
 
     def read(value: object, _: object) -> JSON:
@@ -225,7 +228,7 @@ def _union_reader(kind: TypeForm) -> Hook:
 
 
 def _distance(error: Exception) -> tuple[bool, int]:
-    """Say how far a value is from a type: of another kind, or with so many mistakes."""
+    """Rank an error of a union's member: a wrong kind is worst, then the number of mistakes."""
     return isinstance(error, WrongKindError), sum(1 for _ in find_mismatches(error))
 
 
@@ -270,4 +273,4 @@ def _plain_reader(kind: TypeForm) -> Hook:
 
 
 strict_converter: Final = _make_strict_converter()
-"""Structures what `json.loads` returned into any type that `json_schema` takes."""
+"""Structures JSON values into any type that `json_schema` accepts."""

@@ -1,8 +1,8 @@
-r"""Lone surrogates: JSON escapes such as `\ud83d` that may stand for half a character.
+r"""Lone surrogates: JSON escapes such as `\ud83d`, each of which is half of a character.
 
 A service that counts in UTF-16 can cut a character in two between two frames of a stream. No text
-that leaves this package holds a half: pairs are joined, a half without its other half becomes
-U+FFFD, the replacement character.
+that this package returns has a lone surrogate: pairs are joined, and a half whose other half is
+missing becomes U+FFFD, the replacement character.
 """
 
 import re
@@ -13,10 +13,10 @@ __all__ = ["SurrogateJoiner", "has_surrogates", "join_surrogates"]
 
 SURROGATES: Final = re.compile("[\ud800-\udfff]")
 INNER: Final = re.compile("(?s)([\udc00-\udfff]?)(.*?)([\ud800-\udbff]?)")
-"""A text between the half that may end a character begun before and the half that begins one."""
+"""A text, with an optional second half of a character before it and a first half after it."""
 
 GROWING: Final = frozenset({"arguments", "content", "reasoning_content", "text"})
-"""Fields that a stream writes piece by piece."""
+"""Fields that a stream sends in pieces."""
 
 
 def has_surrogates(text: str) -> bool:
@@ -28,9 +28,9 @@ def join_surrogates(value: object, *, keep_ends: bool = False) -> object:
     """Return a JSON value with pairs joined and halves replaced, in every text at any depth.
 
     Args:
-        value: what a JSON reader returned.
-        keep_ends: leave a half at an end of a text that a stream writes piece by piece:
-            `SurrogateJoiner` looks for its other half in the next frame.
+        value: a JSON value.
+        keep_ends: leave a half at the end of a text that a stream sends in pieces;
+            `SurrogateJoiner` finds its other half in the next frame.
     """
     if isinstance(value, str):
         return _joined(value)
@@ -61,16 +61,16 @@ class SurrogateJoiner:
     """Joins characters that were cut in two between two frames of one stream."""
 
     def __init__(self) -> None:
-        """Begin before the first frame."""
+        """Start before the first frame."""
         self._halves: dict[Hashable, tuple[int, str]] = {}
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a text ended in half a character whose other half is to come."""
+        """Whether a text ended in half a character whose other half has not arrived."""
         return bool(self._halves)
 
     def join(self, payload: dict[str, Any]) -> None:
-        """Move halves in a frame's growing texts to where their other halves are.
+        """Move halves at the ends of a frame's texts to where their other halves are.
 
         Args:
             payload: a frame; changed in place.
@@ -90,7 +90,7 @@ class SurrogateJoiner:
 
 
 def _repeats(text: str, length: int, half: str) -> bool:
-    """Tell whether a text says again, whole, the character whose half came in the frame before."""
+    """Tell whether a text repeats, complete, the character whose half came in the frame before."""
     again = text[length : length + 1].encode("utf-16-le", "surrogatepass")
     return len(again) > len(half.encode("utf-16-le", "surrogatepass")) and again.startswith(
         half.encode("utf-16-le", "surrogatepass")
@@ -100,7 +100,11 @@ def _repeats(text: str, length: int, half: str) -> bool:
 def _growing_texts(
     payload: dict[str, Any],
 ) -> Iterator[tuple[Hashable, dict[str, Any], str, bool]]:
-    """Find the texts of a frame that go on in the next: place, holder, name, whether it ends."""
+    """Find the texts of a frame that continue in the next one.
+
+    Yields for each: a key for its place, the object that holds it, its name there, and whether
+    this frame is its last.
+    """
     output = _object(payload.get("output"))
     yield "text", output, "text", _ends(output)
     for at, choice in enumerate(map(_object, _list(output.get("choices")))):

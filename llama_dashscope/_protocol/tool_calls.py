@@ -1,7 +1,7 @@
-"""Tool calls of one answer, merged from the pieces that a stream sends of them.
+"""Merges the tool calls of one answer from the pieces that a stream sends.
 
-Pieces belong together by `index`, by `id`, or, where the service sends neither, by their order: a
-new id or another name opens a call, what has neither goes on with the last one.
+Pieces are matched by `index` or by `id`. If the service sends neither, they are matched by order: a
+piece with a new id or name starts a call, a piece without continues the last one.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ __all__ = ["ToolCallAccumulator"]
 
 
 class ToolCallAccumulator:
-    """Puts the tool calls of one answer together.
+    """Merges the tool calls of one answer.
 
     Args:
-        incremental: whether pieces were asked for (`incremental_output`).
+        incremental: whether pieces were requested (`incremental_output`).
     """
 
     def __init__(self, *, incremental: bool | None) -> None:
-        """Begin without a call."""
+        """Start without calls."""
         self._incremental = incremental
         self._calls: list[_GrowingCall] = []
         self._by_id: dict[str, _GrowingCall] = {}
         self._by_index: dict[int, _GrowingCall] = {}
 
     def take(self, pieces: Sequence[ToolCall], *, last: bool) -> None:
-        """Take the pieces of one frame; `last` says that the frame ends the answer."""
+        """Add the pieces of one frame; `last` says whether the frame ends the answer."""
         for place, piece in enumerate(pieces):
             call = self._find(piece, None if len(pieces) == 1 else place) or self._open()
             call.take(piece, last=last)
@@ -40,7 +40,7 @@ class ToolCallAccumulator:
                 self._by_index[piece.index] = call
 
     def whole(self) -> tuple[ToolCall, ...]:
-        """Return the calls: by their index where each has one of its own, else as they began."""
+        """Return the calls, sorted by index if all have distinct ones, else in order of arrival."""
         calls = [call.whole() for call in self._calls]
         places = {call.index for call in calls}
         if None not in places and len(places) == len(calls):
@@ -52,11 +52,11 @@ class ToolCallAccumulator:
         return made
 
     def _find(self, piece: ToolCall, place: int | None) -> "_GrowingCall | None":
-        """Find the call that a piece goes on with; None where it opens one.
+        """Find the call that a piece continues; None if it starts a new one.
 
         Args:
             piece: the piece.
-            place: its place among the pieces of its frame; None where it is the only one.
+            place: its position among the pieces of its frame; None if it is the only one.
         """
         if piece.id in self._by_id:
             return self._by_id[piece.id]
@@ -70,14 +70,14 @@ class ToolCallAccumulator:
 
 
 class _GrowingCall:
-    """One tool call: its name comes once, its arguments grow."""
+    """One tool call as it arrives: its name comes once, its arguments grow."""
 
     def __init__(self, *, incremental: bool | None) -> None:
-        self._call = ToolCall(type="")  # its arguments are those of the latest piece
+        self._call = ToolCall(type="")  # has only the arguments of the latest piece
         self._arguments = TextAccumulator(incremental=incremental)
 
     def is_followed_by(self, piece: ToolCall) -> bool:
-        """Tell whether a piece that may go on with this call begins another one."""
+        """Tell whether a piece that could continue this call starts another one."""
         known, name = self._call, piece.function.name
         if piece.id and known.id:  # both have one, and they differ
             return bool(name) or piece.index is None
@@ -108,6 +108,6 @@ class _GrowingCall:
         )
 
     def whole(self) -> ToolCall:
-        """Return what there is of the call."""
+        """Return what has arrived of the call."""
         function = attrs.evolve(self._call.function, arguments=self._arguments.whole())
         return attrs.evolve(self._call, function=function, type=self._call.type or "function")

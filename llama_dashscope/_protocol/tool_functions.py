@@ -1,7 +1,7 @@
-"""Typed Python functions as tools: what a model is told of one, and its arguments read strictly.
+"""Typed Python functions as tools: their description for a model, and reading their arguments.
 
-A function's parameters are fields as a class has them: tools are described and checked by what
-describes and checks structured answers.
+A function's parameters are treated like the fields of a class, so the same code describes and
+checks tools and structured answers.
 """
 
 import inspect
@@ -25,26 +25,26 @@ __all__ = ["read_arguments", "tool_schema"]
 Function = Callable[..., object]
 
 SECTION: Final = re.compile(r"^(?:[A-Z][a-z]+|参数|返回)[:：]\s*$|^:\w+.*?:", re.MULTILINE)
-"""Where the description of a function ends and that of its parameters begins."""
+"""The first line of a docstring that no longer describes the function itself."""
 
 GOOGLE: Final = re.compile(r"^(?:Args|Arguments|参数)[:：]\s*\n((?:[ \t]+.*\n?|\n)*)", re.MULTILINE)
 GOOGLE_ENTRY: Final = re.compile(
     r"^(\w+)[ ]*(?:\(.*?\))?[:：][ ]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE
 )
 SPHINX_ENTRY: Final = re.compile(r"^:param (?:.*[ ])?(\w+):[ ]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
-"""A parameter's name and text, as Google's style has them and as Sphinx does."""
+"""A parameter's name and description, in Google's style and in Sphinx's."""
 
 
 def tool_schema(function: Function, where: str = "tools") -> dict[str, Any]:
-    """Describe a function as the service wants a tool described.
+    """Return the service's description of a function as a tool.
 
     Args:
-        function: the function; its docstring says what it does, and its `Args` section, or texts in
-            `Annotated`, what its parameters mean.
-        where: the argument that brought it, for errors.
+        function: the function. Its docstring says what it does; the docstring's `Args` section, or
+            strings in `Annotated`, describe its parameters.
+        where: the name of the argument that the function comes from, for errors.
 
     Raises:
-        InvalidRequestError: a parameter has no type or no name, or its type no form in JSON.
+        InvalidRequestError: a parameter has no type or no name, or its type has no form in JSON.
     """
     name, writer = _name(function, where), SchemaWriter()
     schema = writer.object(_fields(function, where), f"{where}: {name}")
@@ -57,25 +57,25 @@ def tool_schema(function: Function, where: str = "tools") -> dict[str, Any]:
 
 
 def read_arguments(function: Function, call: ToolCall) -> dict[str, Any]:
-    """Read the arguments of a tool call into the types that a function asks for.
+    """Read the arguments of a tool call as the types of the function's parameters.
 
     Args:
         function: the function.
-        call: a model's call of it, such as one of `Response.tool_calls`.
+        call: a tool call of it, such as one of `Response.tool_calls`.
 
     Returns:
-        What to call the function with: `function(**arguments)`.
+        The keyword arguments to call it with: `function(**arguments)`.
 
     Raises:
-        ParseError: the arguments don't fit; `paths` names the wrong ones, `partial_text` has them
-            all, and its text is a good answer to the model.
-        InvalidRequestError: the function can't be a tool.
+        ParseError: the arguments don't fit. `paths` names the wrong ones, `partial_text` has the
+            JSON text of all, and `str(error)` can be sent to the model as the tool's result.
+        InvalidRequestError: the function can't be used as a tool.
     """
     text = call.function.arguments
     fields = _fields(function, "function")
     try:
         return read_fields(pick_json(text or "{}", (dict,)), fields)
-    except Exception as error:  # noqa: BLE001  # classes raise what they like
+    except Exception as error:  # noqa: BLE001  # a class may raise anything
         found = tuple(find_mismatches(error))
     reason = f"the arguments of {_name(function, '')} don't fit: {describe(found)}"
     misfit = ParseError(sanitize(reason))
@@ -92,7 +92,7 @@ def _name(function: Function, where: str) -> str:
 
 
 def _fields(function: Function, where: str) -> list[ObjectField]:
-    """Return a function's parameters."""
+    """Return a function's parameters as fields."""
     name = _name(function, where)
     try:
         signature = inspect.signature(function, eval_str=True)
@@ -103,7 +103,7 @@ def _fields(function: Function, where: str) -> list[ObjectField]:
     for each in signature.parameters.values():
         if each.kind not in {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}:
             raise InvalidRequestError(
-                f"{where}: {name} takes {each}: a tool's arguments have names"
+                f"{where}: {name} takes {each}: a tool takes only named arguments"
             )
         if each.annotation is Parameter.empty:
             raise InvalidRequestError(f"{where}: the parameter {each.name} of {name} has no type")
@@ -115,14 +115,14 @@ def _fields(function: Function, where: str) -> list[ObjectField]:
 
 
 def _description(doc: str) -> str:
-    """Return what a docstring says of the function itself."""
+    """Return the part of a docstring that describes the function itself."""
     found = SECTION.search(doc)
     text = doc[: found.start()] if found else doc
     return "\n\n".join(" ".join(each.split()) for each in text.strip().split("\n\n"))
 
 
 def _meanings(doc: str) -> dict[str, str]:
-    """Return what a docstring says of each parameter."""
+    """Return a docstring's description of each parameter."""
     section = GOOGLE.search(doc)
     entries = GOOGLE_ENTRY.findall(inspect.cleandoc(f"\n{section[1]}")) if section else []
     entries += SPHINX_ENTRY.findall(doc)

@@ -1,4 +1,4 @@
-"""What types are made of: fields of classes, members of unions, what stands behind a name."""
+"""Introspection of types: fields of classes, kinds of types, what an alias stands for."""
 
 import collections.abc
 import dataclasses
@@ -47,10 +47,10 @@ __all__ = [
 ]
 
 TypeForm: TypeAlias = Any
-"""A type as an annotation writes it: a class, `list[int]`, `int | None`, ..."""
+"""A type as written in an annotation: a class, `list[int]`, `int | None`, ..."""
 
 JSON: TypeAlias = Any
-"""What a JSON text holds, or what was made of it."""
+"""A JSON value, or a Python value read from one."""
 
 ARRAYS: Final[Mapping[Any, type[list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]]]] = {
     collections.abc.Collection: tuple,
@@ -64,10 +64,10 @@ ARRAYS: Final[Mapping[Any, type[list[Any] | tuple[Any, ...] | set[Any] | frozens
     set: set,
     tuple: tuple,
 }
-"""Types that are arrays in JSON, and what is made of one."""
+"""Types that are arrays in JSON, and the Python type that an array is read into."""
 
 DICTS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-"""Types that are objects with any keys in JSON."""
+"""Types that are objects with arbitrary keys in JSON."""
 
 
 @attrs.frozen
@@ -85,7 +85,7 @@ def origin_of(kind: object) -> TypeForm:
 
 
 def is_object(kind: object) -> bool:
-    """Tell whether a type is a class with fields, its parameters given or not."""
+    """Tell whether a type is a class with fields; a generic one may have its parameters or not."""
     origin = origin_of(kind)
     if not isinstance(origin, type):
         return False
@@ -94,7 +94,7 @@ def is_object(kind: object) -> bool:
 
 
 def is_typed_dict(origin: type[Any]) -> bool:
-    """Tell whether a class is a TypedDict, of `typing` or of typing_extensions."""
+    """Tell whether a class is a TypedDict, from typing or typing_extensions."""
     return hasattr(origin, "__required_keys__") and issubclass(origin, dict)
 
 
@@ -104,7 +104,7 @@ def is_union(kind: object) -> bool:
 
 
 def plain(kind: TypeForm) -> TypeForm:
-    """Return what stands behind `Annotated`, `NewType`, `Required` and the name of an alias."""
+    """Return the type without `Annotated`, `NewType`, `Required` and type aliases around it."""
     while True:
         if origin_of(kind) in (Annotated, Required, NotRequired):
             kind = get_args(kind)[0]
@@ -122,12 +122,12 @@ def is_enum(kind: object) -> bool:
 
 
 def is_choice(kind: object) -> bool:
-    """Tell whether a type names its values: an Enum or a Literal."""
+    """Tell whether a type lists its values: an Enum or a Literal."""
     return origin_of(kind) is Literal or is_enum(kind)
 
 
 def annotation(kind: TypeForm) -> str:
-    """Return the first text of an `Annotated`."""
+    """Return the first string in an `Annotated`; empty if there is none."""
     while origin_of(kind) in (Required, NotRequired):
         kind = get_args(kind)[0]
     if origin_of(kind) is not Annotated:
@@ -136,12 +136,12 @@ def annotation(kind: TypeForm) -> str:
 
 
 def object_fields(kind: TypeForm, where: str) -> Iterator[ObjectField]:
-    """Name the fields of a class that its JSON has."""
+    """Return the fields of a class that its JSON has."""
     origin = origin_of(kind)
     try:
         hints = get_type_hints(origin, include_extras=True)
     except NameError as error:
-        reason = f"an annotation of {origin.__name__} leads nowhere: {error}"
+        reason = f"an annotation of {origin.__name__} can't be resolved: {error}"
         raise InvalidRequestError(f"{where}: {reason}") from None
     given = dict(zip(getattr(origin, "__parameters__", ()), get_args(kind), strict=False))
     for name, hint, required in _declared(origin, hints):
@@ -149,7 +149,7 @@ def object_fields(kind: TypeForm, where: str) -> Iterator[ObjectField]:
 
 
 def _declared(origin: TypeForm, hints: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """Return the name, the type and the need of each field."""
+    """Return for each field its name, its type, and whether it is required."""
     if attrs.has(origin):
         for field in attrs.fields(origin):
             if field.init:
@@ -166,15 +166,15 @@ def _declared(origin: TypeForm, hints: dict[str, Any]) -> Iterator[tuple[str, An
                 yield each.name, hints[each.name], required
 
 
-def _needed(hint: TypeForm, total: bool) -> bool:  # noqa: FBT001  # a yes or no about the class
-    """Tell whether a field of a TypedDict is required; Python 3.10 does not look at its marks."""
+def _needed(hint: TypeForm, total: bool) -> bool:  # noqa: FBT001  # the class's `total`
+    """Tell whether a field of a TypedDict is required; Python 3.10 ignores `Required` in it."""
     while get_args(hint) and origin_of(hint) is Annotated:
         hint = get_args(hint)[0]
     return total if origin_of(hint) not in (Required, NotRequired) else origin_of(hint) is Required
 
 
 def _filled_in(hint: TypeForm, given: Mapping[Any, Any]) -> TypeForm:
-    """Put the parameters of a generic class where its fields name them."""
+    """Return a field's type with the parameters of its generic class filled in."""
     if isinstance(hint, TypeVar):
         return given.get(hint, Any)
     parameters = getattr(hint, "__parameters__", ())

@@ -1,4 +1,4 @@
-"""Adding up what several calls are billed for."""
+"""Adds up the usage of several calls."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,9 @@ __all__ = ["add_usage"]
 
 
 def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Return the tokens of two calls together; None where the service counted neither.
+    """Return the usage of two calls together; None if the service reported neither.
 
-    Numbers in fields that have no name here are added up too, at any depth.
+    Numbers in unknown fields are added up too, at any depth.
     """
     if one is None or other is None:
         return one or other

@@ -8,7 +8,7 @@ from llama_dashscope._errors import APIStatusError
 from llama_dashscope._models import Chunk, Usage
 from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.converter import is_count
-from llama_dashscope._protocol.failure import ResponseHead, not_the_protocol
+from llama_dashscope._protocol.failure import ResponseHead, protocol_error
 from llama_dashscope._protocol.payload import as_object
 from llama_dashscope._protocol.response import check_whole, read_body
 from llama_dashscope._protocol.stream_payload import read_frame
@@ -36,14 +36,14 @@ def whole_response(head: ResponseHead, body: bytes) -> tuple[GenerationResponse,
 
     Raises:
         APIStatusError: the body is an error, in any of its forms.
-        ResponseError: the body is not the protocol.
+        ResponseError: the body does not follow the protocol.
         IncompleteResponseError: the service says itself that the answer is cut short.
     """
     payload = read_body(head, body)
     try:
         usage = read_frame(payload).usage
     except ValueError as error:
-        raise not_the_protocol(head, str(error), body) from error
+        raise protocol_error(head, str(error), body) from error
     check_whole(head, payload, body)
     return _answered(head, payload, payload["request_id"]), usage
 

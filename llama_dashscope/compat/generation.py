@@ -113,7 +113,7 @@ class Generation:
             InvalidRequestError: an argument was refused; nothing was sent.
             ConfigurationError: there is no key.
             APIConnectionError: there was no answer, not in time, or its end is missing.
-            ResponseError: what came back is not the protocol.
+            ResponseError: the answer does not follow the protocol.
             IncompleteResponseError: the answer stopped before its end; `partial_text` has the rest.
         """
         asked = _ask(*arguments, **keywords)

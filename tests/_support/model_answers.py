@@ -86,7 +86,7 @@ ANSWERS = [
     Answer("a draft in its thoughts", f"{THINKS}\n{GOOD}", TRIP),
     Answer("the schema before it", f"{ECHO}\n\n{GOOD}", TRIP),
     Answer("two that don't fit", f"{ECHO}\n\n{without('title')}", None, "2 that differ"),
-    Answer("no JSON", "I'm sorry, I can't plan trips.", None, "a text without any"),
+    Answer("no JSON", "I'm sorry, I can't plan trips.", None, "found none in the text"),
     Answer("nothing", "", None, "the text is empty"),
     # The JSON itself.
     Answer("a trailing comma", GOOD.replace('"fast"}', '"fast",}'), TRIP),
@@ -102,12 +102,12 @@ ANSWERS = [
         {**TRIP, "title": "a\nb"},
     ),
     Answer("cut off", GOOD[:-12], None, "broken near"),
-    Answer("cut off before a value", GOOD[:-8], None, "has no end"),
+    Answer("cut off before a value", GOOD[:-8], None, "is incomplete"),
     Answer("closed too often", f"{GOOD}}}", None, "got more"),
     Answer("a comma too few", GOOD.replace(', "budget"', ' "budget"'), None, "broken"),
-    Answer("a key twice", GOOD.replace("{", '{"title": "x", ', 1), None, "stands twice"),
-    Answer("NaN", GOOD.replace("1200.5", "NaN"), None, "NaN is no number"),
-    Answer("infinity", GOOD.replace("1200.5", "Infinity"), None, "Infinity is no number"),
+    Answer("a key twice", GOOD.replace("{", '{"title": "x", ', 1), None, "appears twice"),
+    Answer("NaN", GOOD.replace("1200.5", "NaN"), None, "NaN is not a JSON number"),
+    Answer("infinity", GOOD.replace("1200.5", "Infinity"), None, "Infinity is not a JSON number"),
     Answer("thousands", GOOD.replace("1200.5", "1,200.5"), None, "broken"),
     Answer("half a character", GOOD.replace("去海边", "\\ud83d"), None, "half of a character"),
     # What it says.
@@ -123,8 +123,8 @@ ANSWERS = [
     ),
     Answer("null", changed(title=None), None, "$.title: expected a string, got null"),
     Answer("a field is missing", without("title"), None, "$.title: is missing"),
-    Answer("a field too many", changed(mood="good"), None, "$.mood: is no field here"),
-    Answer("keys in Chinese", GOOD.replace("title", "标题"), None, "$.标题: is no field here"),
+    Answer("a field too many", changed(mood="good"), None, "$.mood: is not a known field"),
+    Answer("keys in Chinese", GOOD.replace("title", "标题"), None, "$.标题: is not a known field"),
     Answer("another spelling", changed(pace="Fast"), None, "$.pace: expected 'slow' or 'fast'"),
     Answer(
         "an object for an array", changed(stops=TRIP["stops"][0]), None, "$.stops: expected an a"

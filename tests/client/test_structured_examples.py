@@ -45,7 +45,7 @@ def test_a_letter_is_sorted(server: LocalDashScope, capsys: pytest.CaptureFixtur
     run("structured_errors.py")
 
     assert capsys.readouterr().out == (
-        "the answer does not fit: $: expected JSON, got a text without any;"
+        "the answer does not fit: $: expected JSON, found none in the text;"
         " it said 'no idea', wrong at ('$',)\nNone\n"
     )
 

@@ -71,7 +71,7 @@ def test_an_answer_that_can_not_be_read(road: tuple[str, str], coding: str, body
     """What isn't packed as it says is not the protocol."""
     with (
         wire([whole(body, f"content-encoding: {coding}\r\n")]) as server,
-        pytest.raises(ResponseError, match="not the protocol") as raised,
+        pytest.raises(ResponseError, match="does not follow the protocol") as raised,
     ):
         ask(road, server.base_url)
 

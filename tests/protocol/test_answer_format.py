@@ -138,7 +138,7 @@ def test_a_prompt_is_asked_again_in_one_text() -> None:
 
     assert TRIP.ask_again({"prompt": "Go."}, "No.", wrong) == {
         "prompt": "Go.\n\nYour answer was:\nNo.\n\n"
-        "This does not fit the schema:\n- $: expected JSON, got a text without any\n"
+        "This does not fit the schema:\n- $: expected JSON, found none in the text\n"
         "Answer again: the whole JSON, corrected."
     }
 

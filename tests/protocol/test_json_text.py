@@ -40,9 +40,9 @@ READ = {
 }
 
 BROKEN = {
-    "no JSON": ("I can't help with that.", "expected JSON, got a text without any"),
+    "no JSON": ("I can't help with that.", "expected JSON, found none in the text"),
     "nothing": ("", "the text is empty"),
-    "no end": ('{"city": "罗马", "days"', "the JSON has no end"),
+    "no end": ('{"city": "罗马", "days"', "the JSON is incomplete"),
     "string without end": ('{"city": "罗', "the JSON is broken near"),
     "closed too early": ('{"trip": {"city": "a"}}, "days": 3}', "got more near"),
     "closed once too often": ('{"city": "a"}}', "got more near"),
@@ -52,9 +52,9 @@ BROKEN = {
     "two with prose": ('{"city": "a"} or else {"city": "b"}', "2 that differ"),
     "two fences": ('```\n{"city": "a"}\n```\nor\n```\n{"city": "b"}\n```', "2 that differ"),
     "one that is broken": ('Not {"city": } but {"city": "b"}', "expecting value"),
-    "NaN": ('{"days": NaN}', "NaN is no number in JSON"),
-    "infinity": ('{"days": -Infinity}', "-Infinity is no number in JSON"),
-    "too large": ('{"days": 1e999}', "1e999 is no number in JSON"),
+    "NaN": ('{"days": NaN}', "NaN is not a JSON number"),
+    "infinity": ('{"days": -Infinity}', "-Infinity is not a JSON number"),
+    "too large": ('{"days": 1e999}', "1e999 is not a JSON number"),
     "too many digits": (f'{{"days": {"9" * 5000}}}', "limit"),
     "hexadecimal": ('{"days": 0x10}', "the JSON is broken"),
     "plus": ('{"days": +3}', "the JSON is broken"),
@@ -65,11 +65,11 @@ BROKEN = {
     "two commas": ('{"a": 1,, "b": 2}', "the JSON is broken"),
     "only a comma": ('{"a": [,]}', "the JSON is broken"),
     "dots": ('{"a": [1, ...]}', "the JSON is broken"),
-    "key twice": ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
+    "key twice": ('{"a": 1, "a": 2}', "the key 'a' appears twice"),
     "apostrophe in single quotes": ("{'a': 'it's'}", "the JSON is broken"),
     "wrong escape": ('{"a": "b\\_c"}', "invalid \\escape"),
     "half a character": ('{"a": "\\ud83d"}', "half of a character"),
-    "brackets crossed": ('{"a": [1}', "the JSON has no end"),
+    "brackets crossed": ('{"a": [1}', "the JSON is incomplete"),
     "too deep": ('{"a": ' + "[" * 64, "nested deeper than 64 levels"),
 }
 

@@ -262,7 +262,7 @@ DEEP = deep()
         # no input, or two
         (["prompt", "messages", "missing"], {}),
         (["prompt", "messages", "missing"], {"prompt": None, "messages": None}),
-        (["prompt", "messages", "exclude"], {"prompt": "hi", "messages": [USER]}),
+        (["prompt", "messages", "combined"], {"prompt": "hi", "messages": [USER]}),
         (["prompt", "empty"], {"prompt": ""}),
         (["prompt", "bytes"], {"prompt": b"hi"}),
         (["prompt", "int"], {"prompt": 5}),

@@ -13,7 +13,7 @@ from stream_parsers import chunk_parser
 
 from llama_dashscope import Chunk, Response, ResponseError
 from llama_dashscope._protocol.accumulator import StreamAccumulator
-from llama_dashscope._protocol.deltas import SURE
+from llama_dashscope._protocol.deltas import SURE_AFTER
 from llama_dashscope._protocol.failure import ResponseHead
 from llama_dashscope._protocol.response import read_response
 from llama_dashscope._protocol.sse import ServerSentEvent
@@ -114,7 +114,7 @@ def test_a_stream_reads_what_a_call_reads(
             *(call["arguments"] for call in answer["calls"]),
         ]
     ]
-    assume(all(map(is_plain, growing)) and max(map(len, growing)) < SURE)
+    assume(all(map(is_plain, growing)) and max(map(len, growing)) < SURE_AFTER)
 
     choices = [
         {
@@ -279,7 +279,7 @@ def test_more_answers_than_were_asked_for() -> None:
     choices = [{"index": at, "message": {"content": "x"}} for at in range(2)]
     reader = StreamAccumulator(incremental=True)
 
-    with pytest.raises(ValueError, match="more answers than the 1 asked for"):
+    with pytest.raises(ValueError, match="more answers than the 1 requested"):
         reader.add({"output": {"choices": choices}})
 
 
@@ -292,7 +292,7 @@ def test_more_answers_than_were_asked_for_in_one_piece() -> None:
     parser.finish()
 
     assert isinstance(parser.failure, ResponseError)
-    assert "more answers than the 1 asked for" in str(parser.failure)
+    assert "more answers than the 1 requested" in str(parser.failure)
     assert parser.take() == []
 
 

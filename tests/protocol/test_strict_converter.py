@@ -171,7 +171,7 @@ def test_what_fits_is_read(value: JSON, kind: TypeForm, expected: object) -> Non
                 ],
             ),
             ([1], tuple[int, str], ["$: expected 2 items, got 1"]),
-            (["a", "a"], set[str], ["$: an item stands twice"]),
+            (["a", "a"], set[str], ["$: an item appears twice"]),
             ([["a", 1]], dict[str, int], ["$: expected an object, got an array"]),
             ({"a b": "1"}, dict[str, int], ["$['a b']: expected a whole number, got '1'"]),
             ([{"city": "Rome"}], Stop, ["$: expected an object, got an array"]),
@@ -181,7 +181,7 @@ def test_what_fits_is_read(value: JSON, kind: TypeForm, expected: object) -> Non
                 [
                     "$.city: is missing",
                     "$.nights: expected a whole number, got '2'",
-                    "$.hotel: is no field here",
+                    "$.hotel: is not a known field",
                 ],
             ),
             ({"city": "Rome", "nights": 0}, Stop, ["$: 'nights' must be >= 1: 0"]),
@@ -193,7 +193,7 @@ def test_what_fits_is_read(value: JSON, kind: TypeForm, expected: object) -> Non
                 Person,
                 [
                     "$.name: is missing",
-                    "$.size: is no field here",
+                    "$.size: is not a known field",
                     "$.age: expected a whole number, got '3'",
                 ],
             ),
@@ -219,8 +219,8 @@ def test_a_mistake_is_shown_harmless_and_short() -> None:
     """What a model writes can't fill a log or write lines into it."""
     odd, long = problems({"x" * 1000: 1, "a\nb\x1b": 2, "city": "Rome"}, Stop)
 
-    assert f"$['{'x' * 59}...]: is no field here" == long
-    assert odd == "$['a\\nb\\x1b']: is no field here"
+    assert f"$['{'x' * 59}...]: is not a known field" == long
+    assert odd == "$['a\\nb\\x1b']: is not a known field"
 
 
 def test_what_a_class_says_is_shown_harmless_and_short() -> None:

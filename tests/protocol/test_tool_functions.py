@@ -192,12 +192,12 @@ def test_arguments_come_in_the_types_of_the_function() -> None:
     ("arguments", "paths", "words"),
     [
         ("", ("$.place",), "$.place: is missing"),
-        ('{"place"', ("$",), "$: the JSON has no end"),
+        ('{"place"', ("$",), "$: the JSON is incomplete"),
         ('{"place": "Rome"}', ("$.place",), "$.place: expected an object, got 'Rome'"),
         (
             '{"place": {"city": 1}, "days": "2", "x": 0}',
             ("$.x", "$.place.city", "$.days"),
-            "$.x: is no field here (and 2 more)",
+            "$.x: is not a known field (and 2 more)",
         ),
     ],
 )
@@ -242,8 +242,8 @@ def odd(number: complex) -> None:
     ("function", "reason"),
     [
         (no_type, "tools: the parameter city of no_type has no type"),
-        (many, "tools: many takes *cities: str: a tool's arguments have names"),
-        (by_place, "tools: by_place takes city: str: a tool's arguments have names"),
+        (many, "tools: many takes *cities: str: a tool takes only named arguments"),
+        (by_place, "tools: by_place takes city: str: a tool takes only named arguments"),
         (lost, "tools: lost can't be read: name 'Nowhere' is not defined"),
         (odd, "tools: odd.number: complex has no form in JSON"),
         (lambda: 1, "tools: function has no name; use a function"),
