@@ -1,1 +1,1 @@
-"""Bytes over connections: the pool, the transports, TLS and timers; it knows no model."""
+"""Connections: the pool, the transports, TLS and timers. Nothing here knows the models."""

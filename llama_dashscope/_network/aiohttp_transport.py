@@ -1,8 +1,8 @@
-"""Sockets by aiohttp, the `aiohttp` extra: cheaper than httpx, on asyncio only.
+"""The aiohttp transport, an extra: cheaper than httpx, on asyncio only.
 
-The one room that knows aiohttp, where its errors become ours. It reaches beneath aiohttp's public
-names in three places, each of which says why; pyproject.toml and `selection` name the versions in
-which that holds, and tests fail on the day that it doesn't.
+Only this module uses aiohttp; it turns aiohttp's errors into ours. It uses private or overridden
+parts of aiohttp in three places, each with its reason. pyproject.toml and `selection` name the
+versions for which this works, and tests fail if it stops working.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from .tls import keepalive_options, tls_context
 __all__ = []
 
 ERRORS: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
-"""Everything that aiohttp raises when the network is at fault."""
+"""Everything that aiohttp raises for a failure of the network."""
 
 KINDS: Final = Kinds(
     connect_timeout=aiohttp.ConnectionTimeoutError,
@@ -43,27 +43,27 @@ KINDS: Final = Kinds(
 PROXY_AUTHORIZATION: Final = "Proxy-Authorization"
 
 FOR_EVER: Final = 1e9
-"""Seconds; aiohttp reads None as its own default."""
+"""No limit, in seconds; aiohttp reads None as its own default."""
 
-KNOWN_LIMITS: Final = 64
-"""How many time limits are kept ready; callers may compute one for each call."""
+MAX_CACHED: Final = 64
+"""How many `ClientTimeout` objects are cached; callers may compute a new limit for each call."""
 
 LARGE: Final = 1 << 20
-"""Bytes of a body beyond which aiohttp wants to send it in pieces, and warns."""
+"""Bytes of a body above which aiohttp warns and wants a file instead."""
 
 HEAD_LIMITS: Final = {
     "max_line_size": LARGEST_HEAD,
     "max_field_size": LARGEST_HEAD,
     "max_headers": 1000,
 }
-"""What the head of an answer may have; some gateways send much."""
+"""Largest head of an answer; some gateways send many headers."""
 
 
 class _HeadWait:
-    """The wait for the head of an answer.
+    """The time limit for the head of an answer.
 
-    aiohttp would begin anew with each byte of a head that drips, and not begin while a peer takes
-    nothing of a large request.
+    aiohttp's own timer restarts with each byte of a head that arrives slowly, and does not start
+    while the peer is not reading a large request.
     """
 
     __slots__ = ("_alarm", "_timeout", "handler")
@@ -74,13 +74,13 @@ class _HeadWait:
         self.handler: _Handler | None = None
 
     def begin(self, handler: "_Handler") -> None:
-        """Wait for the first byte."""
+        """Start the time limit for the first byte."""
         self.handler = handler
         handler.begin(self)
         self._set_alarm(handler, self._timeout.read)
 
     def go_on(self, handler: "_Handler") -> None:
-        """Wait for the rest."""
+        """Start the time limit for the rest of the head."""
         self.end()
         self._set_alarm(handler, self._timeout.idle)
 
@@ -90,13 +90,13 @@ class _HeadWait:
             self._alarm = handler.loop.call_later(limit, handler.set_exception, late)
 
     def end(self) -> None:
-        """Wait no longer."""
+        """Stop the time limit."""
         if self._alarm is not None:
             self._alarm.cancel()
 
     @property
     def heard(self) -> bool:
-        """Whether a byte of the answer has come."""
+        """Whether a byte of the answer has arrived."""
         return self.handler is not None and self.handler.heard
 
 
@@ -104,7 +104,7 @@ _head_wait: ContextVar[_HeadWait] = ContextVar("llama_dashscope_head_wait")
 
 
 class _Handler(ResponseHandler):
-    """aiohttp's end of a connection; notes what nobody else tells us, that a byte has come."""
+    """aiohttp's protocol of a connection; also notes whether a byte of the answer has arrived."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -115,61 +115,61 @@ class _Handler(ResponseHandler):
         self._content: aiohttp.StreamReader | None = None
 
     def begin(self, waiting: _HeadWait) -> None:
-        """Expect an answer."""
+        """Expect the answer to a new request."""
         self.used = True
         self.heard = False
         self._waiting, self._content = waiting, None
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in; none where aiohttp only goes on reading."""
+        """Receive bytes; `data` is empty when aiohttp only resumes reading."""
         self.heard = self.heard or bool(data)
         if self._waiting is not None and data:
             waiting, self._waiting = self._waiting, None
             waiting.go_on(self)
-            # By itself: what is wrong behind an answer, aiohttp would let end the answer too.
+            # The head goes first, alone: aiohttp would drop it if the bytes after it are invalid.
             head, end, data = data.partition(b"\r\n\r\n")
             super().data_received(head + end)
             if not data:
                 return
         super().data_received(data)
 
-    def carry(self, content: aiohttp.StreamReader) -> None:
-        """Carry the body of the answer."""
+    def attach_body(self, content: aiohttp.StreamReader) -> None:
+        """Note the body of the current answer."""
         self._content = content
-        content.on_eof(self._forget)
-        self._tell_reader()
+        content.on_eof(self._answer_ended)
+        self._fail_body()
 
     def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
-        """Note that the connection has failed."""
+        """Fail the connection, and the body that it carries."""
         super().set_exception(exc, *args, **kwargs)
-        self._tell_reader()
+        self._fail_body()
 
-    def _tell_reader(self) -> None:
-        """End the body too: aiohttp would let its reader wait, where what comes is no HTTP."""
+    def _fail_body(self) -> None:
+        """Fail the body too: aiohttp would leave its reader waiting if the bytes are not HTTP."""
         content, error = self._content, self.exception()
         if content is None or error is None or content.is_eof() or content.exception() is not None:
             return
-        broken = aiohttp.ClientPayloadError()  # readers show themselves with its text
+        broken = aiohttp.ClientPayloadError()  # no message, since a reader's repr would show it
         broken.__cause__ = error
         content.set_exception(broken)
 
-    def _forget(self) -> None:
-        """Note that an answer has ended: what comes from now on belongs to nobody."""
+    def _answer_ended(self) -> None:
+        """Note that the answer has ended, so that later bytes belong to no request."""
         self.heard = False
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing has come since the last answer."""
+        """Whether nothing has arrived since the last answer."""
         transport = self.transport
         opened = None if transport is None else transport.get_extra_info("socket")
         return not (self.heard or self.should_close or opened is None or has_more(opened))
 
 
 class AiohttpTransport:
-    """Connections by aiohttp's connector, whose own limit is off: the pool has the queue."""
+    """Sends requests by aiohttp; its limit of connections is off, since our pool has one."""
 
     def __init__(self, network: Network) -> None:
-        """Begin without a connection."""
+        """Start without connections."""
         self._network = network
         self._handlers: WeakSet[_Handler] = WeakSet()
         self._session = aiohttp.ClientSession(
@@ -184,7 +184,7 @@ class AiohttpTransport:
         self._proxy = network.proxy.url if network.proxy else None
         authorization = network.proxy.authorization if network.proxy else ""
         self._for_proxy = {PROXY_AUTHORIZATION: authorization} if authorization else None
-        self._in_the_open = network.base_url.startswith("http:")
+        self._forwarded = network.base_url.startswith("http:")
 
     async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send a request and wait for the head of its answer."""
@@ -199,12 +199,12 @@ class AiohttpTransport:
             return _AiohttpReply(self._network, request, response, waiting.handler)
         finally:
             waiting.end()
-        raise failure  # out of reach of the library's frames
+        raise failure  # outside of `except`: keeps no frames of the library
 
     async def _post(self, request: HTTPRequest) -> aiohttp.ClientResponse:
         headers = request.headers
-        if self._for_proxy and self._in_the_open:
-            # Without a tunnel the proxy reads the request itself; aiohttp writes no such header.
+        if self._for_proxy and self._forwarded:
+            # A plain-text request carries the proxy's login; aiohttp only adds it to tunnels.
             headers = [*headers, *self._for_proxy.items()]
         return await self._session.post(
             request.url,
@@ -219,7 +219,7 @@ class AiohttpTransport:
     def _client_timeout(self, connect: float | None) -> aiohttp.ClientTimeout:
         known = self._timeouts.get(connect)
         if known is None:
-            if len(self._timeouts) >= KNOWN_LIMITS:
+            if len(self._timeouts) >= MAX_CACHED:
                 self._timeouts.clear()
             known = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=None)
             self._timeouts[connect] = known
@@ -227,19 +227,19 @@ class AiohttpTransport:
 
     async def aclose(self) -> None:
         """Close every connection, those in use too."""
-        # aiohttp itself would close them without a word to those who read there.
+        # aiohttp by itself would close them without failing the reads that wait on them.
         transports = [each.transport for each in self._handlers if each.transport is not None]
         for transport in transports:
             transport.abort()
         try:
-            while any(each.connected for each in self._handlers):  # noqa: ASYNC110  # a few turns
+            while any(each.connected for each in self._handlers):  # noqa: ASYNC110  # not for long
                 await asyncio.sleep(0)
-        finally:  # the end of a run cancels its tasks, this one too
+        finally:  # the end of a run may cancel this task
             await self._session.close()
 
 
 def _head_limits() -> dict[str, Any]:
-    """Return how large the head of an answer may be, as far as the installed aiohttp counts."""
+    """Return those of `HEAD_LIMITS` that the installed aiohttp has."""
     known = inspect.signature(aiohttp.ClientSession).parameters
     return {name: limit for name, limit in HEAD_LIMITS.items() if name in known}
 
@@ -249,15 +249,15 @@ def _connector(network: Network, handlers: WeakSet[_Handler]) -> aiohttp.TCPConn
     process = os.getpid()
 
     class Connector(aiohttp.TCPConnector):
-        """Hands out connections that are as the last answer left them, and sets up new ones."""
+        """Sets up new connections, and reuses old ones only if nothing arrived in the meantime."""
 
         @property
         def closed(self) -> bool:
-            """Whether it is closed; a fork has nothing to close, or to be warned of."""
+            """Whether it is closed; always true in a forked child, which must not close it."""
             return super().closed or os.getpid() != process
 
         def __del__(self, *_: object) -> None:
-            """Leave the sockets alone: in a fork they are the parent's, and so is their epoll."""
+            """Do nothing: in a forked child the sockets and their epoll belong to the parent."""
 
         async def connect(self, *args: Any, **kwargs: Any) -> Any:  # aiohttp's own
             while True:
@@ -277,7 +277,7 @@ def _connector(network: Network, handlers: WeakSet[_Handler]) -> aiohttp.TCPConn
         keepalive_timeout=network.limits.keepalive_expiry or FOR_EVER,
         ssl=tls_context(network) if network.uses_tls else False,
     )
-    # No argument and no method of aiohttp's says which class reads a connection.
+    # aiohttp has no public way to choose the protocol class of a connection.
     factory = partial(_Handler, loop=asyncio.get_running_loop())
     connector._factory = cast("partial[ResponseHandler]", factory)  # noqa: SLF001
     return connector
@@ -286,14 +286,14 @@ def _connector(network: Network, handlers: WeakSet[_Handler]) -> aiohttp.TCPConn
 def _set_options(transport: asyncio.Transport | None, options: list[tuple[int, int, int]]) -> None:
     sock = None if transport is None else transport.get_extra_info("socket")
     if sock is not None:
-        # A socket that has died meanwhile takes no options; its first use will tell.
+        # Setting options fails if the connection has already broken; its first use reports that.
         with suppress(OSError):
             for option in options:
                 sock.setsockopt(*option)
 
 
 class _AiohttpReply:
-    """An answer that aiohttp carries."""
+    """An answer received by aiohttp."""
 
     def __init__(
         self,
@@ -305,62 +305,62 @@ class _AiohttpReply:
         self._network = network
         self._request = request
         self._response = response
-        self._watch = ReusableTimer(asyncio.get_running_loop())
+        self._timer = ReusableTimer(asyncio.get_running_loop())
         self._seen = 0
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         if handler is not None:
-            handler.carry(response.content)
+            handler.attach_body(response.content)
 
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end."""
         content = self._response.content
         if not content.is_eof():
             self._seen = content.total_bytes
-            self._watch.begin(limit, self._give_up)
+            self._timer.begin(limit, self._give_up)
         try:
             data = await content.readany()
         except ERRORS as error:
-            if rest := _left_behind(content):
+            if rest := _unread(content):
                 return rest
             failure = within_answer(error, KINDS.timeout, self._network, self._request, limit)
         else:
             if not data:
-                self._watch.close()
+                self._timer.close()
             return data
         finally:
-            self._watch.end()
-        raise failure  # out of reach of the library's frames
+            self._timer.end()
+        raise failure  # outside of `except`: keeps no frames of the library
 
     def _give_up(self) -> None:
-        """End a read that has waited for too long; one whose bytes have just come has not."""
+        """Fail a read that has timed out, unless bytes have arrived just now."""
         content = self._response.content
         if content.total_bytes == self._seen:
             content.set_exception(asyncio.TimeoutError())
 
     async def aclose(self) -> None:
-        """Let go of the connection; before the body's end that closes it."""
-        self._watch.close()
+        """Release the connection; before the end of the body, this closes it."""
+        self._timer.close()
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
         content = self._response.content
         if content.exception() is None and not content.is_eof():
-            # aiohttp has one error for all readers: it would keep the frames of each of them.
+            # aiohttp's own error is shared by all readers and would collect the frames of each.
             content.set_exception(aiohttp.ClientConnectionError("Connection closed"))
         self._response.close()
 
 
-def _left_behind(content: aiohttp.StreamReader) -> bytes:
-    """Return what had arrived before an error: aiohttp raises that first, and drops the rest.
+def _unread(content: aiohttp.StreamReader) -> bytes:
+    """Return what had arrived before an error; aiohttp raises the error first and drops the rest.
 
-    There is no public way to it.
+    aiohttp has no public way to read it.
     """
     return content._read_nowait(-1)  # noqa: SLF001
 
 
 def _forget_request(error: Exception) -> None:
-    """Take the request's headers, and the key with them, out of an error that shows them."""
+    """Remove the request's headers, the key among them, from an error that shows them."""
     if isinstance(error, aiohttp.ClientResponseError):
         bare: Any = SimpleNamespace(real_url=error.request_info.real_url)
         error.request_info, error.history, error.args = bare, (), (error.message,)

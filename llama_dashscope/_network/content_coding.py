@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, 8.4.1): gzip and deflate, undone in steps of a bounded size."""
+"""Content codings (RFC 9110, 8.4.1): decompresses gzip and deflate in steps of bounded size."""
 
 import zlib
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 __all__ = ["Inflater", "inflater"]
 
 STEP: Final = 1 << 16
-"""Most bytes that come out at once: a few packed ones may stand for very many."""
+"""Most bytes that one step yields: a few compressed bytes may expand to very many."""
 
 GZIP: Final = b"\x1f\x8b"
 EITHER_FORMAT: Final = zlib.MAX_WBITS | 32
@@ -17,20 +17,20 @@ NOTHING: Final = {"", "identity"}
 
 
 class Inflater:
-    """Unpacks a body as it arrives.
+    """Decompresses a body as it arrives.
 
     Args:
-        coding: `gzip` or `deflate`. Some servers leave out the two bytes in front of the latter,
-            and some say gzip of what is not packed.
+        coding: `gzip` or `deflate`. Some servers omit the two-byte zlib header of deflate, and some
+            label an uncompressed body as gzip; both are accepted.
 
     Raises:
-        zlib.error: what arrives is not what was announced.
+        zlib.error: the body is not in the announced coding.
     """
 
     __slots__ = ("_begun", "_coding", "_ended", "_more", "_packed", "_zlib")
 
     def __init__(self, coding: str) -> None:
-        """Begin before the first byte."""
+        """Start before the first byte."""
         self._coding = coding
         self._begun = False
         self._ended = False
@@ -39,7 +39,7 @@ class Inflater:
         self._more = False
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they arrived."""
+        """Add bytes as they arrived."""
         if not self._begun:
             self._begun = True
             self._zlib = self._decompressor(data[0])
@@ -51,7 +51,7 @@ class Inflater:
         return zlib.decompressobj(BARE) if self._coding == "deflate" else None
 
     def take(self) -> bytes:
-        """Return the next bytes unpacked; none where more has to arrive first."""
+        """Return the next decompressed bytes; none if more must arrive first."""
         if self._zlib is None:
             plain, self._packed = self._packed, b""
             return plain
@@ -69,7 +69,7 @@ class Inflater:
         return b""
 
     def _begins_again(self) -> bool:
-        """Tell whether another piece of gzip follows; filling says nothing."""
+        """Tell whether another gzip member follows; padding is dropped."""
         if not GZIP.startswith(self._packed[:2]):
             self._packed = b""
         if len(self._packed) < len(GZIP):
@@ -80,9 +80,9 @@ class Inflater:
 
 
 def inflater(header: str) -> Inflater | None:
-    """Return what unpacks a body with this Content-Encoding; None where it is to be read as it is.
+    """Return the decompressor for a Content-Encoding; None if the body is to be read unchanged.
 
-    Nobody was asked to pack anything, and what is no coding at all (`utf-8`, `none`) says nothing.
+    No coding was requested, so values that are not codings (`utf-8`, `none`) are ignored.
     """
     codings = [coding.strip().lower() for coding in header.split(",")]
     meant = [coding for coding in codings if coding not in NOTHING]

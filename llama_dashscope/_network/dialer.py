@@ -1,4 +1,4 @@
-"""Opens connections to the service: by a proxy where there is one, with TLS where it is wanted."""
+"""Opens connections to the service, through a proxy and with TLS if configured."""
 
 import asyncio
 from collections.abc import Generator
@@ -22,22 +22,22 @@ from .tls import keepalive_options, needs_tls_in_tls, tls_context
 __all__ = ["Dialer"]
 
 WITHOUT_LIMITS: Final = Timeout(connect=None, read=None, idle=None)
-"""A tunnel's: all of connecting has one limit together."""
+"""Time limits within a tunnel: none, since connecting as a whole has one."""
 
 PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 @attrs.frozen
-class Place:
-    """Where a connection leads to."""
+class Endpoint:
+    """The scheme, host and port that a connection goes to."""
 
     scheme: str
     host: str
     port: int
 
     @classmethod
-    def of(cls, url: str) -> "Place":
-        """Read an address."""
+    def of(cls, url: str) -> "Endpoint":
+        """Return the endpoint of a URL."""
         parts = urlsplit(url)
         return cls(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme])
 
@@ -49,7 +49,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The same as a Host header has it: without the port that goes without saying."""
+        """The value of a Host header: host and port, without the scheme's default port."""
         return self.authority.removesuffix(f":{PORTS[self.scheme]}")
 
 
@@ -57,14 +57,14 @@ class Dialer:
     """Opens the connections of one client."""
 
     def __init__(self, network: Network) -> None:
-        """Read the settings; nothing is opened yet.
+        """Read the settings; no connection is opened yet.
 
         Raises:
             ConfigurationError: the certificates can't be read.
         """
-        self._service = Place.of(network.base_url)
+        self._service = Endpoint.of(network.base_url)
         self._proxy = network.proxy
-        self._first = Place.of(network.proxy.url) if network.proxy else self._service
+        self._first_hop = Endpoint.of(network.proxy.url) if network.proxy else self._service
         self._tls = tls_context(network)
         self._options = keepalive_options()
         self._on_asyncio = isinstance(running_loop(), asyncio.AbstractEventLoop)
@@ -76,16 +76,16 @@ class Dialer:
         if self._on_asyncio and not self._tls_in_tls:
             return AsyncioBackend()
         backend = httpcore.AnyIOBackend if self._on_asyncio else httpcore.TrioBackend
-        return cast("httpcore.AsyncNetworkBackend", backend())  # where trio is missing, it is none
+        return cast("httpcore.AsyncNetworkBackend", backend())  # untyped without trio
 
     async def open(self, limit: float | None) -> HTTP11Connection:
         """Open a connection.
 
         Args:
-            limit: seconds that all of it may take: look-up, TCP, proxy and TLS.
+            limit: time limit in seconds for look-up, TCP, proxy and TLS together.
 
         Raises:
-            httpcore.ConnectTimeout: it took longer.
+            httpcore.ConnectTimeout: the time limit was exceeded.
             httpcore.ConnectError: the host or the proxy can't be reached or trusted.
             httpcore.ProxyError: the proxy refuses.
         """
@@ -94,7 +94,7 @@ class Dialer:
         raise httpcore.ConnectTimeout
 
     async def _open(self) -> httpcore.AsyncNetworkStream:
-        first = self._first
+        first = self._first_hop
         stream = await self._backend().connect_tcp(
             first.host, first.port, socket_options=self._options
         )
@@ -103,17 +103,17 @@ class Dialer:
                 if first.scheme == "https":
                     stream = await stream.start_tls(self._tls, first.host)
                 if self._proxy is not None:
-                    stream = await self._pass(stream, self._proxy)
+                    stream = await self._through_proxy(stream, self._proxy)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
             raise
         return stream
 
-    async def _pass(
+    async def _through_proxy(
         self, stream: httpcore.AsyncNetworkStream, proxy: Proxy
     ) -> httpcore.AsyncNetworkStream:
-        """Go on behind a proxy; one that speaks HTTP reads requests without TLS itself."""
+        """Connect to the service through a proxy; an HTTP proxy forwards plain-text requests."""
         service = self._service
         if proxy.scheme.startswith("socks"):
             await connect_socks5(stream, service.host, service.port, proxy.auth)
@@ -136,7 +136,7 @@ async def _tunnel(stream: httpcore.AsyncNetworkStream, authority: str, authoriza
 
 @contextmanager
 def _connecting() -> Generator[None]:
-    """Raise what breaks within as a connection that can't be made: the service saw no request."""
+    """Turn errors in the block into ConnectError: the service has not seen the request."""
     try:
         yield
     except (h11.ProtocolError, httpcore.ReadError, httpcore.WriteError, OSError) as error:

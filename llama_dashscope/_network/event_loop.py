@@ -1,4 +1,4 @@
-"""Event loops as things that begin and end: which one runs, is it over, what is its last act."""
+"""Event loops of asyncio and trio: which one runs, whether one is closed, running code in them."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ __all__ = [
 
 
 PATIENCE: Final = 2.0
-"""Seconds that sync code waits for something to be closed in an event loop; then it goes on."""
+"""Longest wait, in seconds, of sync code for something to be closed in an event loop."""
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ logger: Final = logging.getLogger("llama_dashscope")
 
 
 class TrioToken(Protocol):
-    """What trio has for an event loop."""
+    """trio's handle of an event loop."""
 
     def run_sync_soon(self, function: Callable[[], object]) -> None:
         """Run a function in the loop's thread."""
@@ -41,7 +41,7 @@ class TrioToken(Protocol):
 
 
 class Bridge(Protocol):
-    """A way from sync code to coroutines."""
+    """A function by which sync code runs coroutines."""
 
     def __call__(self, function: Callable[[], Awaitable[T]], /) -> T:
         """Run an async function and return what it returns."""
@@ -52,7 +52,7 @@ EventLoop = asyncio.AbstractEventLoop | TrioToken
 
 
 def running_loop() -> EventLoop:
-    """Return what stands for the running event loop: asyncio's loop, or trio's token.
+    """Return the running event loop: asyncio's loop, or trio's token.
 
     Raises:
         RuntimeError: no event loop runs in this thread.
@@ -65,10 +65,10 @@ def running_loop() -> EventLoop:
 
 
 class LoopAffinity:
-    """The event loop that something was made in.
+    """The event loop that an object was made in, with a cheap check whether it runs here.
 
-    To ask again and again where one is should cost next to nothing; `running_loop` asks the system
-    for the process's id, on Python 3.11 and before.
+    The check is made very often; `running_loop` is slower, since on Python 3.11 and before it asks
+    the system for the process id.
     """
 
     __slots__ = ("_pid", "_thread", "loop")
@@ -81,11 +81,11 @@ class LoopAffinity:
 
     @property
     def forked(self) -> bool:
-        """Whether this process is a child of the one that runs the event loop."""
+        """Whether this process was forked from the one that runs the event loop."""
         return self._pid != os.getpid()
 
     def is_here(self) -> bool:
-        """Tell whether this event loop is the one that runs here."""
+        """Tell whether this event loop is running in this thread."""
         loop = self.loop
         if isinstance(loop, asyncio.AbstractEventLoop) and self._thread == get_ident():
             return loop.is_running()
@@ -93,7 +93,7 @@ class LoopAffinity:
 
 
 def is_closed(loop: EventLoop) -> bool:
-    """Tell whether an event loop has ended for good."""
+    """Tell whether an event loop is closed."""
     if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.is_closed()
     try:
@@ -104,7 +104,7 @@ def is_closed(loop: EventLoop) -> bool:
 
 
 def context_for_asyncio() -> Context:
-    """Return a copy of this context for a task on asyncio; this one may be trio's, and say so."""
+    """Return a copy of this context for a task on asyncio, also if this context is trio's."""
     context = copy_context()
     if sniffio := sys.modules.get("sniffio"):
         context.run(sniffio.current_async_library_cvar.set, "asyncio")
@@ -112,7 +112,7 @@ def context_for_asyncio() -> Context:
 
 
 def call_soon_threadsafe(loop: EventLoop, function: Callable[[], object]) -> bool:
-    """Call a function in a loop's thread, from anywhere, without waiting; tell whether it will."""
+    """Schedule a function in a loop from any thread; return whether the loop accepted it."""
     try:
         if isinstance(loop, asyncio.AbstractEventLoop):
             loop.call_soon_threadsafe(function)
@@ -124,10 +124,10 @@ def call_soon_threadsafe(loop: EventLoop, function: Callable[[], object]) -> boo
 
 
 def start_soon_threadsafe(loop: EventLoop, function: Callable[[], Awaitable[None]]) -> bool:
-    """Start an async function on a loop from anywhere, without waiting for it.
+    """Start an async function in a loop from any thread, without waiting for it.
 
-    Tells whether the loop took it. One that is over doesn't: what it held is gone with it. An
-    exception of the function is logged: on trio it would end the whole run.
+    Returns whether the loop accepted it; a closed loop doesn't. An exception of the function is
+    logged, since on trio it would end the whole run.
     """
 
     async def task() -> None:
@@ -144,7 +144,7 @@ def start_soon_threadsafe(loop: EventLoop, function: Callable[[], Awaitable[None
     try:
         if isinstance(loop, asyncio.AbstractEventLoop):
             context = context_for_asyncio()
-            loop.call_soon_threadsafe(lambda: _keep(loop.create_task(task())), context=context)
+            loop.call_soon_threadsafe(lambda: _hold(loop.create_task(task())), context=context)
         else:
             loop.run_sync_soon(on_trio)
     except RuntimeError:
@@ -153,10 +153,10 @@ def start_soon_threadsafe(loop: EventLoop, function: Callable[[], Awaitable[None
 
 
 def close_from_sync(acts: Iterable[tuple[EventLoop, Callable[[], Awaitable[None]]]]) -> None:
-    """Run async functions that close something, each on its loop, from sync code.
+    """Run async functions that close something, each in its loop, from sync code.
 
-    It waits for them where that is safe, and never for long. Garbage collection may bring a caller
-    here in any thread, the loop's own included, and with any lock in its hands.
+    It waits for them if that is safe, at most for `PATIENCE`. It may be called by the garbage
+    collector: in any thread, the loop's own included, and while that thread holds any lock.
     """
     waiting: list[Lock] = []
     for loop, function in acts:
@@ -181,9 +181,9 @@ def _then(
 
 
 def _may_wait_for(loop: EventLoop) -> bool:
-    """Tell whether sync code may wait here for what a loop does."""
+    """Tell whether sync code may block here until a loop has run something."""
     if isinstance(sys.exc_info()[1], GeneratorExit):
-        return False  # a generator is closed, maybe by the garbage collector
+        return False  # a generator is being closed, perhaps by the garbage collector
     if isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_running():
         return False
     try:
@@ -195,34 +195,34 @@ def _may_wait_for(loop: EventLoop) -> bool:
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def _keep(task: asyncio.Task[None]) -> None:
-    """Hold a task until it is done; asyncio itself doesn't."""
+def _hold(task: asyncio.Task[None]) -> None:
+    """Keep a reference to a task until it is done; asyncio itself doesn't."""
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
 
 
-_last_acts: dict[AsyncGenerator[None, None], EventLoop] = {}
+_cleanups: dict[AsyncGenerator[None, None], EventLoop] = {}
 
 
 async def on_loop_end(function: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
-    """Run a function when the running event loop ends, and return what to keep for that.
+    """Run a function when the running event loop ends; return a generator that runs it earlier.
 
-    Both asyncio and trio close the async generators that are still open when a run ends, which is
-    the one moment that they offer for tidying up. Closing the generator runs the function earlier.
+    When a run ends, asyncio and trio close all open async generators. This is the only hook that
+    both offer for cleaning up. Closing the returned generator runs the function at once.
     """
 
-    async def last_act() -> AsyncGenerator[None, None]:
+    async def cleanup() -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            _last_acts.pop(generator, None)
+            _cleanups.pop(generator, None)
             await function()
 
-    for other, loop in list(_last_acts.items()):
+    for other, loop in list(_cleanups.items()):
         if is_closed(loop):
-            _last_acts.pop(other, None)
-    generator = last_act()
-    # Not to become garbage: finalizers would find open what the function closes, and trio warns.
-    _last_acts[generator] = running_loop()
+            _cleanups.pop(other, None)
+    generator = cleanup()
+    # Kept alive: as garbage it would be finalized late, after what it closes, and trio would warn.
+    _cleanups[generator] = running_loop()
     await anext(generator)
     return generator

@@ -1,4 +1,4 @@
-"""Errors of the network: time limits, refused and broken connections, a closed client."""
+"""Network errors: timeouts, refused and broken connections, a closed client."""
 
 import ssl
 from collections.abc import Generator, Iterable, Iterator
@@ -34,7 +34,7 @@ __all__ = [
     "within_answer",
 ]
 
-_SILENCES: Final = {
+_TIMEOUT_MESSAGES: Final = {
     "connect": "no connection to",
     "read": "no byte of an answer from",
     "idle": "nothing new in the answer of",
@@ -42,7 +42,7 @@ _SILENCES: Final = {
 }
 
 DESCRIPTION: Final = 300
-"""How much of a foreign exception's text is shown, in characters."""
+"""How much of another library's error message is shown, in characters."""
 
 E = TypeVar("E", bound=DashScopeError)
 
@@ -50,15 +50,15 @@ E = TypeVar("E", bound=DashScopeError)
 def timed_out(
     limit: str, seconds: float | None, host: str, *, retryable: bool = False
 ) -> APITimeoutError:
-    """Return the error for a time limit that ran out.
+    """Return the error for an exceeded time limit.
 
     Args:
         limit: which one: `connect`, `read`, `idle` or `total`.
-        seconds: how long it was.
-        host: who was silent.
-        retryable: whether the same call may work when it is made again.
+        seconds: the limit in seconds.
+        host: the host that did not answer in time.
+        retryable: whether the same call may succeed if it is made again.
     """
-    what = f"{_SILENCES[limit]} {host} within {seconds or 0:g} s (timeout.{limit})"
+    what = f"{_TIMEOUT_MESSAGES[limit]} {host} within {seconds or 0:g} s (timeout.{limit})"
     error = APITimeoutError(what, retryable=retryable)
     error.limit = limit
     error.waited = seconds or 0.0
@@ -71,7 +71,7 @@ def cant_connect(host: str, why: str, *, retryable: bool) -> APIConnectionError:
 
 
 def refused_by_proxy(host: str, why: str) -> APIConnectionError:
-    """Return the error for a proxy that makes no connection."""
+    """Return the error for a proxy that refuses to connect."""
     return APIConnectionError(f"the proxy refuses to connect to {host}: {why}")
 
 
@@ -84,13 +84,13 @@ def broken(
 
 
 def closed_error() -> ClientClosedError:
-    """Return the error for whatever meets a closed client."""
+    """Return the error for using a closed client."""
     return ClientClosedError("the client was closed; make a new Client for further calls")
 
 
 @attrs.frozen
 class Kinds:
-    """The exceptions by which a library says how it failed before the head of an answer."""
+    """A library's exception classes for failures before the head of an answer."""
 
     connect_timeout: type[Exception]
     timeout: type[Exception]
@@ -101,15 +101,15 @@ class Kinds:
 def before_answer(
     error: Exception, kinds: Kinds, network: Network, request: HTTPRequest, *, heard: bool | None
 ) -> DashScopeError:
-    """Make our error for a library's failure before the head of an answer.
+    """Return our error for a library's failure before the head of an answer.
 
     Args:
-        error: what the library raised.
-        kinds: how to read it.
-        network: how the service was to be reached.
-        request: what was to be sent.
-        heard: whether a byte of the answer had come; None where nobody knows. Once it has, the
-            service has taken the request, which is never sent again.
+        error: the library's exception.
+        kinds: the library's exception classes.
+        network: the client's network settings.
+        request: the request.
+        heard: whether a byte of the answer had arrived; None if unknown. If one had, the service
+            has accepted the request, so it is never sent again.
     """
     host, timeout = network.host, request.timeout
     secrets = secrets_of(network, request)
@@ -123,8 +123,8 @@ def before_answer(
     elif isinstance(error, kinds.proxy):
         failure = refused_by_proxy(host, why)
     elif isinstance(error, kinds.connect):
-        passing = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
-        failure = cant_connect(host, why, retryable=passing)
+        transient = not isinstance(first_cause(error), ssl.SSLCertVerificationError)
+        failure = cant_connect(host, why, retryable=transient)
     else:
         failure = broken(host, why, "before", retryable=heard is False)
     return with_cause(failure, error, secrets)
@@ -137,13 +137,13 @@ def within_answer(
     request: HTTPRequest,
     limit: float | None,
 ) -> DashScopeError:
-    """Make our error for a library's failure in the body of an answer.
+    """Return our error for a library's failure in the body of an answer.
 
     Args:
-        error: what the library raised.
-        timeout: what it raises for a time limit.
-        network: how the service was reached.
-        request: what was sent.
+        error: the library's exception.
+        timeout: the library's exception class for timeouts.
+        network: the client's network settings.
+        request: the request.
         limit: the time limit, in seconds.
     """
     secrets = secrets_of(network, request)
@@ -157,10 +157,10 @@ def within_answer(
 
 @contextmanager
 def starting() -> Generator[None]:
-    """Raise as an error of ours what the system refuses within: files to import, sockets."""
+    """Turn an OSError in the block (an unreadable import, no more sockets) into our error."""
     try:
         yield
-    except DashScopeError:  # some are an OSError, too
+    except DashScopeError:  # some of them are OSErrors too
         raise
     except OSError as error:
         msg = f"can't start to connect: {describe(error)}"
@@ -168,56 +168,56 @@ def starting() -> Generator[None]:
 
 
 def secrets_of(network: Network, request: HTTPRequest) -> tuple[str, ...]:
-    """Return what no error about a request may show: its key, and what the proxy asks for."""
+    """Return what errors about a request must not show: its key and the proxy's password."""
     keys = (value for name, value in request.headers if name == "authorization")
     key = next(keys, "").removeprefix("Bearer ")
     return (key, *(network.proxy.secrets if network.proxy else ()))
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> str:
-    """Name a foreign exception in one line by the first cause of it, without these secrets."""
+    """Describe another library's exception in one line, by its first cause, without secrets."""
     cause = first_cause(error)
     text = sanitize(str(cause) or str(error), secrets, DESCRIPTION)
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
 
 
 def with_cause(error: E, cause: BaseException, secrets: Iterable[str] = ()) -> E:
-    """Return an error with a foreign exception as its cause, made safe to show.
+    """Return an error with another library's exception as its cause, made safe to show.
 
-    The frames of a library hold the headers of the request in local variables, which tools that
-    report errors send off, so they go. A cause that shows a secret itself goes altogether.
+    The library's frames have the request's headers in local variables, which error-reporting tools
+    send away, so the tracebacks are removed. A cause that itself shows a secret is dropped.
     """
     chain = list(_chain(cause))
     for each in chain:
         each.__traceback__ = None
-    told = "".join(f"{each!r} {each!s} {vars(each)!r}" for each in chain)
-    error.__cause__ = cause if redact(told, secrets) == told else None
+    shown = "".join(f"{each!r} {each!s} {vars(each)!r}" for each in chain)
+    error.__cause__ = cause if redact(shown, secrets) == shown else None
     return error
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """Return the exception that all others of a chain were raised from."""
+    """Return the exception at the beginning of a chain of causes."""
     while (deeper := _cause(error)) is not None:
         error = deeper
     return error
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """Go one step down; of several attempts to connect the first stands for all."""
+    """Return the direct cause; for a group of failed connection attempts, the first of them."""
     if attempts := _attempts(error):
         return attempts[0]
-    # httpcore raises "from None" what it raised "from" the cause before.
+    # httpcore re-raises "from None" an error whose cause is then only in its context.
     return error.__cause__ or (error.__context__ if error.__suppress_context__ else None)
 
 
 def _attempts(error: BaseException) -> tuple[BaseException, ...]:
-    """Return the exceptions that an exception is a group of."""
+    """Return the members of an exception group; empty for any other exception."""
     attempts: Any = getattr(error, "exceptions", None)
     return cast("tuple[BaseException, ...]", attempts) if isinstance(attempts, tuple) else ()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and all that it came from, each once."""
+    """Yield an exception and all its causes and contexts, each once."""
     todo: list[BaseException | None] = [error]
     seen: set[int] = set()
     while todo:

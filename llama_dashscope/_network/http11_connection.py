@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: requests out and answers in, one after the other, parsed by h11."""
+"""One HTTP/1.1 connection by h11: sends requests and reads answers, one at a time."""
 
 from time import monotonic
 from typing import Final
@@ -13,53 +13,53 @@ from .interface import LARGEST_HEAD
 __all__ = ["HTTP11Connection"]
 
 READ_SIZE: Final = 1 << 16
-"""Bytes that are asked of a connection at once."""
+"""Most bytes that one read of a connection returns."""
 
 NEVER: Final = float("inf")
-"""The end of a wait without one."""
+"""The deadline of a wait without a time limit."""
 
 
 class HTTP11Connection:
-    """A connection on which one request is under way at most.
+    """A connection that carries one request at a time.
 
     Args:
-        stream: the bytes beneath, any proxy and TLS already passed.
+        stream: the byte stream to the service, with any proxy and TLS already set up.
     """
 
-    __slots__ = ("_failure", "_h11", "_over", "_sent", "_stream", "heard", "idle_since")
+    __slots__ = ("_body_ended", "_failure", "_h11", "_sent", "_stream", "heard", "idle_since")
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        """Begin before the first request."""
+        """Start before the first request."""
         self._stream = stream
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._failure: Exception | None = None
-        self._over = False
+        self._body_ended = False
         self._sent = True
         self.heard = False
-        """Whether any byte of the answer has come."""
+        """Whether any byte of the answer has arrived."""
         self.idle_since: float | None = None
-        """Since when it waits for another request; None before the first one has ended."""
+        """The time since when it is idle; None before its first request has ended."""
 
     async def send(self, request: h11.Request, body: bytes, timeout: Timeout) -> h11.Response:
         """Send a request and wait for the head of its answer.
 
         Args:
-            request: its head, the body's length included.
-            body: its body.
-            timeout: `read` is how long the peer may leave the request waiting, and then itself be
-                silent; `idle` how long the head may take from its first byte on.
+            request: the head of the request, including the body's length.
+            body: the body of the request.
+            timeout: `read` limits the time to send the request, and then the time to the first byte
+                of the answer; `idle` limits the time from that byte to the end of the head.
 
         Raises:
-            httpcore.TimeoutException: the peer took longer.
+            httpcore.TimeoutException: a time limit was exceeded.
             httpcore.ReadError: the connection broke.
-            h11.ProtocolError: what came is no HTTP, or nothing came.
+            h11.ProtocolError: the answer is not HTTP, or there was none.
         """
-        self.heard = self._over = False
+        self.heard = self._body_ended = False
         await self._write(request, body, timeout.read)
         await self._receive(_end(timeout.read))
         end = _end(timeout.idle)
         while not isinstance(event := self._h11.next_event(), h11.Response):
-            if event is h11.NEED_DATA:  # and not 100 Continue or 103 Early Hints
+            if event is h11.NEED_DATA:  # else it is 100 Continue or 103 Early Hints
                 await self._receive(end)
         return event
 
@@ -71,36 +71,36 @@ class HTTP11Connection:
             await self._stream.write(data, limit)
             self._sent = True
         except httpcore.WriteError:
-            pass  # a peer that refuses a large request may do so before it has read all of it
+            pass  # the peer may refuse a large request before it has read all of it
 
     async def read(self, limit: float | None) -> bytes:
-        """Return all of the body that has arrived, or the next of it, or none at its end.
+        """Return all of the body that has arrived, else wait for more; nothing at its end.
 
         Args:
-            limit: seconds to wait for it, whatever else the peer sends meanwhile.
+            limit: seconds to wait for bytes of the body; other bytes, such as framing, don't count.
 
         Raises:
-            httpcore.ReadTimeout: it took longer.
+            httpcore.ReadTimeout: the time limit was exceeded.
             httpcore.ReadError: the connection broke.
-            h11.RemoteProtocolError: what came is no HTTP, or the body is cut off.
+            h11.RemoteProtocolError: the answer is not HTTP, or its body is cut off.
         """
         end = _end(limit)
-        while not (data := self._parse()) and not self._over:
+        while not (data := self._parse()) and not self._body_ended:
             if self._failure is not None:
                 raise self._failure
             await self._receive(end)
         return data
 
     def _parse(self) -> bytes:
-        """Return what has arrived of the body; what is wrong behind it waits until it is read."""
+        """Return what has arrived of the body; an error after it is kept for the next read."""
         pieces: list[bytes] = []
         try:
-            while not self._over and self._failure is None:
+            while not self._body_ended and self._failure is None:
                 event = self._h11.next_event()
                 if isinstance(event, h11.Data):
                     pieces.append(event.data)
                     continue
-                self._over = isinstance(event, h11.EndOfMessage)
+                self._body_ended = isinstance(event, h11.EndOfMessage)
                 break
         except h11.RemoteProtocolError as error:
             self._failure = error
@@ -108,7 +108,7 @@ class HTTP11Connection:
 
     async def _receive(self, end: float) -> None:
         left = end - monotonic()
-        if left <= 0:  # a peer may send without a pause and say nothing
+        if left <= 0:  # a peer may send bytes without a pause but no part of the body
             raise httpcore.ReadTimeout
         data = await self._stream.read(READ_SIZE, None if end == NEVER else left)
         if data:
@@ -119,9 +119,9 @@ class HTTP11Connection:
         self._h11.receive_data(data)
 
     def recycle(self) -> bool:
-        """Make ready for another request; tell whether there may be one.
+        """Prepare for another request; tell whether the connection can be reused.
 
-        What came behind an answer belongs to no request of ours, and nobody knows what follows.
+        It can't if bytes arrived after the answer: they belong to no request, and more may follow.
         """
         both = {self._h11.our_state, self._h11.their_state}
         if both != {h11.DONE} or not self._sent or self._h11.trailing_data[0]:
@@ -131,14 +131,14 @@ class HTTP11Connection:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing has come since the last answer, the peer's end included."""
+        """Whether nothing has arrived since the last answer, not even the connection's end."""
         return not self._stream.get_extra_info("is_readable")
 
     async def aclose(self) -> None:
-        """Close the connection; who reads is told."""
+        """Close the connection; a read in progress fails."""
         await self._stream.aclose()
 
 
 def _end(limit: float | None) -> float:
-    """Return when a wait ends that begins now."""
+    """Return the deadline of a wait that begins now."""
     return NEVER if limit is None else monotonic() + limit

@@ -1,9 +1,9 @@
-"""The transport of the base install: connections that h11 speaks over, the last one used first.
+"""The transport of the base install: HTTP/1.1 by h11; the connection used last is reused first.
 
-It goes by the name of httpx, whose parts it is made of: h11, and httpcore's interface to sockets.
-httpx's own pool looks through all its connections at every step and can lose a slot to a cancelled
-request; and neither httpx nor httpcore tells whether a byte of an answer has come, or whether any
-is left over behind it, by which a call is known to be safe to make again.
+Its public name is `httpx`, since it is made of httpx's parts: h11, and httpcore's sockets. httpx's
+own pool is not used: it scans all its connections at every step, and a cancelled request can cost
+it a slot. Nor do httpx and httpcore tell whether a byte of the answer has arrived, or whether bytes
+are left over after it; this must be known to retry a call safely.
 """
 
 import ssl
@@ -29,7 +29,7 @@ ERRORS: Final = (
     h11.ProtocolError,
     ssl.SSLError,
 )
-"""What is raised when the network is at fault; httpcore translates only a part of TLS's errors."""
+"""What is raised for a failure of the network; httpcore converts only some of TLS's errors."""
 
 KINDS: Final = Kinds(
     connect_timeout=httpcore.ConnectTimeout,
@@ -39,14 +39,14 @@ KINDS: Final = Kinds(
 )
 
 CLOSING: Final = 1.0
-"""Seconds that closing a connection may take before it is left to the system."""
+"""Longest time to close a connection, in seconds; after that it is abandoned."""
 
 
 class HTTP11Transport:
-    """Connections of one client in one event loop, as many as it is asked for."""
+    """The connections of one client in one event loop; the pool limits their number."""
 
     def __init__(self, network: Network) -> None:
-        """Begin without a connection."""
+        """Start without connections."""
         self.network = network
         self._dialer = Dialer(network)
         self._idle: deque[HTTP11Connection] = deque()
@@ -54,18 +54,18 @@ class HTTP11Transport:
         self._closed = False
         proxy = network.proxy
         by_proxy = proxy is not None and proxy.scheme.startswith("http")
-        # Without a tunnel the proxy reads the request itself, and wants to know where it goes.
-        self._in_the_open = by_proxy and network.base_url.startswith("http:")
+        # An HTTP proxy forwards plain-text requests itself and needs the full URL.
+        self._forwarded = by_proxy and network.base_url.startswith("http:")
         self._headers = [("host", self._dialer.host)]
-        if self._in_the_open and proxy is not None and proxy.authorization:
+        if self._forwarded and proxy is not None and proxy.authorization:
             self._headers.append(("proxy-authorization", proxy.authorization))
 
     async def send(self, request: HTTPRequest) -> TransportResponse:
-        """Send a request over the connection that was idle for the shortest time, or a new one."""
+        """Send a request over the connection that was used last, or over a new one."""
         connection: HTTP11Connection | None = None
         try:
             connection = await self._take(request.timeout.connect)
-            # Its headers hold the key: no variable of a frame that errors show may hold them.
+            # Not in a variable: the headers have the key, and error reports show local variables.
             head = await connection.send(self._head_of(request), request.body, request.timeout)
         except ERRORS as error:
             heard = connection is not None and connection.heard
@@ -78,13 +78,13 @@ class HTTP11Transport:
             return _HTTP11Response(self, connection, request, head)
         if connection is not None:
             await self.scrap(connection)
-        raise failure  # out of reach of the library's frames
+        raise failure  # outside of `except`: keeps no frames of the library
 
     def _head_of(self, request: HTTPRequest) -> h11.Request:
         path = "/" + request.url.partition("//")[2].partition("/")[2]
         return h11.Request(
             method="POST",
-            target=request.url if self._in_the_open else path,
+            target=request.url if self._forwarded else path,
             headers=[
                 *self._headers,
                 *request.headers,
@@ -110,7 +110,7 @@ class HTTP11Transport:
         return connection
 
     async def keep(self, connection: HTTP11Connection) -> None:
-        """Take a connection back whose exchange ended; one that isn't clean is closed."""
+        """Take back a connection whose response ended; one that can't be reused is closed."""
         if connection not in self._busy:
             return
         if not connection.recycle():
@@ -143,7 +143,7 @@ class HTTP11Transport:
 
 
 class _HTTP11Response:
-    """An answer under way."""
+    """An answer that is being received."""
 
     __slots__ = ("_connection", "_ended", "_network", "_request", "_transport", "headers", "status")
 
@@ -180,10 +180,10 @@ class _HTTP11Response:
                 self._ended = True
                 await self._transport.keep(self._connection)
             return data
-        raise failure  # out of reach of the library's frames
+        raise failure  # outside of `except`: keeps no frames of the library
 
     async def aclose(self) -> None:
-        """Let go of the connection; before the body's end that closes it."""
+        """Release the connection; before the end of the body, this closes it."""
         if not self._ended:
             self._ended = True
             await self._transport.scrap(self._connection)

@@ -1,4 +1,4 @@
-"""What the client asks of a transport: a request out, a response and its byte stream in."""
+"""The interface between the client and its transports: requests, responses, byte streams."""
 
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -15,23 +15,23 @@ __all__ = [
 ]
 
 CONTENT_ENCODING: Final = "content-encoding"
-"""The response header that says how a body is packed."""
+"""The response header that names the compression of a body."""
 
 LARGEST_HEAD: Final = 100 << 10
-"""Bytes that the head of an answer may have at least; some gateways send much."""
+"""Size in bytes up to which the head of an answer is accepted; some gateways send many headers."""
 
 
 class HTTPRequest(Protocol):
-    """A POST request on its way out."""
+    """A POST request."""
 
     @property
     def url(self) -> str:
-        """Where it goes."""
+        """The URL that it is sent to."""
         ...
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """Its headers, in lower case; the key is among them."""
+        """Its headers, with names in lower case; the key is among them."""
         ...
 
     @property
@@ -41,7 +41,7 @@ class HTTPRequest(Protocol):
 
     @property
     def timeout(self) -> Timeout:
-        """Its time limits, of which `connect` and `read` are the transport's to keep."""
+        """Its time limits; the transport enforces `connect` and `read`."""
         ...
 
     @property
@@ -51,27 +51,27 @@ class HTTPRequest(Protocol):
 
 
 class ByteStream(Protocol):
-    """The bytes of an answer, as they come."""
+    """The bytes of an answer, as they arrive."""
 
     async def read(self, limit: float | None) -> bytes:
-        """Return the next bytes, or none at their end; a transport's are packed as they came.
+        """Return the next bytes, none at the end; those of a transport may be compressed.
 
         Args:
-            limit: longest silence in seconds; None for no limit.
+            limit: longest wait in seconds; None for no limit.
 
         Raises:
-            APITimeoutError: the silence was longer.
+            APITimeoutError: the time limit was exceeded.
             APIConnectionError: the connection broke.
         """
         ...
 
     async def aclose(self) -> None:
-        """Let go of the connection: to be used again after the body's end, else closed."""
+        """Release the connection: for reuse after the end of the body, else it is closed."""
         ...
 
 
 class TransportResponse(ByteStream, Protocol):
-    """An answer whose body is still to come."""
+    """An answer whose body has not been read yet."""
 
     @property
     def status(self) -> int:
@@ -80,12 +80,12 @@ class TransportResponse(ByteStream, Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Response headers, found in lower case: those wanted at least, and Content-Encoding."""
+        """Response headers by their lower-case names: at least `wanted` and Content-Encoding."""
         ...
 
 
 class Transport(Protocol):
-    """Carries requests out and answers in, over as many connections as it is asked for."""
+    """Sends requests and receives answers; opens as many connections as it needs."""
 
     async def send(self, request: HTTPRequest) -> TransportResponse:
         """Send a request and wait for the head of its answer."""

@@ -1,4 +1,4 @@
-"""Loads at the first call what takes long to import: beside the event loop, and not in a fork."""
+"""Slow imports, done at the first call: in a thread beside the event loop, never during a fork."""
 
 import asyncio
 import importlib
@@ -22,7 +22,7 @@ BASE: Final = ("llama_dashscope._network.selection", "encodings.idna")
 
 
 def load_backend() -> None:
-    """Let anyio import its part for the running event loop, which its first use would do."""
+    """Make anyio import its backend for the running event loop now, guarded from forks."""
     kind = type(running_loop())
     if kind not in _backends:
         with late_imports:
@@ -34,9 +34,9 @@ _backends: Final[set[type]] = set()
 
 
 async def load_transports(network: Network) -> Callable[[Network], Transport]:
-    """Return what makes transports. The first time, a thread imports the libraries for that.
+    """Return the function that makes transports; the first call imports libraries in a thread.
 
-    Meanwhile the event loop goes on, and a caller that is cancelled leaves at once.
+    The event loop keeps running meanwhile, and a caller that is cancelled returns at once.
     """
     names = {*BASE}
     on_asyncio = isinstance(running_loop(), asyncio.AbstractEventLoop)
@@ -44,11 +44,11 @@ async def load_transports(network: Network) -> Callable[[Network], Transport]:
         names.add("aiohttp")
     if not names <= _loaded:
         load = partial(_load, names)
-        # A limit of our own: FastAPI's worker threads, all of them, may wait for this call.
+        # Our own limiter: all of FastAPI's worker threads may be waiting for this call.
         limiter = anyio.CapacityLimiter(1)
         try:
             await anyio.to_thread.run_sync(load, abandon_on_cancel=True, limiter=limiter)
-        except RuntimeError:  # no thread can start any more, or none is left
+        except RuntimeError:  # no thread can be started
             load()
     from .selection import select_transport
 
@@ -60,6 +60,6 @@ _loaded: Final[set[str]] = set()
 
 def _load(names: set[str]) -> None:
     for name in names:
-        with late_imports, suppress(ImportError):  # who needs it says what is missing
+        with late_imports, suppress(ImportError):  # reported when the library is needed
             importlib.import_module(name)
     _loaded.update(names)

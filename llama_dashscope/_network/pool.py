@@ -1,8 +1,8 @@
-"""Who may use a connection now: a fair queue in front of whatever carries the bytes.
+"""The connection pool: a fair limit on connections in front of any transport.
 
-The queue is ours because a library's pool counts its slots itself, and loses one for good when a
-request is cancelled at the wrong moment. Here a slot is given back in one place, whatever happened
-to the connection, and a connection whose exchange did not end cleanly is never used again.
+The limit is our own, because a library's pool may lose a slot for good when a request is cancelled
+at the wrong moment. Here one place releases a slot, whatever happened to its connection, and a
+connection whose response did not end cleanly is never reused.
 """
 
 import zlib
@@ -20,16 +20,16 @@ from .interface import CONTENT_ENCODING, HTTPRequest, Transport, TransportRespon
 __all__ = ["ConnectionPool", "PooledResponse"]
 
 CLOSING: Final = 1.0
-"""Seconds that closing a connection may take before it is left to the system."""
+"""Longest time to close a connection, in seconds; after that it is abandoned."""
 
 
 class ConnectionPool:
     """The connections of one client in one event loop."""
 
-    def __init__(self, carrier: Transport, max_connections: int) -> None:
-        """Begin without a connection."""
-        self._carrier = carrier
-        # Without a free slot it is fair: who came first goes first.
+    def __init__(self, transport: Transport, max_connections: int) -> None:
+        """Start without connections."""
+        self._transport = transport
+        # Waiters get slots in the order in which they came.
         self._slots = anyio.Semaphore(max_connections, fast_acquire=True)
         self._closed = False
 
@@ -38,7 +38,7 @@ class ConnectionPool:
 
         Raises:
             APIConnectionError: there was no answer.
-            ClientClosedError: the client was closed meanwhile.
+            ClientClosedError: the client was closed before or during the call.
         """
         await self._slots.acquire()
         try:
@@ -51,7 +51,7 @@ class ConnectionPool:
         if self._closed:
             raise closed_error()
         try:
-            reply = await self._carrier.send(request)
+            reply = await self._transport.send(request)
         except Exception as error:
             if self._closed:
                 raise closed_error() from error
@@ -62,7 +62,7 @@ class ConnectionPool:
         return reply
 
     def release(self) -> None:
-        """Give a slot back."""
+        """Release a slot."""
         self._slots.release()
 
     @property
@@ -71,20 +71,20 @@ class ConnectionPool:
         return self._closed
 
     async def aclose(self) -> None:
-        """Close all connections; calls under way and calls in line end with an error."""
+        """Close all connections; requests in flight and waiting calls get an error."""
         self._closed = True
-        self._slots.release()  # the first in line finds the pool closed and wakes the next
+        self._slots.release()  # the first waiter finds the pool closed and wakes the next
         with anyio.move_on_after(CLOSING, shield=True):
-            await self._carrier.aclose()
+            await self._transport.aclose()
 
 
 class PooledResponse:
-    """An answer under way, and the slot that it takes up."""
+    """An answer that is being received, and the slot that it occupies."""
 
     __slots__ = ("_done", "_inflater", "_pool", "_reply", "headers", "status")
 
     def __init__(self, pool: ConnectionPool, reply: TransportResponse) -> None:
-        """Begin behind the head of the answer."""
+        """Start after the head of the answer."""
         self._pool = pool
         self._reply = reply
         self._done = False
@@ -96,7 +96,7 @@ class PooledResponse:
         """Return the next bytes of the body, or none at its end; see `ByteStream.read`.
 
         Raises:
-            ResponseError: they are not packed as was announced.
+            ResponseError: the body is not compressed as announced.
         """
         if self._inflater is None:
             return await self._read(limit)
@@ -123,13 +123,13 @@ class PooledResponse:
                 raise closed_error() from error
             raise
         if not data and not self._done:
-            # The reply has handed its connection back by itself.
+            # At its end the reply has already returned its connection.
             self._done = True
             self._pool.release()
         return data
 
     async def aclose(self) -> None:
-        """Let go of the connection and give the slot back, once."""
+        """Release the connection and the slot, once."""
         if self._done:
             return
         self._done = True

@@ -1,4 +1,4 @@
-"""Reads an answer on while the one who waits for it, in another thread, is busy with what came."""
+"""Reads ahead in an answer while its consumer, in another thread, processes what has arrived."""
 
 from typing import Final
 
@@ -10,25 +10,25 @@ from .event_loop import running_loop, start_soon_threadsafe
 from .failures import closed_error
 from .interface import ByteStream
 
-__all__ = ["ENOUGH", "ReadAheadStream"]
+__all__ = ["MAX_BUFFERED", "ReadAheadStream"]
 
-ENOUGH: Final = 1 << 16
-"""Bytes that are held for a reader; with more than that the server has to wait."""
+MAX_BUFFERED: Final = 1 << 16
+"""Bytes that are buffered for the reader; above that, reading pauses (backpressure)."""
 
 
 class ReadAheadStream:
-    """A body that is read as it arrives, so that a reader finds it all at once.
+    """A body that is read in the background as it arrives.
 
-    A sync stream crosses from one thread to another for each read. It finds the pieces that came
-    while it was away in one.
+    A sync stream crosses threads for each read. This way one read returns everything that has
+    arrived since the last one.
 
     Args:
-        body: what to read from.
-        idle: longest silence in seconds; None for no limit.
+        body: the body to read from.
+        idle: longest wait between bytes in seconds; None for no limit.
     """
 
     def __init__(self, body: ByteStream, idle: float | None) -> None:
-        """Begin behind the head of the answer; nothing is read before the first `read`."""
+        """Start after the head of the answer; nothing is read before the first `read`."""
         self._body = body
         self._idle = idle
         self._arrived: list[bytes] = []
@@ -39,9 +39,9 @@ class ReadAheadStream:
         self._news = anyio.Event()
 
     async def read(self, limit: float | None) -> bytes:
-        """Return all that has arrived, or the next bytes of the body, or none at its end.
+        """Return all that has arrived, else wait for the next bytes; none at the end.
 
-        See `Body.read`.
+        See `ByteStream.read`.
         """
         self._read_on()
         if self._reading and not self._arrived:
@@ -56,7 +56,7 @@ class ReadAheadStream:
 
     async def _wait(self, limit: float | None) -> None:
         self._news = anyio.Event()
-        if limit == self._idle:  # the reading has this limit already
+        if limit == self._idle:  # the background read already has this limit
             await self._news.wait()
             return
         with anyio.move_on_after(limit):
@@ -65,15 +65,15 @@ class ReadAheadStream:
         raise APITimeoutError("nothing arrived in time")
 
     def _read_on(self) -> None:
-        """Start reading, unless that is done or under way or enough is there."""
-        if self._reading or self._ended or self._failure or self._size >= ENOUGH:
+        """Start reading in the background, unless it runs, has ended, or enough is buffered."""
+        if self._reading or self._ended or self._failure or self._size >= MAX_BUFFERED:
             return
         self._reading = True
         start_soon_threadsafe(running_loop(), self._read)
 
     async def _read(self) -> None:
         try:
-            while self._size < ENOUGH and not self._ended:
+            while self._size < MAX_BUFFERED and not self._ended:
                 data = await self._body.read(self._idle)
                 self._arrived.append(data)
                 self._size += len(data)
@@ -88,5 +88,5 @@ class ReadAheadStream:
             self._news.set()
 
     async def aclose(self) -> None:
-        """Let go of the connection, which ends the reading too."""
+        """Release the connection, which ends reading in the background too."""
         await self._body.aclose()

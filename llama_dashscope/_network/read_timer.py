@@ -1,4 +1,4 @@
-"""Ends what waits for too long, where that hardly ever happens."""
+"""A timer for many waits in a row, nearly all of which end in time."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,42 +7,42 @@ __all__ = ["ReusableTimer"]
 
 
 class ReusableTimer:
-    """Watches one who waits again and again, each time for a while, on asyncio.
+    """A timer on asyncio for one waiter that waits again and again.
 
-    Nearly all waiting ends in time. To set an alarm for each and to take it back costs more than
-    the rest of it; here the alarm stays where it is, and is moved when it goes off.
+    Nearly all waits end in time. Setting and cancelling an alarm for each would cost more than the
+    wait itself, so the alarm is kept, and set again only when it goes off too early.
     """
 
-    __slots__ = ("_alarm", "_deadline", "_late", "_loop")
+    __slots__ = ("_alarm", "_deadline", "_loop", "_on_timeout")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin while nobody waits."""
+        """Start without a waiter."""
         self._loop = loop
         self._deadline = 0.0
-        self._late: Callable[[], None] | None = None
+        self._on_timeout: Callable[[], None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
-    def begin(self, limit: float | None, late: Callable[[], None]) -> None:
-        """Note that someone waits from now on.
+    def begin(self, limit: float | None, on_timeout: Callable[[], None]) -> None:
+        """Begin a wait.
 
         Args:
-            limit: longest time to wait in seconds; None for no limit.
-            late: called when the time is over.
+            limit: longest wait in seconds; None for no limit.
+            on_timeout: called when the limit is reached.
         """
         if limit is None:
             return
-        self._late = late
+        self._on_timeout = on_timeout
         self._deadline = self._loop.time() + limit
         if self._alarm is None or self._alarm.when() > self._deadline:
             self._set_alarm()
 
     def end(self) -> None:
-        """Note that nobody waits any more."""
-        self._late = None
+        """End the wait."""
+        self._on_timeout = None
 
     def close(self) -> None:
-        """Take the alarm back, since nobody will wait again."""
-        self._late = None
+        """Cancel the alarm; there will be no further wait."""
+        self._on_timeout = None
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -50,14 +50,14 @@ class ReusableTimer:
     def _set_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = self._loop.call_at(self._deadline, self._look)
+        self._alarm = self._loop.call_at(self._deadline, self._check)
 
-    def _look(self) -> None:
-        """See, when the alarm goes off, whether the one who waits now has waited for too long."""
+    def _check(self) -> None:
+        """When the alarm goes off, time out the current wait, or set the alarm for its deadline."""
         self._alarm = None
-        if self._late is None:
+        if self._on_timeout is None:
             return
         if self._loop.time() < self._deadline:
             self._set_alarm()
         else:
-            self._late()
+            self._on_timeout()

@@ -1,4 +1,4 @@
-"""Which transport carries a client's requests in the running event loop."""
+"""Chooses the transport for a client's requests in the running event loop."""
 
 import asyncio
 import importlib
@@ -17,28 +17,28 @@ from .tls import needs_tls_in_tls
 __all__ = ["select_transport"]
 
 OLDEST: Final = (3, 10, 11)
-"""The oldest aiohttp that works, as pyproject.toml has it too."""
+"""The oldest aiohttp that works; the same as in pyproject.toml."""
 
-BEYOND: Final = (4,)
-"""The first aiohttp that nobody has tried."""
+FIRST_UNTESTED: Final = (4,)
+"""The first aiohttp that has not been tested; the same as in pyproject.toml."""
 
 INSTALL: Final = "pip install 'llama-dashscope[aiohttp]'"
 
 
 def select_transport(network: Network) -> Transport:
-    """Make what carries the bytes in the running event loop.
+    """Make the transport for the running event loop.
 
     Raises:
-        ConfigurationError: the transport asked for is not installed or can't be used here.
+        ConfigurationError: the requested transport is not installed or can't be used here.
     """
     if not isinstance(network.transport, str):
         with late_imports:
-            from .user_transport import UserTransport  # httpx takes its time to import
+            from .user_transport import UserTransport  # httpx is slow to import
 
         return UserTransport(network)
     if network.transport == "httpx":
         return HTTP11Transport(network)
-    obstacle = _against_aiohttp(network)
+    obstacle = _aiohttp_obstacle(network)
     if not obstacle:
         with late_imports:
             from .aiohttp_transport import AiohttpTransport  # an extra
@@ -50,19 +50,19 @@ def select_transport(network: Network) -> Transport:
     return HTTP11Transport(network)
 
 
-def _against_aiohttp(network: Network) -> str:
-    """Say why aiohttp can't be used; empty where it can."""
+def _aiohttp_obstacle(network: Network) -> str:
+    """Say why aiohttp can't be used; empty if it can."""
     if not isinstance(running_loop(), asyncio.AbstractEventLoop):
         return "it runs on asyncio only; use transport='httpx' on trio"
     if network.proxy_scheme.startswith("socks"):
-        return "it knows no SOCKS proxies; use transport='httpx'"
+        return "it doesn't support SOCKS proxies; use transport='httpx'"
     if needs_tls_in_tls(network):
-        return "it needs Python 3.11 for proxies with TLS; use transport='httpx'"
+        return "it needs Python 3.11 for https proxies; use transport='httpx'"
     try:
         aiohttp = importlib.import_module("aiohttp")
     except ImportError:
         return f"it is not installed; {INSTALL}"
     version = tuple(int(digits) for digits in re.findall(r"\d+", aiohttp.__version__)[:3])
-    if not OLDEST <= version < BEYOND:
-        return f"version {aiohttp.__version__} is not one of >=3.10.11,<4; {INSTALL}"
+    if not OLDEST <= version < FIRST_UNTESTED:
+        return f"version {aiohttp.__version__} is not in the range >=3.10.11,<4; {INSTALL}"
     return ""

@@ -1,4 +1,4 @@
-"""What a socket can be asked without a library between."""
+"""Direct queries of a socket."""
 
 import select
 import socket
@@ -7,13 +7,13 @@ __all__ = ["has_more"]
 
 
 def has_more(opened: socket.socket) -> bool:
-    """Tell whether bytes or the end have arrived that nobody has read yet.
+    """Tell whether unread bytes, or the end of the connection, have arrived.
 
-    It is asked before each request, so it must cost little: not as `selectors` has it.
+    This runs before each request, so it avoids `selectors`, which is slower.
     """
     number = opened.fileno()
     if number < 0:
-        return True  # closed: with TLS between, the news of it takes another turn of the loop
+        return True  # closed; with TLS the event loop reports this one iteration later
     if hasattr(select, "poll"):
         asking = select.poll()
         asking.register(number, select.POLLIN)

@@ -15,14 +15,14 @@ IPV4, NAME, IPV6 = 1, 3, 4
 SIZES: Final = {IPV4: 4, IPV6: 16}
 
 REFUSALS: Final = {
-    1: "it failed",
-    2: "its rules don't allow it",
+    1: "general failure of the SOCKS server",
+    2: "not allowed by its rules",
     3: "the network can't be reached",
     4: "the host can't be reached",
     5: "the host refuses the connection",
-    6: "it took too long",
-    7: "it knows no such command",
-    8: "it knows no such kind of address",
+    6: "the TTL expired",
+    7: "the command is not supported",
+    8: "the address type is not supported",
 }
 
 
@@ -32,10 +32,10 @@ async def connect_socks5(
     port: int,
     auth: tuple[bytes, bytes] | None = None,
 ) -> None:
-    """Let the proxy at the other end of a connection pass it on to a host, whose name it looks up.
+    """Ask the proxy at the other end of a stream to connect to a host, whose name it looks up.
 
     Raises:
-        httpcore.ProxyError: it refuses, or is no SOCKS5 proxy.
+        httpcore.ProxyError: the proxy refuses, or is not a SOCKS5 proxy.
     """
     methods = bytes([NO_LOGIN] if auth is None else [NO_LOGIN, BY_PASSWORD])
     await stream.write(bytes([VERSION, len(methods)]) + methods)
@@ -43,15 +43,15 @@ async def connect_socks5(
     if version != VERSION:
         raise httpcore.ProxyError("it doesn't speak SOCKS5")
     if method not in methods:
-        raise httpcore.ProxyError("it wants to know who asks, in a way that we can't tell")
+        raise httpcore.ProxyError("it requires an authentication method that was not offered")
     if method == BY_PASSWORD and auth is not None:
         await _log_in(stream, *auth)
     await stream.write(bytes([VERSION, CONNECT, 0]) + _address(host) + port.to_bytes(2, "big"))
     _, reply, _, kind = await _read(stream, 4)
     if reply != SUCCEEDED:
-        raise httpcore.ProxyError(REFUSALS.get(reply, f"it says {reply}"))
+        raise httpcore.ProxyError(REFUSALS.get(reply, f"reply code {reply}"))
     size = SIZES.get(kind) or (await _read(stream, 1))[0]
-    await _read(stream, size + 2)  # from where it connects: nobody needs to know
+    await _read(stream, size + 2)  # the proxy's own address and port, which are not needed
 
 
 async def _log_in(stream: httpcore.AsyncNetworkStream, user: bytes, password: bytes) -> None:
@@ -61,7 +61,7 @@ async def _log_in(stream: httpcore.AsyncNetworkStream, user: bytes, password: by
     await stream.write(b"\1" + b"".join(login))
     _, status = await _read(stream, 2)
     if status != SUCCEEDED:
-        raise httpcore.ProxyError("it takes no such user name and password")
+        raise httpcore.ProxyError("it rejects the user name or password")
 
 
 def _address(host: str) -> bytes:
@@ -74,7 +74,7 @@ def _address(host: str) -> bytes:
 
 
 async def _read(stream: httpcore.AsyncNetworkStream, size: int) -> bytes:
-    """Read so many bytes, and not one of those that the host sends."""
+    """Read exactly `size` bytes; those after them may be the host's."""
     data = b""
     while len(data) < size:
         more = await stream.read(size - len(data))

@@ -15,7 +15,7 @@ __all__ = ["keepalive_options", "needs_tls_in_tls", "tls_context"]
 
 
 def tls_context(network: Network) -> ssl.SSLContext:
-    """Return the TLS settings; one context serves all clients with the same settings."""
+    """Return the TLS context; clients with the same settings share one."""
     if isinstance(network.verify, ssl.SSLContext):
         return network.verify
     if not network.uses_tls:
@@ -31,7 +31,7 @@ def tls_context(network: Network) -> ssl.SSLContext:
 
 @cache
 def _no_tls() -> ssl.SSLContext:
-    """Return a context for addresses without TLS: loading certificates takes a while."""
+    """Return a context for addresses without TLS; it loads no certificates, which is slow."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -42,7 +42,7 @@ def _ssl_context(
     if cafile is None and capath is None:
         cafile = certifi.where()
     context = ssl.create_default_context(cafile=cafile, capath=capath)
-    context.set_alpn_protocols(["http/1.1"])  # some gateways take its absence for an old client
+    context.set_alpn_protocols(["http/1.1"])  # without it some gateways assume an old client
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -50,19 +50,19 @@ def _ssl_context(
 
 
 def needs_tls_in_tls(network: Network) -> bool:
-    """Tell whether asyncio would need TLS within TLS, which it has learnt with Python 3.11."""
+    """Tell whether asyncio would need TLS within TLS, which it supports from Python 3.11 on."""
     return sys.version_info < (3, 11) and network.proxy_scheme == "https"
 
 
 def keepalive_options() -> list[tuple[int, int, int]]:
-    """Return the socket options by which a peer that vanished is noticed within 30 seconds.
+    """Return socket options by which a vanished peer is noticed within 30 seconds.
 
-    The first probe goes out after 10 s of silence and two more follow 5 s apart; data that nobody
-    acknowledges for 20 s counts as lost where the system can say so.
+    The first probe is sent after 10 s without data, two more follow 5 s apart. Where the system has
+    TCP_USER_TIMEOUT, the connection also ends if sent data is not acknowledged for 20 s.
     """
     wanted = {
         "TCP_KEEPIDLE": 10,
-        "TCP_KEEPALIVE": 10,  # the same, as macOS calls it
+        "TCP_KEEPALIVE": 10,  # its name on macOS
         "TCP_KEEPINTVL": 5,
         "TCP_KEEPCNT": 3,
         "TCP_USER_TIMEOUT": 20_000,

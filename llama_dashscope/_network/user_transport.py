@@ -1,4 +1,4 @@
-"""A transport of the user's own, of httpx's kind, whose errors become ours."""
+"""Adapts an httpx transport that the user passed; its errors become ours."""
 
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -19,7 +19,7 @@ AsyncBaseTransport = httpx.AsyncBaseTransport
 __all__ = ["AsyncBaseTransport", "UserTransport"]
 
 ERRORS: Final = (httpx.HTTPError, ssl.SSLError)
-"""Everything that httpx raises when the network is at fault; of TLS it translates only a part."""
+"""What httpx raises for a failure of the network; it converts only some of TLS's errors."""
 
 KINDS: Final = Kinds(
     connect_timeout=httpx.ConnectTimeout,
@@ -30,10 +30,10 @@ KINDS: Final = Kinds(
 
 
 class UserTransport:
-    """A transport of the user's own, which stays the user's to close."""
+    """The user's own httpx transport; the user closes it."""
 
     def __init__(self, network: Network) -> None:
-        """Begin with the user's transport."""
+        """Take the transport from the network settings."""
         self._network = network
 
     async def send(self, request: HTTPRequest) -> TransportResponse:
@@ -44,18 +44,18 @@ class UserTransport:
         except ERRORS as error:
             failure = before_answer(error, KINDS, self._network, request, heard=None)
         else:
-            # From here on silence is measured between pieces; httpcore looks the limit up once,
-            # when the body's first byte is asked for.
+            # From here on `idle` limits each wait; httpcore reads the limit once, when reading the
+            # body begins.
             asked.extensions["timeout"] = _time_limits(request.timeout, request.timeout.idle)
             return _HttpxResponse(self._network, request, response)
-        raise failure  # out of reach of the library's frames
+        raise failure  # outside of `except`: keeps no frames of the library
 
     async def aclose(self) -> None:
-        """Leave the transport alone."""
+        """Do nothing: the user closes the transport."""
 
 
 class _HttpxResponse:
-    """An answer that a transport of httpx's kind carries."""
+    """An answer received by an httpx transport."""
 
     def __init__(self, network: Network, request: HTTPRequest, response: httpx.Response) -> None:
         self._network = network
@@ -73,7 +73,7 @@ class _HttpxResponse:
         try:
             with anyio.move_on_after(limit):
                 while not (data := await anext(self._body)):
-                    pass  # nothing is not yet the end
+                    pass  # an empty piece is not the end
                 return data
             failure: DashScopeError = timed_out("idle", limit, self._network.host)
         except StopAsyncIteration:
@@ -81,16 +81,16 @@ class _HttpxResponse:
             return b""
         except ERRORS as error:
             failure = within_answer(error, KINDS.timeout, self._network, self._request, limit)
-        raise failure  # out of reach of the library's frames
+        raise failure  # outside of `except`: keeps no frames of the library
 
     async def aclose(self) -> None:
-        """Let go of the answer, once."""
+        """Close the answer, once."""
         if self._ended:
             return
         self._ended = True
         body: Any = self._body
         if isinstance(body, AsyncGenerator):
-            with suppress(RuntimeError):  # a reader is in it, and will find its source closed
+            with suppress(RuntimeError):  # being read: its reader will find the stream closed
                 await cast("AsyncGenerator[bytes, None]", body).aclose()
         await self._stream.aclose()
 
@@ -103,7 +103,7 @@ def _time_limits(given: Timeout, read: float | None) -> dict[str, float | None]:
 class _RequestBody(httpx.AsyncByteStream):
     """A request's body in one piece.
 
-    httpx makes a generator of it; one that a cancelled call leaves behind, trio complains about.
+    httpx would make an async generator of it; trio warns of one that a cancelled call leaves open.
     """
 
     def __init__(self, body: bytes) -> None:

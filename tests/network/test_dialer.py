@@ -194,13 +194,13 @@ class TestSocks5:
     @pytest.mark.parametrize(
         ("login", "replies", "why"),
         [
-            ("", [b"\x05\xff"], "who asks"),
-            ("", [b"\x05\x02"], "who asks"),
-            ("me:mine@", [b"\x05\x02", b"\x01\x01"], "no such user name"),
+            ("", [b"\x05\xff"], "authentication method"),
+            ("", [b"\x05\x02"], "authentication method"),
+            ("me:mine@", [b"\x05\x02", b"\x01\x01"], "rejects the user name"),
             (f"me:{'x' * 256}@", [b"\x05\x02"], "up to 255 bytes"),
-            ("", [b"\x05\x00", b"\x05\x02\x00\x01"], "rules don't allow"),
+            ("", [b"\x05\x00", b"\x05\x02\x00\x01"], "not allowed by its rules"),
             ("", [b"\x05\x00", b"\x05\x05\x00\x01"], "refuses the connection"),
-            ("", [b"\x05\x00", b"\x05\x63\x00\x01"], "it says 99"),
+            ("", [b"\x05\x00", b"\x05\x63\x00\x01"], "reply code 99"),
             ("", [b"HTTP/1.1 400 Bad Request\r\n\r\n"], "doesn't speak SOCKS5"),
         ],
     )

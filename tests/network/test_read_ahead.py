@@ -19,7 +19,7 @@ from llama_dashscope import (
     Timeout,
 )
 from llama_dashscope._client.sync_bridge import _BridgedCall
-from llama_dashscope._network.read_ahead import ENOUGH, ReadAheadStream
+from llama_dashscope._network.read_ahead import MAX_BUFFERED, ReadAheadStream
 from llama_dashscope.testing import CutStream, LocalDashScope, Reply, Stall
 
 pytestmark = pytest.mark.anyio
@@ -72,16 +72,16 @@ async def test_what_came_meanwhile() -> None:
 
 async def test_a_reader_that_stays_away() -> None:
     """No more is held than is good, and reading goes on when the reader comes back."""
-    piece = bytes(ENOUGH // 4)
+    piece = bytes(MAX_BUFFERED // 4)
     body = Body(*[piece] * 20, b"")
     ahead = ReadAheadStream(body, IDLE)
     size = len(await ahead.read(IDLE))
     await settle()
 
-    assert len(body.limits) * len(piece) - size <= ENOUGH
+    assert len(body.limits) * len(piece) - size <= MAX_BUFFERED
     while data := await ahead.read(IDLE):
         size += len(data)
-        assert len(data) <= ENOUGH
+        assert len(data) <= MAX_BUFFERED
     assert size == 20 * len(piece)
 
 

@@ -36,7 +36,7 @@ from llama_dashscope import (
     Timeout,
 )
 from llama_dashscope._network.http11_transport import HTTP11Transport
-from llama_dashscope._network.selection import BEYOND, OLDEST, select_transport
+from llama_dashscope._network.selection import FIRST_UNTESTED, OLDEST, select_transport
 from llama_dashscope._network.tls import keepalive_options
 from llama_dashscope._network.user_transport import UserTransport
 from llama_dashscope._protocol.arguments import call_arguments
@@ -404,7 +404,7 @@ class TestChoice:
         bounds = re.search(r'"aiohttp>=([\d.]+),<([\d.]+)"', pyproject)
 
         assert bounds is not None
-        assert bounds.groups() == (".".join(map(str, OLDEST)), ".".join(map(str, BEYOND)))
+        assert bounds.groups() == (".".join(map(str, OLDEST)), ".".join(map(str, FIRST_UNTESTED)))
 
     @pytest.mark.anyio
     async def test_auto(self, anyio_backend: str) -> None:

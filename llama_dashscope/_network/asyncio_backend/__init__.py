@@ -1,1 +1,1 @@
-"""Sockets on asyncio for httpcore: a network backend of our own."""
+"""A network backend for httpcore on asyncio."""

@@ -1,8 +1,8 @@
-"""Sockets on asyncio, whose reads cost little: a network backend as httpcore defines it.
+"""A network backend for httpcore on asyncio, with cheap reads.
 
-httpcore's own reads by way of anyio, which for each read opens a cancel scope, sets a timer, and
-tells the system to listen and afterwards not to. Here a read waits for a future, one timer serves
-all reads, and a connection always listens, unless nobody takes what has come.
+httpcore's own backend uses anyio, which for each read opens a cancel scope, sets a timer, and
+resumes and pauses the reading of the socket. Here a read waits for a future, one timer serves all
+reads, and the socket is always read, unless too much has arrived that nobody has taken.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from llama_dashscope._network.sockets import has_more
 
 from .happy_eyeballs import connect_happy_eyeballs
 
-__all__ = ["ENOUGH", "AsyncioBackend", "AsyncioStream"]
+__all__ = ["MAX_BUFFERED", "AsyncioBackend", "AsyncioStream"]
 
 SocketOption: TypeAlias = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 )
 
-ENOUGH: Final = 1 << 16
-"""Bytes that are held for a reader; with more than that the server has to wait."""
+MAX_BUFFERED: Final = 1 << 16
+"""Bytes that are buffered for the reader; above that, reading pauses (backpressure)."""
 
 INFO: Final = {
     "client_addr": "sockname",
@@ -35,11 +35,11 @@ INFO: Final = {
     "socket": "socket",
     "ssl_object": "ssl_object",
 }
-"""What httpcore asks a connection for, in asyncio's terms."""
+"""httpcore's names of a connection's properties, and asyncio's."""
 
 
 class AsyncioBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections in the running event loop, which is asyncio's."""
+    """Opens connections in the running event loop, which must be asyncio's."""
 
     async def connect_tcp(
         self,
@@ -54,12 +54,12 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         Args:
             host: name or address.
             port: number of the port.
-            timeout: seconds that it may take; None for no limit.
+            timeout: time limit in seconds; None for no limit.
             local_address: address to connect from.
             socket_options: options to set, as `socket.setsockopt` takes them.
 
         Raises:
-            httpcore.ConnectTimeout: it took longer.
+            httpcore.ConnectTimeout: the time limit was exceeded.
             httpcore.ConnectError: there is no such host, or it can't be reached.
         """
         loop = asyncio.get_running_loop()
@@ -84,7 +84,7 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
 
 @contextmanager
 def _connecting() -> Generator[None]:
-    """Raise what goes wrong within as httpcore does."""
+    """Turn errors in the block into httpcore's."""
     try:
         yield
     except TimeoutError as error:
@@ -94,7 +94,7 @@ def _connecting() -> Generator[None]:
 
 
 class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
-    """One connection: asyncio tells it what happens, httpcore reads and writes."""
+    """One connection: asyncio's protocol on one side, httpcore's stream on the other."""
 
     _transport: asyncio.Transport
 
@@ -102,15 +102,15 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._loop = loop
         self._arrived: list[bytes] = []
         self._size = 0
-        self._over = False
+        self._ended = False
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self._stuffed = False
+        self._write_paused = False
         self._lost = False
-        self._watch = ReusableTimer(loop)
+        self._timer = ReusableTimer(loop)
 
-    # What asyncio tells.
+    # asyncio's protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -118,52 +118,52 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def data_received(self, data: bytes) -> None:
         self._arrived.append(data)
         self._size += len(data)
-        if self._size > ENOUGH:
+        if self._size > MAX_BUFFERED:
             self._transport.pause_reading()
         self._wake_reader()
         _wake(self._writer)
 
     def eof_received(self) -> bool:
-        """Stay open for a write that waits: a peer may refuse a large request, and read it on."""
-        self._over = True
+        """Stay open while a write waits: a peer may refuse a large request but still read it."""
+        self._ended = True
         self._wake_reader()
         _wake(self._writer)
-        return self._stuffed and self._transport.get_extra_info("ssl_object") is None
+        return self._write_paused and self._transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._over = self._lost = True
+        self._ended = self._lost = True
         self._failure = self._failure or exc
         self._wake_reader()
         _wake(self._writer)
 
     def pause_writing(self) -> None:
-        self._stuffed = True
+        self._write_paused = True
         self._writer = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        self._stuffed = False
+        self._write_paused = False
         _wake(self._writer)
 
-    # What httpcore asks for.
+    # httpcore's stream.
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return all that has arrived, or the next bytes, or none once the peer has ended.
+        """Return all that has arrived, else wait for the next bytes; none at the peer's end.
 
         Args:
-            max_bytes: what goes beyond is left for the next read.
+            max_bytes: how much to return at most; the rest is left for the next read.
             timeout: seconds to wait; None for no limit.
 
         Raises:
             httpcore.ReadTimeout: nothing arrived in time.
-            httpcore.ReadError: the connection broke, or was closed meanwhile.
+            httpcore.ReadError: the connection broke, or was closed during the read.
         """
-        if not self._arrived and not self._over:
-            await self._news(timeout)
+        if not self._arrived and not self._ended:
+            await self._wait_for_data(timeout)
         return self._take(max_bytes) if self._arrived else self._end()
 
     def _end(self) -> bytes:
-        """Say why nothing has arrived."""
-        if not self._over:
+        """Raise the reason why nothing has arrived; return no bytes if the peer has ended."""
+        if not self._ended:
             raise httpcore.ReadTimeout
         if self._failure is not None:
             raise httpcore.ReadError(str(self._failure)) from self._failure
@@ -173,32 +173,32 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         data = b"".join(self._arrived)
         data, rest = data[:max_bytes], data[max_bytes:]
         self._arrived = [rest] if rest else []
-        if self._size > ENOUGH >= len(rest) and not self._over:
+        if self._size > MAX_BUFFERED >= len(rest) and not self._ended:
             self._transport.resume_reading()
         self._size = len(rest)
         return data
 
-    async def _news(self, timeout: float | None) -> None:
-        """Wait until something arrives, the connection ends or the time is over."""
+    async def _wait_for_data(self, timeout: float | None) -> None:
+        """Wait until bytes arrive, the connection ends or the time limit is reached."""
         self._reader = self._loop.create_future()
-        self._watch.begin(timeout, self._wake_reader)
+        self._timer.begin(timeout, self._wake_reader)
         try:
             await self._reader
         finally:
             self._reader = None
-            self._watch.end()
+            self._timer.end()
 
     def _wake_reader(self) -> None:
         _wake(self._reader)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send bytes; that the connection broke shows when its answer is read.
+        """Send bytes; if the connection is broken, only the next read raises.
 
         Raises:
-            httpcore.WriteTimeout: the peer did not take them within so many seconds.
-            httpcore.WriteError: it answered before it had taken them.
+            httpcore.WriteTimeout: the peer did not take the bytes within `timeout` seconds.
+            httpcore.WriteError: the peer answered before it had taken them.
         """
-        if not self._over:
+        if not self._ended:
             self._transport.write(buffer)
         if self._writer is None:
             return
@@ -209,7 +209,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise httpcore.WriteTimeout from error
         finally:
             self._writer = None
-        if self._stuffed:
+        if self._write_paused:
             raise httpcore.WriteError("the peer answered before it had read everything")
 
     async def start_tls(
@@ -218,44 +218,44 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> "AsyncioStream":
-        """Go on encrypted.
+        """Start TLS on this connection.
 
         Args:
-            ssl_context: what to trust.
-            server_hostname: whose certificate it must be.
-            timeout: seconds that it may take; None for as long as asyncio allows.
+            ssl_context: the TLS settings.
+            server_hostname: the name that the certificate must have.
+            timeout: time limit in seconds; None for asyncio's own.
 
         Raises:
-            httpcore.ConnectTimeout: it took longer.
-            httpcore.ConnectError: the connection broke, or the certificate is not to be trusted.
+            httpcore.ConnectTimeout: the time limit was exceeded.
+            httpcore.ConnectError: the connection broke, or the certificate is not trusted.
         """
         with _connecting(), anyio.fail_after(timeout):
             encrypted = await self._loop.start_tls(
                 self._transport, self, ssl_context, server_hostname=server_hostname
             )
-        # There is none if the connection ended in that moment; reading will say so.
+        # None if the connection ended at that moment; the next read reports it.
         self._transport = encrypted or self._transport
         return self
 
     async def aclose(self) -> None:
-        """Close the connection; who reads is told."""
+        """Close the connection; a read in progress fails."""
         self._failure = self._failure or ConnectionError("the connection was closed")
-        self._over = True
+        self._ended = True
         self._wake_reader()
-        self._watch.close()
+        self._timer.close()
         self.abort()
-        await asyncio.sleep(0)  # asyncio closes the socket in its next turn
+        await asyncio.sleep(0)  # asyncio closes the socket in its next iteration
 
     def abort(self) -> None:
-        """Close the connection without a word to anyone."""
-        if not self._lost:  # asyncio fails where it has closed it already
+        """Close the connection at once; readers are not woken here."""
+        if not self._lost:  # asyncio raises if the connection is already closed
             self._transport.abort()
 
     def get_extra_info(self, info: str) -> Any:  # httpcore's interface
-        """Return what httpcore wants to know, or None."""
+        """Return a property of the connection by httpcore's name, or None."""
         if info == "is_readable":
             opened = self._transport.get_extra_info("socket")
-            return bool(self._arrived) or self._over or has_more(opened)
+            return bool(self._arrived) or self._ended or has_more(opened)
         return self._transport.get_extra_info(INFO.get(info, info))
 
 

@@ -1,4 +1,4 @@
-"""Reaches a host that has several addresses, of which some may not answer."""
+"""Happy Eyeballs (RFC 8305) over any connect function."""
 
 import socket
 from collections.abc import Awaitable, Callable
@@ -11,14 +11,14 @@ import anyio
 __all__ = ["connect_happy_eyeballs"]
 
 HEAD_START: Final = 0.25
-"""Seconds that an address has to itself before the next is tried besides (RFC 8305)."""
+"""Seconds after which the next address is tried in parallel (RFC 8305)."""
 
 
 class Abortable(Protocol):
     """A connection."""
 
     def abort(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
         ...
 
 
@@ -26,9 +26,9 @@ C = TypeVar("C", bound=Abortable)
 
 
 async def connect_happy_eyeballs(host: str, port: int, connect: Callable[[str], Awaitable[C]]) -> C:
-    """Return the first connection that comes about; the others are given up.
+    """Return the first connection that succeeds; the other attempts are cancelled.
 
-    asyncio can do this by itself, but leaves a connection open for which nobody waits any more.
+    asyncio has this too, but may leave a losing connection open.
 
     Args:
         host: name or address.
@@ -36,8 +36,8 @@ async def connect_happy_eyeballs(host: str, port: int, connect: Callable[[str], 
         connect: opens a connection to an address.
 
     Raises:
-        OSError: there is no such host, or none of its addresses can be reached; of several
-            failures the first.
+        OSError: there is no such host, or none of its addresses can be reached; then the error of
+            the first attempt that failed.
     """
     addresses = await _addresses(host, port)
     if len(addresses) == 1:
@@ -70,7 +70,7 @@ async def connect_happy_eyeballs(host: str, port: int, connect: Callable[[str], 
 
 
 async def _addresses(host: str, port: int) -> list[str]:
-    """Return the addresses of a host in the system's order, both families in turn."""
+    """Return a host's addresses in the system's order, with the two families interleaved."""
     try:
         return [str(ip_address(host))]
     except ValueError:

@@ -16,7 +16,11 @@ import pytest
 from attrs import define
 
 from llama_dashscope import Client
-from llama_dashscope._network.asyncio_backend.backend import ENOUGH, AsyncioBackend, AsyncioStream
+from llama_dashscope._network.asyncio_backend.backend import (
+    MAX_BUFFERED,
+    AsyncioBackend,
+    AsyncioStream,
+)
 from llama_dashscope.testing import LocalDashScope
 
 pytestmark = pytest.mark.anyio
@@ -177,13 +181,13 @@ class TestReading:
     async def test_broken_while_the_peer_waits(self) -> None:
         """What was held when a connection broke can be read, and then comes the error."""
         async with pair() as ends:
-            await ends.send(bytes(8 * ENOUGH))
+            await ends.send(bytes(8 * MAX_BUFFERED))
             await asyncio.sleep(0.05)
             await ends.reset()
             await ends.near.write(b"notices that")
             await asyncio.sleep(0.05)
 
-            assert len(await ends.near.read(ALL)) > ENOUGH
+            assert len(await ends.near.read(ALL)) > MAX_BUFFERED
             with pytest.raises(httpcore.ReadError):
                 await ends.near.read(ALL)
 
@@ -207,8 +211,8 @@ class TestReading:
 
             left = MUCH
             while left:
-                data = await ends.near.read(ENOUGH, timeout=LONG)
-                assert 0 < len(data) <= ENOUGH
+                data = await ends.near.read(MAX_BUFFERED, timeout=LONG)
+                assert 0 < len(data) <= MAX_BUFFERED
                 left -= len(data)
             await sending
 
@@ -346,10 +350,10 @@ class TestWriting:
             writing = asyncio.create_task(ends.near.write(data, timeout=LONG))
             await settle()
             assert not writing.done()
-            taken = await ends.reader.readexactly(len(data) - ENOUGH)
+            taken = await ends.reader.readexactly(len(data) - MAX_BUFFERED)
 
             await writing
-            assert len(taken) == len(data) - ENOUGH
+            assert len(taken) == len(data) - MAX_BUFFERED
 
     async def test_a_peer_that_is_gone(self) -> None:
         """That the connection broke shows when the answer is read: it may have come before."""
