@@ -1,4 +1,4 @@
-"""One attempt at a call: told to the log, the pace and the observers when it has ended."""
+"""One attempt at a call; its end is reported to the log, the pace and the observers."""
 
 import logging
 from time import monotonic
@@ -16,56 +16,56 @@ __all__ = ["Attempt", "estimate_tokens"]
 
 logger: Final = logging.getLogger("llama_dashscope")
 
-BYTES_A_TOKEN: Final = 4
-ANSWER: Final = 256
-"""Tokens of an answer of unknown length; `Pace` learns how far off this is."""
+BYTES_PER_TOKEN: Final = 4
+ANSWER_TOKENS: Final = 256
+"""Estimated tokens of an answer; `Pace` corrects its estimates by the usage that comes back."""
 
 
 def estimate_tokens(payload: Payload) -> int:
-    """Estimate the tokens of a request and its answers."""
-    return len(payload.body) // BYTES_A_TOKEN + ANSWER * payload.choices
+    """Estimate the tokens of a request and its answers together."""
+    return len(payload.body) // BYTES_PER_TOKEN + ANSWER_TOKENS * payload.choices
 
 
 class Attempt:
     """One attempt at a call.
 
     Args:
-        host: where it goes, for the log.
-        number: which one it is, from 1 on.
-        watch: the observers of the call; None where there are none.
+        host: the service's host, for the log.
+        number: the number of the attempt, counted from 1.
+        watch: the observers of the call; None if there are none.
     """
 
     def __init__(self, host: str, number: int, watch: CallWatch | None) -> None:
-        """Begin it now."""
+        """Begin the attempt now."""
         self.number = number
         self.watch = watch
         self.head: ResponseHead | None = None
-        """The head of the answer, once it is there."""
+        """The head of the answer, once it has arrived."""
         self._host = host
         self._began = monotonic()
         self._permit: Permit | None = None
         self._ended = False
 
     async def admit(self, pace: Pacer, payload: Payload) -> None:
-        """Wait until the pace lets it go."""
+        """Wait until the pace admits this attempt."""
         self._permit = await pace.admit(payload.model, estimate_tokens(payload))
 
     def end(
         self, usage: Usage | None, error: BaseException | None = None, pause: float | None = None
     ) -> None:
-        """Tell how it ended, once.
+        """Report how the attempt ended; only the first call counts.
 
         Args:
             usage: tokens counted so far.
-            error: what it failed with, or was given up with.
-            pause: seconds until the next attempt.
+            error: the error that it failed with, or the cancellation.
+            pause: seconds until the next attempt; None if there is none.
         """
         if self._ended:
             return
         self._ended = True
         if self._permit is not None:
             tokens = None if usage is None else usage.total_tokens
-            # What was given up has cost nobody knows what; the pace learns nothing of it.
+            # The cost of a cancelled attempt is unknown, so the pace learns nothing from it.
             known = error if isinstance(error, DashScopeError) else None
             self._permit.settle(Outcome(tokens, known))
         if self.watch is None and not logger.isEnabledFor(logging.DEBUG):
@@ -86,7 +86,7 @@ class Attempt:
         if error is None:
             outcome = f"answered (status {end.status}, request_id {end.request_id})"
         else:
-            outcome = type(error).__name__  # of a foreign exception nobody knows what it may show
+            outcome = type(error).__name__  # other exceptions' messages may show secrets
             if isinstance(error, DashScopeError):
                 outcome = f"{outcome} {error}"
         fields = {

@@ -1,7 +1,7 @@
-"""The event loop of sync calls: in a background thread, or in the caller's where none can start.
+"""The event loop of sync calls: in a background thread, or in the caller's if none can be started.
 
-A thread can't start while the interpreter ends (from Python 3.12 on, as soon as the main thread has
-ended), nor where the system has no more of them. A call works there all the same.
+No thread can be started while the interpreter shuts down (from Python 3.12 on, once the main thread
+has ended), or if the system allows no more threads. Sync calls still work then.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ __all__ = ["BackgroundLoop", "background"]
 T = TypeVar("T")
 
 PATIENCE: Final = 2.0
-"""Seconds that the end of the interpreter, or a cancelled call, waits for connections to close."""
+"""Longest wait, in seconds, for connections to close at the interpreter's end or a cancellation."""
 
 OWN_THREAD: Final = (
-    "sync calls wait for this thread, so none can be made in it: not in a finalizer that the "
-    "garbage collector runs here, nor in a log handler or a transport that calls run through"
+    "this is the thread that runs all sync calls, so a sync call made in it would never end: "
+    "make none in finalizers, nor in log handlers or transports that calls use"
 )
 NO_THREAD: Final = (
     "no thread can be started for a sync call, and this one runs an event loop: use acall"
@@ -39,14 +39,14 @@ _clock: Final = (
     if hasattr(time, "clock_gettime")
     else time.monotonic
 )
-"""A clock that goes on where a test has frozen `time.monotonic`."""
+"""A clock that keeps running when a test has frozen `time.monotonic`."""
 
 
 class SyncEventLoop(asyncio.SelectorEventLoop):
-    """asyncio's event loop, for calls of threads that know nothing of it."""
+    """An asyncio event loop for sync calls."""
 
     def __init__(self) -> None:
-        """Open the loop; until that has worked it counts as closed."""
+        """Open the loop; it counts as closed until that has succeeded."""
         self._pid = 0
         try:
             super().__init__()
@@ -60,20 +60,20 @@ class SyncEventLoop(asyncio.SelectorEventLoop):
         return _clock()
 
     def is_closed(self) -> bool:
-        """Tell whether the loop is closed: in a forked process that of the parent counts as such.
+        """Tell whether the loop is closed; in a forked process the parent's loop counts as closed.
 
-        Else a connection that is finalised there would take its socket out of the selector, which
-        both processes share.
+        Otherwise a connection that is finalised in the child would remove its socket from the
+        selector, which both processes share.
         """
         return self._pid != os.getpid() or super().is_closed()
 
     def run_in_executor(  # type: ignore[override]  # TypeVarTuple came with Python 3.11
         self, executor: Executor | None, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
-        """Run a function, a name's look-up, in a daemon thread of its own.
+        """Run a function (asyncio's name look-up) in its own daemon thread.
 
-        Python's pool of threads takes nothing more once the main thread has ended, and makes the
-        end of the interpreter wait for a look-up that hangs.
+        Python's thread pool accepts no work once the main thread has ended, and the interpreter
+        would not exit while a look-up hangs in it.
         """
         del executor
         looked_up: Future[T] = Future()
@@ -82,7 +82,7 @@ class SyncEventLoop(asyncio.SelectorEventLoop):
         def work() -> None:
             try:
                 looked_up.set_result(func(*args))
-            except BaseException as error:  # noqa: BLE001  # it is raised where it is awaited
+            except BaseException as error:  # noqa: BLE001  # re-raised where it is awaited
                 looked_up.set_exception(error)
 
         try:
@@ -93,7 +93,7 @@ class SyncEventLoop(asyncio.SelectorEventLoop):
 
 
 class _LoopThread(threading.Thread):
-    """A daemon thread with an event loop, which may be given work before it has started."""
+    """A daemon thread with an event loop, which accepts work even before the thread has started."""
 
     def __init__(self) -> None:
         super().__init__(name="llama-dashscope", daemon=True)
@@ -102,29 +102,29 @@ class _LoopThread(threading.Thread):
 
     def run(self) -> None:
         self.loop.run_forever()
-        _wind_up(self.loop)
+        _shut_down(self.loop)
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
 
 
 class BackgroundLoop:
-    """The event loop for everyone's sync calls, one for each process."""
+    """The event loop for the sync calls of all clients, one per process."""
 
     def __init__(self) -> None:
-        """Begin without a thread; it starts with the first call."""
-        # Signal handlers interrupt whatever runs, a start of the thread too, with calls of theirs.
+        """Start without a thread; the first call starts it."""
+        # Reentrant: a signal handler may interrupt the thread's start and make a call itself.
         self._lock = threading.RLock()
         self._thread: _LoopThread | None = None
-        self._here: SyncEventLoop | None = None
+        self._caller_loop: SyncEventLoop | None = None
         self._ending = False
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """Return the event loop of the thread, started the first time; None if it can't start.
+        """Return the thread's event loop, starting the thread if needed; None if it can't start.
 
         Raises:
-            APIConnectionError: the system gives no descriptors for it.
-            DashScopeError: this is the thread itself.
+            APIConnectionError: the system has no free file descriptors for the loop.
+            DashScopeError: the caller runs in this very thread.
         """
         if isinstance(_loop_here(), SyncEventLoop):
             raise DashScopeError(OWN_THREAD)
@@ -148,7 +148,7 @@ class BackgroundLoop:
             raise
         if self._thread is None:
             self._thread = thread
-        else:  # a signal handler has started one meanwhile
+        else:  # a signal handler has started another one in the meantime
             thread.stop()
         return self._thread
 
@@ -156,12 +156,12 @@ class BackgroundLoop:
         """Run an async function in the caller's thread.
 
         Raises:
-            DashScopeError: an event loop runs in it already.
+            DashScopeError: an event loop already runs in that thread.
         """
         if _loop_here() is not None:
             raise DashScopeError(NO_THREAD)
         with self._lock:
-            loop = self._here = self._here or SyncEventLoop()
+            loop = self._caller_loop = self._caller_loop or SyncEventLoop()
             task = context_for_asyncio().run(loop.create_task, _as_coroutine(function))
             try:
                 return loop.run_until_complete(task)
@@ -171,21 +171,21 @@ class BackgroundLoop:
                 raise
 
     def stop(self) -> None:
-        """End the thread with the interpreter, so that connections close in good order."""
+        """Stop the thread when the interpreter exits, so that connections are closed properly."""
         self._ending = True
         thread, self._thread = self._thread, None
-        here, self._here = self._here, None
+        here, self._caller_loop = self._caller_loop, None
         if thread is not None:
-            # Calls of daemon threads may be under way still: nobody will read their answers.
+            # Cancels calls of daemon threads that are still running; nobody will use their answers.
             thread.stop()
             thread.join(PATIENCE)
         if here is not None:
-            _wind_up(here)
+            _shut_down(here)
 
     def forget(self) -> None:
-        """Begin anew in a forked process: the thread stayed with the parent."""
-        _parents.append((self._thread, self._here))
-        self.__init__()  # type: ignore[misc]  # the same object, as a child finds it
+        """Reset this object in a forked process, which doesn't have the parent's thread."""
+        _parents.append((self._thread, self._caller_loop))
+        self.__init__()  # type: ignore[misc]  # in place: others hold this object
 
 
 def _loop_here() -> asyncio.AbstractEventLoop | None:
@@ -195,8 +195,8 @@ def _loop_here() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what runs in a loop, close what it has open, and the loop."""
+def _shut_down(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel a loop's tasks, close its async generators, then close the loop."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
@@ -211,11 +211,11 @@ async def _as_coroutine(function: Callable[[], Awaitable[T]]) -> T:
 
 
 _parents: Final[list[object]] = []
-"""What belongs to a parent's thread is kept alive."""
+"""The parent process's objects, kept alive so that they are not finalised here."""
 
 
 def of_this_process() -> BackgroundLoop:
-    """Make a background loop that ends with the interpreter and begins anew in forked processes."""
+    """Make a background loop that stops at the interpreter's exit and is reset in forks."""
     made = BackgroundLoop()
     atexit.register(made.stop)
     if hasattr(os, "register_at_fork"):

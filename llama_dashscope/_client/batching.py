@@ -1,7 +1,7 @@
-"""The verbs for many questions, `abatch` and `batch`, apart from the client's others.
+"""The client's methods `abatch` and `batch`.
 
-The engine of a batch lies below the client and knows nothing of it: it is given what makes an item
-a call, the pace, and the rules of waiting.
+The batch package doesn't know the client. It is given functions: one that makes a call from an
+item, one for the pace, and one for the pause after a failure.
 """
 
 import os
@@ -34,16 +34,16 @@ from .sync_bridge import run_sync
 
 __all__ = ["BatchVerbs"]
 
-ONCE: Final = Retry(times=0)
-"""For a call that its batch makes again."""
+NO_RETRY: Final = Retry(times=0)
+"""For the calls of a batch, which the batch itself retries."""
 
 
-ANSWERS: Final = 2
-"""How many answers an item may have until one is of the type that is wanted."""
+MAX_ANSWERS: Final = 2
+"""How many answers an item with `into` may take until one is of that type."""
 
 
 class _Owner(Protocol):
-    """What makes calls: the client."""
+    """The parts of the client that are used here."""
 
     _engine: CallRunner
 
@@ -51,7 +51,7 @@ class _Owner(Protocol):
 
 
 class BatchVerbs:
-    """What a client does to answer many questions."""
+    """The client's methods for batches."""
 
     @shows_keywords(Options)
     def abatch(
@@ -67,28 +67,29 @@ class BatchVerbs:
         into: TypeForm[Any] | None = None,
         **options: Unpack[Options],
     ) -> AsyncBatch:
-        """Ask many questions and take each answer as it comes: `async with` what this returns.
+        """Ask many questions and yield each answer as it arrives: use it with `async with`.
 
-        Items are read as they are needed, so there may be millions. Each comes to a `BatchResult`,
-        an answer or an error; one that fails takes no other with it. A refusal for the account's
-        limits (429) never counts against an item. Spent quota and a refused key stop the batch.
-        Without a pace of the client's a `Pace` of the batch's own finds out how fast it may go.
+        Items are read as they are needed, so there may be millions. Each item gets a `BatchResult`,
+        with an answer or an error; a failed item doesn't affect the others. Being refused by a rate
+        limit of the account (429) never counts as a failure of an item. Used-up quota and a refused
+        key stop the batch. If the client has no pace, the batch uses its own `Pace`, which finds
+        out how fast requests may go.
 
         Args:
             items: what to ask: prompts, lists of messages, or dicts with `custom_id` and the
-                arguments of `acall`; a list, any other iterable, or an async one. Lines of OpenAI's
-                batch files are taken too.
+                arguments of `acall`, in a list, another iterable, or an async one. Lines of
+                OpenAI's batch files are accepted too.
             model: name of the model, for items that name none.
-            journal: a file that keeps each result as a line of JSON, in the form of OpenAI's batch
-                files. A run that finds one goes on from it: what has an answer is skipped.
-            concurrency: how many requests are under way at once, 1 or more.
-            ordered: whether results come in the order of the items; by default as they are there.
-            tries: how often an item may fail before that is its result, 1 or more.
+            journal: path of a file that stores each result as a line of JSON, in the form of
+                OpenAI's batch files. If it exists, the run resumes: answered items are skipped.
+            concurrency: how many requests are in flight at most, 1 or more.
+            ordered: whether results come in the order of the items; by default as they arrive.
+            tries: how many times an item may fail before the failure is its result, 1 or more.
             again: which failed items of the journal are asked again: `passing`, those whose failure
-                may pass by itself; `failed`, all of them; `none`.
-            into: the type that each answer is to be of, as for `aparse`: each result then has a
-                `value`. An answer that does not fit is asked for once more; the usage of a result
-                is that of both answers.
+                may be temporary; `failed`, all of them; `none`.
+            into: the type to read each answer into, as for `aparse`; each result then has a
+                `value`. If an answer does not fit, one more is requested; the result's usage is
+                the sum of both.
             **options: the keywords of `Options`, each with its range and source there.
 
         Raises:
@@ -124,20 +125,20 @@ class BatchVerbs:
         into: TypeForm[Any] | None = None,
         **options: Unpack[Options],
     ) -> Batch:
-        """Ask many questions and take each answer as it comes, in sync code: `with` this.
+        """Ask many questions and yield each answer as it arrives, in sync code: use it with `with`.
 
-        It is `abatch` for sync code, and takes the same arguments. Items are read in the event
-        loop's thread.
+        This is `abatch` for sync code, with the same arguments. Items are read in the event loop's
+        thread.
 
         Args:
             items: what to ask, see `abatch`.
             model: name of the model, for items that name none.
-            journal: a file that keeps each result, and from which a later run goes on.
-            concurrency: how many requests are under way at once, 1 or more.
-            ordered: whether results come in the order of the items; by default as they are there.
-            tries: how often an item may fail before that is its result, 1 or more.
+            journal: path of a file that stores each result, and from which a later run resumes.
+            concurrency: how many requests are in flight at most, 1 or more.
+            ordered: whether results come in the order of the items; by default as they arrive.
+            tries: how many times an item may fail before the failure is its result, 1 or more.
             again: which failed items of the journal are asked again: `passing`, `failed`, `none`.
-            into: the type that each answer is to be of.
+            into: the type to read each answer into.
             **options: the keywords of `Options`, each with its range and source there.
 
         Raises:
@@ -161,9 +162,9 @@ class BatchVerbs:
         )
 
 
-def _plan(owner: _Owner, *, into: object, **told: Any) -> BatchPlan:  # checked by the plan
-    """Plan a batch of a client's calls; without a pace of the client's it has one of its own."""
-    engine = owner._engine  # noqa: SLF001  # the verbs are the client's
+def _plan(owner: _Owner, *, into: object, **settings: Any) -> BatchPlan:  # checked by the plan
+    """Plan a batch of a client's calls; if the client has no pace, the batch gets its own."""
+    engine = owner._engine  # noqa: SLF001  # this is part of the client
     pace = engine.pace or Pace()
     wanted = None if into is None else AnswerFormat(into)
 
@@ -173,11 +174,11 @@ def _plan(owner: _Owner, *, into: object, **told: Any) -> BatchPlan:  # checked 
     def prepare(item: BatchItem) -> PreparedItem:
         return _prepare(owner, item) if wanted is None else _prepare_value(owner, item, wanted)
 
-    return BatchPlan(prepare=prepare, admit=pace.admit, pause=pause, **told)
+    return BatchPlan(prepare=prepare, admit=pace.admit, pause=pause, **settings)
 
 
 def _prepare(owner: _Owner, item: BatchItem) -> PreparedItem:
-    """Make an item a call."""
+    """Prepare the call of an item."""
     call = owner._prepare(item.model, item.prompt, item.arguments)  # noqa: SLF001  # as above
 
     async def ask(turn: Pacer) -> tuple[Response, None]:
@@ -187,9 +188,9 @@ def _prepare(owner: _Owner, item: BatchItem) -> PreparedItem:
 
 
 def _prepare_value(owner: _Owner, item: BatchItem, wanted: AnswerFormat) -> PreparedItem:
-    """Make an item a call for a value; after a failure it goes on where it was."""
+    """Prepare the structured call of an item; after a failure it continues where it stopped."""
     prepare = partial(owner._prepare, item.model)  # noqa: SLF001  # as above
-    structured = StructuredCall(prepare, wanted, item.prompt, item.arguments, ANSWERS)
+    structured = StructuredCall(prepare, wanted, item.prompt, item.arguments, MAX_ANSWERS)
 
     async def ask(turn: Pacer) -> tuple[Response, object]:
         parsed = await structured.run(partial(_send, owner, turn))
@@ -200,6 +201,6 @@ def _prepare_value(owner: _Owner, item: BatchItem, wanted: AnswerFormat) -> Prep
 
 
 async def _send(owner: _Owner, turn: Pacer, call: Call[Chunk]) -> Response:
-    """Make a call once, at the pace of a turn."""
-    once = attrs.evolve(call, pace=turn, retry=ONCE)
+    """Make a call once, paced by `turn`."""
+    once = attrs.evolve(call, pace=turn, retry=NO_RETRY)
     return await owner._engine.whole(once)  # noqa: SLF001  # as above

@@ -1,4 +1,4 @@
-"""`Call`: one request on its way, from its arguments to the last item of its answer."""
+"""`Call`: one request, with everything needed to send it and to read its answer."""
 
 from collections.abc import Mapping
 from typing import Generic
@@ -18,36 +18,36 @@ __all__ = ["Call"]
 
 @attrs.frozen
 class Call(Generic[Item]):
-    """One request, ready to be sent as often as it takes; an `HTTPRequest` for the network."""
+    """One request, which may be sent several times; to the network it is an `HTTPRequest`."""
 
     base_url: str
     payload: Payload
     key: ApiKey
     workspace: str | None
     timeout: Timeout
-    headers_besides: Mapping[str, str] = attrs.field(repr=False)
-    """What the client and the caller add to the service's headers, in lower case."""
+    extra_headers: Mapping[str, str] = attrs.field(repr=False)
+    """The client's and the caller's own headers, with names in lower case."""
     make_items: MakeItems[Item] = attrs.field(repr=False)
-    """What makes the items of a stream."""
+    """Makes the items of a stream from its frames."""
     wanted: frozenset[str] | None = READ_HEADERS
     """Names of the response headers that are read; None for all."""
     pace: Pacer | None = None
-    """Asked before each attempt, instead of the client's."""
+    """The pace for this call; None for the client's."""
     retry: Retry | None = None
-    """When to try again, instead of the client's."""
+    """The retry policy for this call; None for the client's."""
 
     @property
     def url(self) -> str:
-        """Where it goes."""
+        """The URL that it is sent to."""
         return self.base_url + PATH
 
     @property
     def headers(self) -> list[tuple[str, str]]:
         """All its headers, the key among them."""
         headers = request_headers(self.key, self.workspace, streaming=self.payload.streaming)
-        return list({**headers, **self.headers_besides}.items())
+        return list({**headers, **self.extra_headers}.items())
 
     @property
     def body(self) -> bytes:
-        """The body that is sent."""
+        """The request body."""
         return self.payload.body

@@ -1,4 +1,4 @@
-"""One call from beginning to end: connections by event loop, tries and time limits."""
+"""Runs calls: a connection pool per event loop, attempts, retries and time limits."""
 
 import logging
 import os
@@ -48,7 +48,7 @@ logger: Final = logging.getLogger("llama_dashscope")
 
 @attrs.define
 class _CallState:
-    """How a call is going."""
+    """The state of a call that is running."""
 
     limits: TimeLimits
     watch: CallWatch | None
@@ -57,96 +57,96 @@ class _CallState:
 
 
 @attrs.define
-class _OfLoop:
-    """What a client has in one event loop."""
+class _LoopResources:
+    """A client's resources in one event loop."""
 
     pool: ConnectionPool
     end: AsyncGenerator[None, None]
-    """Ends it all when it is closed."""
+    """A generator; closing it closes the pool and the streams."""
     streams: WeakSet[StreamReader[Any]]
-    """Those that were opened there; the ones still open end with the pool."""
+    """The streams that were opened in this loop; those still open end with the pool."""
 
 
 Make = Callable[[Call[Item], "_CallState", Attempt], Awaitable[T]]
-"""What makes one attempt at a call."""
+"""A function that makes one attempt at a call."""
 
 ReadWhole = Callable[[ResponseHead, bytes], tuple[T, Usage | None]]
-"""What reads a whole answer, with the tokens that it cost, or raises what is wrong with it."""
+"""A function that reads an answer and its usage from a body, or raises an error."""
 
 
 class CallRunner:
-    """What a client keeps: a pool for each event loop that it is used in, and its retry budget."""
+    """Runs a client's calls; holds its pool for each event loop, and its retry budget."""
 
     def __init__(self, network: Network, retry: Retry, pace: Pacer | None = None) -> None:
-        """Begin without a connection; nothing is opened before the first call."""
+        """Start without connections; none is opened before the first call."""
         self._network = network
         self.retry = retry
         self._budget = Budget(retry.budget)
         self.pace = pace
-        self._pools: dict[EventLoop, _OfLoop] = {}
+        self._pools: dict[EventLoop, _LoopResources] = {}
         self._pid = os.getpid()
         self._closed = False
 
     @property
     def closed(self) -> bool:
-        """Whether the engine was closed."""
+        """Whether the client was closed."""
         return self._closed
 
     async def whole(self, call: Call[Item]) -> Response:
-        """Make a call and return its whole answer."""
+        """Make a call that is not streamed and return its answer."""
         return await self.whole_as(call, _read_response)
 
     async def whole_as(self, call: Call[Item], read: ReadWhole[T]) -> T:
-        """Make a call and return its whole answer as something else than a `Response`."""
+        """Make a call that is not streamed and return its answer as made by `read`."""
         return await self._run(call, partial(self._attempt_whole, read=read))
 
     async def open(self, call: Call[Item], *, ahead: bool) -> StreamReader[Item]:
-        """Make a call and return its stream, which has the first item that says something.
+        """Make a call and return its stream, once the first part of an answer has arrived.
 
         Args:
             call: the call.
-            ahead: whether to read on while nobody waits.
+            ahead: whether to read in the background (`ReadAheadStream`).
         """
         return await self._run(call, partial(self._attempt_stream, ahead=ahead))
 
     async def _run(self, call: Call[Item], make: Make[Item, T]) -> T:
-        """Make a call and tell its observers if it fails."""
+        """Make a call; if it fails, inform its observers."""
         load_backend()
         limits = TimeLimits(call.timeout, self._network.host, monotonic())
-        course = _CallState(limits, watch(call.base_url, call.payload))
-        if course.watch is None:
-            return await self._within_total(call, make, course)
-        if more := course.watch.request_headers():
-            call = attrs.evolve(call, headers_besides={**call.headers_besides, **more})
+        state = _CallState(limits, watch(call.base_url, call.payload))
+        if state.watch is None:
+            return await self._within_total(call, make, state)
+        if more := state.watch.request_headers():
+            call = attrs.evolve(call, extra_headers={**call.extra_headers, **more})
         try:
-            return await self._within_total(call, make, course)
+            return await self._within_total(call, make, state)
         except BaseException as error:
-            course.watch.call_failed(error)
+            state.watch.call_failed(error)
             raise
 
-    async def _within_total(self, call: Call[Item], make: Make[Item, T], course: _CallState) -> T:
+    async def _within_total(self, call: Call[Item], make: Make[Item, T], state: _CallState) -> T:
         if call.timeout.total is None:
-            return await self._try(call, make, course)
+            return await self._try(call, make, state)
         with anyio.move_on_after(call.timeout.total):
-            return await self._try(call, make, course)
-        error = course.limits.over("total")
-        error.attempts = course.tries
-        raise error from course.failure
+            return await self._try(call, make, state)
+        error = state.limits.over("total")
+        error.attempts = state.tries
+        raise error from state.failure
 
-    async def _try(self, call: Call[Item], make: Make[Item, T], course: _CallState) -> T:
-        """Make a call, again where that may help."""
+    async def _try(self, call: Call[Item], make: Make[Item, T], state: _CallState) -> T:
+        """Make a call, with retries."""
         pace = self.pace if call.pace is None else call.pace
         while True:
-            course.tries += 1
-            attempt = Attempt(self._network.host, course.tries, course.watch)
+            state.tries += 1
+            attempt = Attempt(self._network.host, state.tries, state.watch)
             try:
                 if pace is not None:
                     await attempt.admit(pace, call.payload)
-                result = await make(call, course, attempt)
+                result = await make(call, state, attempt)
             except DashScopeError as error:
-                error.attempts = course.tries
-                course.failure = error
-                pause = self._pause(error, course, call.retry or self.retry)
+                error.attempts = state.tries
+                state.failure = error
+                pause = self._pause(error, state, call.retry or self.retry)
                 attempt.end(error.usage, error, pause)
                 if pause is None:
                     raise
@@ -158,15 +158,15 @@ class CallRunner:
                 return result
             await anyio.sleep(pause)
 
-    def _pause(self, error: DashScopeError, course: _CallState, retry: Retry) -> float | None:
-        """Say how long to wait before the next try; None where there is to be none."""
-        pause = retry.pause(error, course.tries, random.random())  # noqa: S311  # no secret
-        if pause is None or not course.limits.leaves(pause, monotonic()):
+    def _pause(self, error: DashScopeError, state: _CallState, retry: Retry) -> float | None:
+        """Return the pause in seconds before the next attempt; None if there is none."""
+        pause = retry.pause(error, state.tries, random.random())  # noqa: S311  # no secret
+        if pause is None or not state.limits.leaves(pause, monotonic()):
             return None
         return pause if self._budget.spend() else None
 
     async def _attempt_whole(
-        self, call: Call[Item], course: _CallState, attempt: Attempt, *, read: ReadWhole[T]
+        self, call: Call[Item], state: _CallState, attempt: Attempt, *, read: ReadWhole[T]
     ) -> T:
         exchange = await self._send(call)
         try:
@@ -181,13 +181,13 @@ class CallRunner:
             await exchange.aclose()
         answer, usage = read(head, bytes(body))
         attempt.end(usage)
-        if course.watch is not None:
+        if state.watch is not None:
             response = answer if isinstance(answer, Response) else read_response(head, bytes(body))
-            course.watch.call_answered(response)
+            state.watch.call_answered(response)
         return answer
 
     async def _attempt_stream(
-        self, call: Call[Item], course: _CallState, attempt: Attempt, *, ahead: bool
+        self, call: Call[Item], state: _CallState, attempt: Attempt, *, ahead: bool
     ) -> StreamReader[Item]:
         exchange = await self._send(call)
         try:
@@ -195,7 +195,7 @@ class CallRunner:
             body = ReadAheadStream(exchange, call.timeout.idle) if ahead else exchange
             most = self._network.limits.max_frame_size
             parser = StreamParser(head, call.payload, call.make_items, most)
-            reader = StreamReader(body, parser, course.limits, attempt)
+            reader = StreamReader(body, parser, state.limits, attempt)
             await reader.begin()
         except BaseException:
             await exchange.aclose()
@@ -211,7 +211,7 @@ class CallRunner:
     async def _head(
         self, call: Call[Item], attempt: Attempt, exchange: PooledResponse
     ) -> ResponseHead:
-        """Look at the head of an answer; one that refuses the call is read and raised."""
+        """Return the head of an answer; if its status is an error, read the body and raise."""
         head = ResponseHead(exchange.status, exchange.headers, call.key, self._network.host)
         attempt.head = head
         if head.failed:
@@ -221,7 +221,7 @@ class CallRunner:
     async def _refusal(
         self, head: ResponseHead, exchange: PooledResponse, idle: float | None
     ) -> DashScopeError:
-        """Read the body of an error answer as far as it goes; the status says enough without."""
+        """Return the error of an answer; if its body can't be read, the status is enough."""
         body = bytearray()
         try:
             while len(body) <= self._network.limits.max_error_size:
@@ -230,18 +230,18 @@ class CallRunner:
                     break
                 body += data
         except (APIConnectionError, ResponseError):
-            logger.debug("an error answer of %s broke off", self._network.host)
+            logger.debug("the body of an error from %s could not be read", self._network.host)
         return read_failure(head, bytes(body[: self._network.limits.max_error_size]))
 
     async def _pool(self) -> ConnectionPool:
-        """Return the pool of the running event loop, made when it is first needed."""
+        """Return the pool of the running event loop; make it if needed."""
         loop = running_loop()
         pool = self._known_pool(loop)
         if pool is not None:
             return pool
         with starting():
             select_transport = await load_transports(self._network)
-        pool = self._known_pool(loop)  # another call may have opened it meanwhile
+        pool = self._known_pool(loop)  # another call may have made it in the meantime
         if pool is not None:
             return pool
         for other in [other for other in list(self._pools) if is_closed(other)]:
@@ -251,39 +251,39 @@ class CallRunner:
         pool = ConnectionPool(transport, self._network.limits.max_connections)
         streams: WeakSet[StreamReader[Any]] = WeakSet()
         end = await on_loop_end(partial(_close, pool, streams))
-        self._pools[loop] = _OfLoop(pool, end, streams)
+        self._pools[loop] = _LoopResources(pool, end, streams)
         return pool
 
     def _known_pool(self, loop: EventLoop) -> ConnectionPool | None:
         if self._closed:
             raise closed_error()
         if self._pid != os.getpid():
-            self._start_anew()
+            self._after_fork()
         known = self._pools.get(loop)
         return None if known is None or known.pool.closed else known.pool
 
-    def _start_anew(self) -> None:
-        """Leave the parent's connections to the parent: this process is a fork."""
+    def _after_fork(self) -> None:
+        """Drop the parent's connections: this process was forked."""
         # Kept alive: finalising them would touch sockets and loops that both processes share.
         _parents.append(self._pools)
         self._pools = {}
         self._pid = os.getpid()
 
     async def aclose(self) -> None:
-        """Close all connections in all event loops; calls under way end with an error."""
+        """Close all connections in all event loops; requests in flight get an error."""
         here = running_loop()
-        for loop, end in self._give_up_pools():
+        for loop, end in self._detach_pools():
             if loop is here:
                 await end()
             else:
                 start_soon_threadsafe(loop, end)
 
     def close_from_sync(self) -> None:
-        """Do what `aclose` does from sync code, and never wait for long."""
-        close_from_sync(self._give_up_pools())
+        """Do the same as `aclose`, from sync code, without waiting for long."""
+        close_from_sync(self._detach_pools())
 
-    def _give_up_pools(self) -> list[tuple[EventLoop, Callable[[], Awaitable[None]]]]:
-        """Close the engine; return what ends the pools, each with its event loop."""
+    def _detach_pools(self) -> list[tuple[EventLoop, Callable[[], Awaitable[None]]]]:
+        """Mark as closed; return the functions that close the pools, each with its event loop."""
         self._closed = True
         pools, self._pools = self._pools, {}
         if self._pid != os.getpid():
@@ -292,7 +292,7 @@ class CallRunner:
         return [(loop, each.end.aclose) for loop, each in pools.items()]
 
     def __del__(self) -> None:
-        for loop, end in self._give_up_pools():
+        for loop, end in self._detach_pools():
             start_soon_threadsafe(loop, end)
 
 
@@ -301,7 +301,7 @@ async def _close(pool: ConnectionPool, streams: WeakSet[StreamReader[Any]]) -> N
         await pool.aclose()
     finally:
         for stream in list(streams):
-            stream.tell_end()
+            stream.report_end()
 
 
 _parents: Final[list[object]] = []

@@ -1,4 +1,4 @@
-"""`Client`: one object for async and sync code, threads, tasks and event loops."""
+"""`Client`: for async and sync code, threads, tasks and event loops."""
 
 import os
 import ssl
@@ -53,7 +53,7 @@ TRANSPORTS: Final = ("auto", "httpx", "aiohttp")
 
 @attrs.frozen
 class _Settings:
-    """What a client was made of: plain values, so that a client can be copied and pickled."""
+    """A client's settings: plain values, so that a client can be copied and pickled."""
 
     api_key: ApiKey | None
     workspace: str | None
@@ -67,34 +67,34 @@ class _Settings:
 class Client(BatchVerbs, ParsingVerbs):
     """A client for the Llama text models of DashScope, for async and sync code alike.
 
-    One client serves threads, tasks and event loops at once, and forked processes. Making one opens
-    no socket and starts no thread. `acall` and `astream` run on asyncio and trio; `call` and
-    `stream` are the same coroutines behind a bridge: in a worker thread of an anyio application
-    they run in that application's event loop, elsewhere in a background thread.
+    One client can be used by many threads, tasks and event loops at once, and in forked processes.
+    Making a client opens no socket and starts no thread. `acall` and `astream` run on asyncio and
+    trio. `call` and `stream` run the same coroutines for sync code: in a worker thread of an anyio
+    application in that application's event loop, elsewhere in a background thread.
 
     Args:
         api_key: the key; by default from DASHSCOPE_API_KEY, from the file that
             DASHSCOPE_API_KEY_FILE_PATH names, or from `~/.dashscope/api_key`. A client without a
-            key can make calls that bring their own.
+            key can only make calls that are given one.
         base_url: the service's address up to and including `/api/v1`; by default from
             DASHSCOPE_HTTP_BASE_URL, else the China (Beijing) endpoint.
         workspace: id of the workspace that calls belong to; keys of sub-accounts need one.
         timeout: time limits, as a `Timeout`, or as seconds for connect, read and idle.
-        retry: how many times to try again (2; 0 for never), or a `Retry`.
+        retry: the number of retries (default 2, 0 for none), or a `Retry`.
         limits: bounds on connections and sizes.
-        pace: how fast requests go, as a `Pace`, which clients may share, or an object of your own
-            with its method (`Pacer`); by default as fast as they are made.
+        pace: the rate limit of requests: a `Pace`, which clients may share, or your own object with
+            the method of `Pacer`; by default there is none.
         headers: HTTP headers for every call.
-        transport: `auto` takes aiohttp on asyncio where it is installed and httpx elsewhere;
-            `httpx` and `aiohttp` insist; or a transport of httpx's kind, which stays yours to
-            close.
-        proxy: address of a proxy; by default HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY
-            decide, except for this machine's own addresses, which need none.
-        verify: whether certificates are verified, or a TLS context of your own.
-        trust_env: whether the environment has a say in proxies and certificates.
+        transport: `auto` uses aiohttp on asyncio if it is installed, otherwise httpx; `httpx` and
+            `aiohttp` force one of them; or an httpx transport of your own, which you close
+            yourself.
+        proxy: address of a proxy; by default from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+            By default no proxy is used for this machine's own addresses.
+        verify: whether certificates are verified, or your own TLS context.
+        trust_env: whether proxies and certificates are also read from the environment.
 
     Raises:
-        ConfigurationError: an argument, or what the environment says instead of it, can't be right.
+        ConfigurationError: an argument, or the environment variable used instead, is invalid.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Client(BatchVerbs, ParsingVerbs):
         verify: bool | ssl.SSLContext = True,
         trust_env: bool = True,
     ) -> None:
-        """Gather the settings; nothing is opened before the first call."""
+        """Check the settings; no connection is opened before the first call."""
         address = find_base_url(base_url, os.environ)
         network = Network(
             address,
@@ -135,7 +135,7 @@ class Client(BatchVerbs, ParsingVerbs):
             )
         )
         if address.startswith("http:") and not is_local(address):
-            msg = f"base_url is plain http: the key travels to {network.host} for all to read"
+            msg = f"base_url is plain http: the key is sent to {network.host} unencrypted"
             warnings.warn(msg, UserWarning, stacklevel=2)
 
     def _start(self, settings: _Settings) -> None:
@@ -159,7 +159,7 @@ class Client(BatchVerbs, ParsingVerbs):
             APIStatusError: the service answered with an error.
             APIConnectionError: there was no answer, or not in time.
             ResponseError: the answer does not follow the protocol.
-            IncompleteResponseError: the service says that the answer is cut short.
+            IncompleteResponseError: the service itself marks the answer as cut short.
             TypeError: there is no such keyword.
         """
         call = self._prepare(model, prompt, call_arguments(**options))
@@ -169,7 +169,7 @@ class Client(BatchVerbs, ParsingVerbs):
     def astream(
         self, model: str, prompt: str | None = None, **options: Unpack[StreamOptions]
     ) -> AsyncStream[Chunk]:
-        """Ask a model and read its answer as it is written: `async with` what this returns.
+        """Ask a model and read its answer as it is generated: use it with `async with`.
 
         Args:
             model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
@@ -198,7 +198,7 @@ class Client(BatchVerbs, ParsingVerbs):
             APIStatusError: the service answered with an error.
             APIConnectionError: there was no answer, or not in time.
             ResponseError: the answer does not follow the protocol.
-            IncompleteResponseError: the service says that the answer is cut short.
+            IncompleteResponseError: the service itself marks the answer as cut short.
             TypeError: there is no such keyword.
         """
         call = self._prepare(model, prompt, call_arguments(**options))
@@ -208,7 +208,7 @@ class Client(BatchVerbs, ParsingVerbs):
     def stream(
         self, model: str, prompt: str | None = None, **options: Unpack[StreamOptions]
     ) -> Stream[Chunk]:
-        """Ask a model and read its answer as it is written, in sync code: `with` what this returns.
+        """Ask a model and read its answer as it is generated, in sync code: use it with `with`.
 
         Args:
             model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
@@ -224,7 +224,7 @@ class Client(BatchVerbs, ParsingVerbs):
         return Stream(AsyncStream(self._engine, call), run_sync)
 
     async def aclose(self) -> None:
-        """Close all connections; calls under way end with `ClientClosedError`, as later ones do."""
+        """Close all connections; requests in flight and later calls get `ClientClosedError`."""
         await self._engine.aclose()
 
     def close(self) -> None:
@@ -258,13 +258,13 @@ class Client(BatchVerbs, ParsingVerbs):
         self.close()
 
     def __repr__(self) -> str:
-        """Show where calls go, and not the key."""
+        """Show the service's address and the workspace, but not the key."""
         network, workspace = self._settings.network, self._settings.workspace
         shown = f"base_url={network.base_url!r}, workspace={workspace!r}"
         return f"Client({shown}{', closed' if self._engine.closed else ''})"
 
     def __getstate__(self) -> _Settings:
-        """Return what a copy is made from: the settings, without connections."""
+        """Return the settings, from which copies are made; connections are not copied."""
         return self._settings
 
     def __setstate__(self, settings: _Settings) -> None:
@@ -278,7 +278,7 @@ class Client(BatchVerbs, ParsingVerbs):
     def _ready(
         self, payload: Payload, arguments: CallArguments, make_items: MakeItems[Item]
     ) -> Call[Item]:
-        """Put the key, headers and limits of a call to its request body."""
+        """Combine a request body with the key, headers and time limits of a call."""
         settings = self._settings
         try:
             given, own = arguments.api_key, arguments.workspace
@@ -296,7 +296,7 @@ class Client(BatchVerbs, ParsingVerbs):
 
 _OURS: Final = {
     "user-agent": f"llama-dashscope/{__version__}",
-    # Answers are small; asking for none saves both sides the work, and streams the delay.
+    # Answers are small; without compression both sides save work, and streams are not delayed.
     "accept-encoding": "identity",
 }
 
@@ -312,7 +312,7 @@ def _headers(given: object) -> dict[str, str]:
 
 
 def _unset(value: object) -> bool:
-    """Tell whether an argument says nothing: empty counts as unset, zero as a mistake."""
+    """Tell whether an argument is unset: None or empty. Zero is not: it is a mistake."""
     return value is None or value == ""
 
 
@@ -332,7 +332,7 @@ def _proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | None:
 def _check_pace(given: object) -> Pacer | None:
     if given is None or callable(getattr(given, "admit", None)):
         return cast("Pacer | None", given)
-    msg = f"pace must be a Pace, or an object with its method admit, got {type(given).__name__}"
+    msg = f"pace must be a Pace, or an object with a method admit, got {type(given).__name__}"
     raise ConfigurationError(msg)
 
 
@@ -341,6 +341,6 @@ def _check_transport(given: object) -> object:
         given in TRANSPORTS if isinstance(given, str) else hasattr(given, "handle_async_request")
     )
     if not known:
-        msg = f"transport must be one of {', '.join(TRANSPORTS)} or a transport of httpx's kind"
+        msg = f"transport must be one of {', '.join(TRANSPORTS)}, or an httpx transport"
         raise ConfigurationError(msg)
     return given

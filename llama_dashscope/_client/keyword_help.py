@@ -1,4 +1,4 @@
-"""Help on `**options`: a function's signature and docstring show each keyword and its meaning."""
+"""Help for `**options`: a function's signature and docstring list each keyword and its meaning."""
 
 import ast
 import inspect
@@ -15,15 +15,15 @@ __all__ = ["field_docs", "shows_keywords"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PLACE: Final = "    **options: "
-"""How the line of a docstring begins that the keywords take the place of."""
+PLACEHOLDER: Final = "    **options: "
+"""The beginning of the docstring's line that the keywords replace."""
 
 
 def shows_keywords(options: type) -> Callable[[F], F]:
-    """Make a decorator for a function that takes `**options: Unpack[options]`.
+    """Return a decorator for a function that takes `**options: Unpack[options]`.
 
-    `inspect.signature` and `help` then show the fields of `options` as the function's own keywords,
-    with the docstrings that stand below them.
+    `inspect.signature` and `help` then show the fields of `options`, with their docstrings, as the
+    function's own keywords.
 
     Args:
         options: a TypedDict of `_protocol/options.py`.
@@ -38,7 +38,7 @@ def shows_keywords(options: type) -> Callable[[F], F]:
             for name, kind in options.__annotations__.items()
         ]
         shown.__signature__ = signature.replace(parameters=[*own, *named])
-        # Python strips the indentation from 3.13 on; `cleandoc` does the same on those before.
+        # Python 3.13 strips the indentation of docstrings; `cleandoc` does it on older versions.
         shown.__doc__ = _documented(inspect.cleandoc(function.__doc__ or ""), options)
         return function
 
@@ -46,14 +46,14 @@ def shows_keywords(options: type) -> Callable[[F], F]:
 
 
 def _documented(text: str, options: type) -> str:
-    """Put what each keyword means in the place of `**options` in a docstring."""
+    """Replace the line of `**options` in a docstring with the meaning of each keyword."""
     meanings = field_docs()
     entries = [f"{name}: {meanings[name]}" for name in options.__annotations__ if name in meanings]
     lines = [_wrapped(entry) for entry in entries]
     return "\n".join(
         line
         for each in text.split("\n")
-        for line in (lines if lines and each.startswith(PLACE) else [each])
+        for line in (lines if lines and each.startswith(PLACEHOLDER) else [each])
     )
 
 
@@ -70,9 +70,9 @@ def _wrapped(entry: str) -> str:
 
 @cache
 def field_docs() -> dict[str, str]:
-    """Read the docstrings below the fields of options, which Python throws away.
+    """Read the docstrings of option fields from the source, since Python discards them.
 
-    Where a program is shipped without its source there are none, and `help` names the class.
+    Without the source there are none, and `help` only names the class.
     """
     try:
         tree = ast.parse(inspect.getsource(options_module))

@@ -1,6 +1,6 @@
-"""Observers: told of every call of this process, for traces, metrics and hooks of one's own.
+"""Observers of every call in this process, for traces, metrics and hooks.
 
-Without an observer a call costs one look at an empty tuple more.
+Without observers, this costs a call only the check of an empty tuple.
 """
 
 import json
@@ -33,7 +33,7 @@ logger: Final = logging.getLogger("llama_dashscope")
 
 @attrs.frozen
 class ObservedCall:
-    """A call that begins, as an observer sees it."""
+    """What an observer learns about a call that begins."""
 
     base_url: str
     """The service's address, up to and including `/api/v1`."""
@@ -46,12 +46,12 @@ class ObservedCall:
 
     @property
     def streaming(self) -> bool:
-        """Whether the answer is to come as a stream."""
+        """Whether the answer is streamed."""
         return self._payload.streaming
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """The `parameters` of the request, as they are sent; not to be changed."""
+        """The `parameters` of the request, as they are sent; do not change them."""
         return self._payload.parameters
 
     @property
@@ -61,7 +61,7 @@ class ObservedCall:
         return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
     def read_input(self) -> Mapping[str, Any]:
-        """Return the `input` of the request: what users say. It is read anew each time."""
+        """Return the `input` of the request: prompt or messages. Each call parses it again."""
         found: Mapping[str, Any] = json.loads(self._payload.body)["input"]
         return found
 
@@ -71,19 +71,19 @@ class AttemptEnd:
     """How one attempt at a call ended."""
 
     number: int
-    """Which attempt it was, from 1 on."""
+    """The number of the attempt, counted from 1."""
     seconds: float
-    """How long it took, waiting for the pace and for a connection included."""
+    """How long it took, including the wait for the pace and for a connection."""
     status: int | None
-    """HTTP status of the answer; None where none came."""
+    """HTTP status of the answer; None if there was no answer."""
     request_id: str
-    """The service's name for it; empty where it said none."""
+    """The service's id of the request; empty if it sent none."""
     usage: Usage | None
-    """Tokens that the service counted so far; None where it counted none."""
+    """Tokens that the service has counted so far; None if it reported none."""
     error: BaseException | None
-    """What it ended with; None for an answer, and for a stream that was left early."""
+    """The error that it ended with; None if it succeeded, or if a stream was closed early."""
     pause: float | None
-    """Seconds until the next attempt; None where there is none."""
+    """Seconds until the next attempt; None if there is none."""
 
 
 @attrs.frozen
@@ -91,50 +91,56 @@ class CallEnd:
     """How a call ended, all its attempts together."""
 
     error: BaseException | None = None
-    """What it ended with, a cancellation included; None for an answer, and for a stream that was
-    left early."""
+    """The error or cancellation that it ended with; None if it succeeded, or if a stream was closed
+    early."""
     left_early: bool = False
-    """Whether it was given up before its end: a stream that was closed, a call that was cancelled.
-    What had arrived until then counts all the same."""
+    """Whether the stream was closed, or the call cancelled, before its end. The other fields then
+    describe what had arrived."""
     usage: Usage | None = None
-    """Tokens that the service counted so far; None where it counted none."""
+    """Tokens that the service has counted so far; None if it reported none."""
     request_id: str = ""
-    """The service's name for the last attempt; empty where it said none."""
+    """The service's id of the last attempt's request; empty if it sent none."""
     finish_reasons: tuple[str, ...] = ()
-    """Why each answer ended, such as `stop`; empty while none has."""
+    """Why each answer ended, such as `stop`; empty if none has ended."""
     _read: Callable[[], Response] | None = attrs.field(default=None, repr=False, alias="read")
 
     def read_response(self) -> Response | None:
-        """Return the answer as far as it has come; None where none has begun."""
+        """Return the answer as far as it has arrived; None if none has begun."""
         return None if self._read is None else self._read()
 
 
 class CallObserver:
-    """What is told of one call; override what you want to know.
+    """Receives the events of one call; override the methods that you need.
 
-    The methods are called in the call's own event loop and must not wait. What they raise is
-    logged, never reaches the call, and ends the observer's interest in it.
+    The methods run in the call's own event loop and must not block. If one raises, the error is
+    logged and never reaches the call, and this observer gets no further events of the call.
     """
 
     def request_headers(self) -> Mapping[str, str]:
-        """Return headers to send with the call, such as `traceparent`; asked once, at its start."""
+        """Return headers to send with the call, such as `traceparent`; called once, at its start.
+
+        The headers are sent with every attempt.
+        """
         return {}
 
     def attempt_ended(self, attempt: AttemptEnd) -> None:
-        """Hear how an attempt ended; of a stream the last one ends when the stream does."""
+        """Called when an attempt has ended; for a stream, the last one ends with the stream."""
 
     def chunks_arrived(self, count: int) -> None:
-        """Hear that chunks of a stream have arrived together; the first time it is the first."""
+        """Called when `count` chunks of a stream arrive together; the first time, with the first.
+
+        The first call thus marks the time to the first chunk.
+        """
 
     def call_ended(self, end: CallEnd) -> None:
-        """Hear how the call ended; the last that is told of it, once."""
+        """Called once, as the last event, when the call has ended."""
 
 
 class Observer(Protocol):
-    """What `add_observer` takes."""
+    """The interface of the objects that `add_observer` takes."""
 
     def call_started(self, call: ObservedCall, /) -> CallObserver | None:
-        """Hear that a call begins; return what is to be told of it, or None for nothing.
+        """Called when a call begins; returns an observer of this call, or None to ignore it.
 
         It runs in the context (`contextvars`) of the code that makes the call.
         """
@@ -142,15 +148,15 @@ class Observer(Protocol):
 
 
 class CallWatch:
-    """The observers of one call; none of them can do it harm."""
+    """The observers of one call; their errors never reach the call."""
 
     def __init__(self, observers: list[CallObserver]) -> None:
-        """Take what is to be told."""
+        """Take the call's observers."""
         self._observers = observers
         self._ended = False
 
     def request_headers(self) -> dict[str, str]:
-        """Gather what the observers want to be sent."""
+        """Return the headers that the observers add to the request."""
         headers: dict[str, str] = {}
         self._tell(lambda each: headers.update(each.request_headers()))
         return {name.lower(): value for name, value in headers.items()}
@@ -164,13 +170,13 @@ class CallWatch:
         self._tell(lambda each: each.chunks_arrived(count))
 
     def call_ended(self, end: CallEnd) -> None:
-        """See `CallObserver.call_ended`; what comes after the first end is not told."""
+        """See `CallObserver.call_ended`; only the first end is reported."""
         if not self._ended:
             self._ended = True
             self._tell(lambda each: each.call_ended(end))
 
     def call_failed(self, error: BaseException) -> None:
-        """Tell that a call ended with an error, or was cancelled, before it had an answer."""
+        """Report that a call ended with an error, or was cancelled, before it had an answer."""
         known = error if isinstance(error, DashScopeError) else None
         self.call_ended(
             CallEnd(
@@ -182,7 +188,7 @@ class CallWatch:
         )
 
     def call_answered(self, response: Response) -> None:
-        """Tell that a call ended with its whole answer."""
+        """Report that a call ended with its complete answer."""
         answers = response.output.choices or (response.output,)
         reasons = tuple(each.finish_reason for each in answers if each.finish_reason)
         self.call_ended(
@@ -202,7 +208,7 @@ class CallWatch:
         try:
             tell(observer)
         except Exception:
-            logger.exception("an observer failed and is told no more of this call")
+            logger.exception("an observer failed; it gets no further events of this call")
             self._observers.remove(observer)
 
 
@@ -211,10 +217,10 @@ _changing: Final = threading.Lock()
 
 
 def add_observer(observer: Observer) -> None:
-    """Tell an observer of every call that begins from now on, in all clients of this process.
+    """Add an observer of all calls that begin from now on, in all clients of this process.
 
     Args:
-        observer: an object with the method of `Observer`; one that is known already stays once.
+        observer: an object with the method of `Observer`; adding it twice has no effect.
     """
     global _observers  # noqa: PLW0603  # replaced as a whole, so that no call needs the lock
     with _changing:
@@ -223,10 +229,10 @@ def add_observer(observer: Observer) -> None:
 
 
 def remove_observer(observer: Observer) -> None:
-    """Tell an observer of no further calls; of those that have begun it hears the end.
+    """Remove an observer; it still gets the events of calls that have begun.
 
     Args:
-        observer: the object that `add_observer` was given; an unknown one is none of its business.
+        observer: the object that was given to `add_observer`; any other is ignored.
     """
     global _observers  # noqa: PLW0603  # as above
     with _changing:
@@ -234,7 +240,7 @@ def remove_observer(observer: Observer) -> None:
 
 
 def watch(base_url: str, payload: Payload) -> CallWatch | None:
-    """Tell all observers that a call begins; None where nobody wants to know more."""
+    """Report the beginning of a call; return its observers, or None if there are none."""
     if not _observers:
         return None
     call = ObservedCall(base_url, payload)
@@ -247,5 +253,5 @@ def _start(observer: Observer, call: ObservedCall) -> CallObserver | None:
     try:
         return observer.call_started(call)
     except Exception:
-        logger.exception("an observer failed and is told nothing of this call")
+        logger.exception("an observer failed; it gets no events of this call")
         return None

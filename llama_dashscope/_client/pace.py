@@ -20,7 +20,7 @@ from .pacer import Outcome
 __all__ = ["Pace"]
 
 LONGEST_SLEEP: Final = 1.0
-"""Seconds after which the first in the queue looks again: tokens may have been given back."""
+"""Seconds after which the first in the queue checks again: tokens may have been given back."""
 
 
 def _amount(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
@@ -49,13 +49,13 @@ class _Waiter:
         self._event = anyio.Event()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until somebody wakes it, at most that long; a call to wake before this counts."""
+        """Wait for `wake`, at most for `seconds`; an earlier call of `wake` counts too."""
         with anyio.move_on_after(seconds):
             await self._event.wait()
         self._event = anyio.Event()
 
     def wake(self) -> bool:
-        """Wake it, from any thread; tell whether its event loop still runs."""
+        """Wake the waiter, from any thread; return whether its event loop is still open."""
         try:
             is_here = self.loop.is_here()
         except RuntimeError:  # no event loop runs in this thread
@@ -70,7 +70,7 @@ class _Waiter:
 
 
 class _Queue:
-    """The requests to one model that wait, in the order in which they came."""
+    """The waiting requests to one model, in the order in which they came."""
 
     __slots__ = ("_waiters", "rules")
 
@@ -80,44 +80,44 @@ class _Queue:
 
     @property
     def first(self) -> _Waiter | None:
-        """The one whose turn is next."""
+        """The waiter whose turn is next."""
         return next(iter(self._waiters), None)
 
     def join(self) -> _Waiter:
-        """Take a place at the end."""
+        """Add a waiter at the end."""
         waiter, first = _Waiter(), self.first
         if first is not None and first.loop.loop is not waiter.loop.loop:
-            self._pass_over_dead()
+            self._drop_closed()
         self._waiters[waiter] = None
         return waiter
 
     def leave(self, waiter: _Waiter) -> None:
-        """Give a place up; the next one may be first now."""
+        """Remove a waiter; if it was the first, wake the next one."""
         was_first = waiter is self.first
         self._waiters.pop(waiter, None)
         if was_first:
             self.wake_first()
 
     def wake_first(self) -> None:
-        """Have the first one look again; those whose event loop is over are passed over."""
+        """Make the first waiter check again; drop those whose event loop is closed."""
         while (first := self.first) is not None and not first.wake():
             del self._waiters[first]
 
-    def _pass_over_dead(self) -> None:
+    def _drop_closed(self) -> None:
         while (first := self.first) is not None and is_closed(first.loop.loop):
             del self._waiters[first]
 
 
 @attrs.define
 class PacePermit:
-    """Leave to make one attempt, given by a `Pace`."""
+    """The permit of a `Pace` to make one attempt."""
 
     _pace: "Pace"
     _model: str
     _booking: Booking | None
 
     def settle(self, outcome: Outcome, /) -> None:
-        """Tell how the attempt ended; a second time counts for nothing."""
+        """Report how the attempt ended; only the first call counts."""
         booking, self._booking = self._booking, None
         if booking is not None:
             self._pace.settle(self._model, booking, outcome)
@@ -126,34 +126,34 @@ class PacePermit:
 @final
 @attrs.define(eq=False)
 class Pace:
-    """How fast requests go, so that an account's limits are kept: `Client(pace=Pace(...))`.
+    """A rate limiter that keeps requests within an account's limits: `Client(pace=Pace(...))`.
 
-    Every attempt of every call, stream and batch asks it first, retries included, and waits for its
-    turn: first come, first served, for each model by itself, as the service counts. One object may
-    serve many clients, threads and event loops, as far as they use one account.
+    Every attempt of every call, stream and batch, retries included, waits for its turn: first come,
+    first served, separately for each model, as the service counts. One object may be shared by many
+    clients, threads and event loops that use the same account.
 
-    Known limits are kept from the start. An unknown one is found: requests begin at 10 a second and
-    double each second until the service refuses one; then the rate falls to 0.8 of that and rises
-    slowly. A refusal pauses everyone for a moment, or for as long as the service asks
-    (`Retry-After`); refusals of requests that were sent before don't lengthen the pause. What the
-    service refuses for growth makes the rate rise more slowly, what it refuses for concurrency
-    lowers how many requests are under way at once. Tokens are estimated before an attempt and
+    Known limits are kept from the start. Unknown limits are found: requests start at 10 a second,
+    and the rate doubles each second until the service refuses one; then it falls to 0.8 of that
+    rate and rises slowly. A refusal pauses all requests for a moment, or for as long as the service
+    asks (`Retry-After`); refusals of requests sent before the pause don't lengthen it. If the
+    service refuses the growth of the rate, the rate then rises more slowly; if it refuses the
+    concurrency, fewer requests are in flight at once. Tokens are estimated before an attempt and
     corrected by the usage that comes back.
 
-    Where limits come from: "Rate limits" of Model Studio's documentation
+    Source of the limits: "Rate limits" in Model Studio's documentation
     (https://help.aliyun.com/zh/model-studio/rate-limit).
 
     Raises:
-        ConfigurationError: a number that is not above 0.
+        ConfigurationError: a number is not above 0.
     """
 
     requests_per_minute: float | None = attrs.field(default=None, validator=_amount)
-    """Requests a minute that the account may make to a model; None where that is not known."""
+    """The account's limit of requests to a model, per minute; None if unknown."""
     tokens_per_minute: float | None = attrs.field(default=None, validator=_amount)
-    """Tokens a minute, questions and answers together; None where that is not known."""
+    """The account's limit of tokens, input and output together, per minute; None if unknown."""
     adaptive: bool = attrs.field(default=True, validator=_flag)
-    """Whether refusals change the rate; without it they only pause it, and a limit that is not
-    known is none."""
+    """Whether refusals change the rate. If not, a refusal only pauses requests, and an unknown
+    limit means no limit."""
     max_cooldown: float = attrs.field(default=60.0, validator=_amount)
     """Longest pause after a refusal, in seconds, whatever the service asks for."""
     _queues: dict[str, _Queue] = attrs.field(init=False, factory=dict[str, _Queue], repr=False)
@@ -181,7 +181,7 @@ class Pace:
                 queue.leave(waiter)
 
     def settle(self, model: str, booking: Booking, outcome: Outcome) -> None:
-        """Learn from how an attempt ended."""
+        """Adjust to how an attempt ended."""
         with self._guard():
             queue, now = self._queue(model), monotonic()
             before = None if queue.first is None else queue.rules.wait(now)
@@ -216,12 +216,12 @@ class Pace:
 
     def _guard(self) -> threading.Lock:
         if self._pid != os.getpid():
-            # A fork: the lock may have been held and never be released, the waiters are elsewhere.
+            # Forked: the lock may have been held by a thread of the parent, which has the waiters.
             self._pid, self._lock, self._queues = os.getpid(), threading.Lock(), {}
         return self._lock
 
     def __reduce__(self) -> tuple[partial["Pace"], tuple[()]]:
-        """Pickle and copy the settings; what was found out stays here."""
+        """Pickle and copy the settings only, not the rates that were found."""
         return partial(
             Pace,
             requests_per_minute=self.requests_per_minute,

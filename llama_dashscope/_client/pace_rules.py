@@ -1,4 +1,4 @@
-"""Rate limiting without I/O: an account's limits and a clock in, a decision out."""
+"""The rules of rate limiting, without I/O: from an account's limits and the time to a decision."""
 
 from math import exp, inf
 from typing import Final, Literal
@@ -8,14 +8,14 @@ import attrs
 __all__ = ["Booking", "ModelPace", "RateRule", "Refusal"]
 
 Refusal = Literal["requests", "tokens", "growth", "concurrency"]
-"""Which limit of the account refused a request."""
+"""The account limit by which a request was refused."""
 
 HEADROOM: Final = 0.98
-"""Share of a known limit that is used: the service counts when a request arrives, not when it
-leaves, and what lies between is not always the same."""
+"""Share of a known limit that is used: the service counts requests when they arrive, and the delay
+between sending and arrival varies."""
 
 START: Final = 10.0
-"""Requests a second to begin with where no limit is known."""
+"""Initial rate, in requests a second, if no limit is known."""
 
 GROWTH: Final = 2.0
 """Factor by which an unknown rate rises each second until it is refused."""
@@ -23,16 +23,16 @@ GROWTH: Final = 2.0
 LEAST_GROWTH: Final = 1.05
 
 CUT: Final = 0.8
-"""What is left of a rate that was refused."""
+"""Share of the rate that is left after it was refused."""
 
 RECOVERY: Final = 15.0
-"""Busy seconds from a cut back to the rate that was refused."""
+"""Busy seconds after a cut until the refused rate is reached again."""
 
 FORGIVEN: Final = 5.0
-"""Seconds without a refusal after which one at a known limit is bad luck and no news."""
+"""After this many seconds without a refusal, a single one at a known limit doesn't cut the rate."""
 
 BURST: Final = 0.02
-"""Seconds of unused rate that can be caught up on: late timers cost no throughput."""
+"""Seconds of unused rate that may be used later, so that late timers cost no throughput."""
 
 LEAST_RATE: Final = 1 / 60
 
@@ -40,51 +40,50 @@ MEMORY: Final = 2.0
 """Seconds over which the rate in use is averaged."""
 
 REST: Final = 10.0
-"""Seconds without load after which a service that limits growth has forgotten the load."""
+"""Seconds without requests after which a rate that had to grow slowly starts to grow anew."""
 
 FIRST_COOLDOWN: Final = 0.25
-"""Seconds that everyone waits after a first refusal; doubles with each one that follows."""
+"""Pause of all requests after a first refusal, in seconds; doubles with each further one."""
 
 CREEP: Final = 0.1
-"""How many requests more at once for as many answers as there may be at once."""
+"""How much `max_in_flight` rises after as many answers as its value."""
 
 FADING: Final = 0.95
-"""Weight of the past, per answer, in how far estimates of tokens are off."""
+"""Weight of the past, per answer, in the average error of token estimates."""
 
 
 @attrs.define
 class RateRule:
-    """The rate of one thing, requests or tokens: kept where it is known, found where not.
+    """The rate limit of requests or of tokens: a known one is kept, an unknown one is found.
 
-    A token bucket: it fills by the rate and may be overdrawn by one request, so that a large one is
-    paid for afterwards. A rate that is found out rises by a factor a second until it is refused,
-    falls to 0.8 of that, and comes back along the curve of CUBIC (RFC 9438): steep at first, flat
-    around the rate that was refused, steep again beyond. It rises only while it is what holds
-    requests up.
+    A token bucket: it fills at the rate, and one request may overdraw it, so that a large request
+    is paid for afterwards. An unknown rate rises by a factor each second until it is refused, falls
+    to 0.8 of that, and recovers along the curve of CUBIC (RFC 9438): steep at first, flat around
+    the refused rate, steep again above it. It rises only while it is what delays requests.
     """
 
     ceiling: float = inf
-    """Known limit, a second."""
+    """Known limit, per second."""
     rate: float = inf
-    """Rate now, a second."""
+    """Current rate, per second."""
     adaptive: bool = True
     at: float = 0.0
-    """When this was last brought up to date."""
+    """Time of the last update."""
     credit: float = 0.0
     held: bool = False
-    """Whether it holds a request up."""
+    """Whether it is delaying a request."""
     used: float = 0.0
-    """Rate in use, averaged."""
+    """Rate in use, per second, averaged."""
     growth: float = GROWTH
     rising: bool = True
     mark: float = inf
     """The rate that was last refused."""
     since_cut: float = 0.0
-    """Busy seconds since then."""
+    """Busy seconds since the last cut."""
     refused_at: float = -inf
 
     def advance(self, now: float) -> None:
-        """Bring the credit and the rate up to date."""
+        """Update the credit and the rate."""
         passed, self.at = now - self.at, now
         if passed <= 0:
             return
@@ -99,25 +98,25 @@ class RateRule:
             self._grow(min(passed, 1.0))
 
     def wait(self) -> float:
-        """Say how many seconds it takes until the next request may go."""
+        """Return the seconds until the next request may be sent."""
         if self.rate == inf or self.credit >= 0:
             return 0.0
         self.held = True
         return -self.credit / self.rate
 
     def spend(self, amount: float) -> None:
-        """Take an amount out for a request."""
+        """Deduct the amount of a request."""
         self.held = False
         self.correct(amount)
 
     def correct(self, amount: float) -> None:
-        """Take out more for a request that was let through; a negative amount is given back."""
+        """Deduct more for an admitted request; a negative amount is given back."""
         self.used = max(0.0, self.used + amount / MEMORY)
         if self.rate != inf:
             self.credit = min(self.credit - amount, self.rate * BURST)
 
     def cut(self, now: float) -> None:
-        """Fall back: this rate was refused."""
+        """Reduce the rate, since it was refused."""
         forgiven = self.ceiling != inf and now - self.refused_at > FORGIVEN
         self.refused_at = now
         if forgiven or not self.adaptive:
@@ -127,7 +126,7 @@ class RateRule:
         self.rising, self.since_cut = False, 0.0
 
     def slow(self) -> None:
-        """Fall back and rise more slowly: it was the growth that was refused."""
+        """Reduce the rate and let it rise more slowly, since its growth was refused."""
         if not self.adaptive:
             return
         self.growth = max(LEAST_GROWTH, self.growth**0.5)
@@ -152,19 +151,19 @@ class RateRule:
 
 @attrs.frozen
 class Booking:
-    """A request that was let through and has not ended yet."""
+    """An admitted request that has not ended yet."""
 
     at: float
-    """When it was let through."""
+    """When it was admitted."""
     estimate: float
-    """The tokens that its caller expected."""
+    """The caller's estimate of its tokens."""
     tokens: float
-    """The tokens that were taken out for it."""
+    """The tokens that were deducted for it."""
 
 
 @attrs.define
 class ModelPace:
-    """How fast requests to one model may go.
+    """The rate limits of requests to one model.
 
     Args:
         requests: the rate of requests.
@@ -175,13 +174,13 @@ class ModelPace:
     requests: RateRule
     tokens: RateRule
     max_cooldown: float
-    under_way: int = 0
-    at_once: float = inf
-    """How many requests may be under way at once."""
+    in_flight: int = 0
+    max_in_flight: float = inf
+    """How many requests may be in flight at once."""
     resumes_at: float = -inf
     """When the cooldown ends."""
     cooled_at: float = -inf
-    """When it began."""
+    """When the cooldown began."""
     strikes: int = 0
     """Cooldowns in a row."""
     expected: float = 0.0
@@ -197,7 +196,7 @@ class ModelPace:
         adaptive: bool,
         max_cooldown: float,
     ) -> "ModelPace":
-        """Begin with what is known, as amounts a minute; an unknown rate of requests rises."""
+        """Start with the known limits, per minute; an unknown rate of requests will rise."""
         first = START if requests is None and tokens is None and adaptive else None
         return cls(
             _rule(now, requests, adaptive=adaptive, first=first),
@@ -207,14 +206,13 @@ class ModelPace:
 
     @property
     def has_room(self) -> bool:
-        """Whether one request more may be under way."""
-        return self.under_way < self.at_once
+        """Whether one more request may be in flight."""
+        return self.in_flight < self.max_in_flight
 
     def wait(self, now: float) -> float:
-        """Say how many seconds it takes until the next request may go.
+        """Return the seconds until the next request may be sent.
 
-        Returns:
-            Seconds; infinity where only the end of a request under way can tell.
+        Infinity if that depends on when a request in flight ends.
         """
         if not self.has_room:
             return inf
@@ -223,11 +221,11 @@ class ModelPace:
         return max(0.0, self.resumes_at - now, self.requests.wait(), self.tokens.wait())
 
     def book(self, now: float, estimate: float) -> Booking:
-        """Let a request through."""
+        """Admit a request."""
         tokens = estimate * self.counted / self.expected if self.expected else estimate
         self.requests.spend(1)
         self.tokens.spend(tokens)
-        self.under_way += 1
+        self.in_flight += 1
         return Booking(now, estimate, tokens)
 
     def settle(
@@ -239,38 +237,38 @@ class ModelPace:
         refusal: Refusal | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Learn from how a request ended.
+        """Adjust to how a request ended.
 
         Args:
             now: the time.
             booking: the request.
-            tokens: tokens that the service counted; None where it did not say.
-            refusal: which limit refused it; None where none did.
-            retry_after: seconds that the service asks to wait.
+            tokens: tokens that the service counted; None if it reported none.
+            refusal: the limit that refused it; None if none did.
+            retry_after: seconds that the service asks to wait; None if it doesn't say.
         """
         self.requests.advance(now)
         self.tokens.advance(now)
-        at_once, self.under_way = self.under_way, self.under_way - 1
+        in_flight, self.in_flight = self.in_flight, self.in_flight - 1
         if refusal is not None:
             self.tokens.correct(-booking.tokens)
             if booking.at > self.cooled_at:
                 self._cool_down(now, retry_after)
-                self._fall_back(now, refusal, at_once)
+                self._fall_back(now, refusal, in_flight)
         elif tokens is not None:
             self._count(booking, tokens)
             if booking.at > self.cooled_at:
                 self.strikes = 0
-            self.at_once += CREEP / self.at_once
+            self.max_in_flight += CREEP / self.max_in_flight
 
     def _cool_down(self, now: float, retry_after: float | None) -> None:
         self.strikes += 1
         pause = retry_after or FIRST_COOLDOWN * 2 ** min(self.strikes - 1, 20)
         self.cooled_at, self.resumes_at = now, now + min(pause, self.max_cooldown)
 
-    def _fall_back(self, now: float, refusal: Refusal, at_once: int) -> None:
+    def _fall_back(self, now: float, refusal: Refusal, in_flight: int) -> None:
         if refusal == "concurrency":
             if self.requests.adaptive:
-                self.at_once = max(1.0, CUT * at_once)
+                self.max_in_flight = max(1.0, CUT * in_flight)
         elif refusal == "growth":
             self.requests.slow()
         else:

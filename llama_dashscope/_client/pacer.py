@@ -1,4 +1,4 @@
-"""The interface of rate limiting: what a client asks before each attempt and tells after it."""
+"""The interface of rate limiters: a client asks one before each attempt and reports the outcome."""
 
 from typing import Final, Protocol
 
@@ -10,8 +10,8 @@ from .pace_rules import Refusal
 
 __all__ = ["Outcome", "Pacer", "Permit", "refusal_of"]
 
-# Lower-case code -> limit ("Rate limits" of Model Studio's documentation); a code that is not here
-# is looked up without its last dotted part.
+# Lower-case code -> limit ("Rate limits" in Model Studio's documentation); a code that is not
+# listed is looked up without its last dotted part.
 _LIMITS: Final[dict[str, Refusal]] = {
     "throttling": "requests",
     "throttling.ratequota": "requests",
@@ -26,7 +26,7 @@ _LIMITS: Final[dict[str, Refusal]] = {
 
 
 def refusal_of(error: DashScopeError | None) -> Refusal | None:
-    """Say which of an account's limits an error speaks of; None where it is not about one."""
+    """Return the account limit that an error is about; None if it is not about one."""
     if not isinstance(error, RateLimitError):
         return None
     name = error.code.strip().lower()
@@ -39,47 +39,47 @@ def refusal_of(error: DashScopeError | None) -> Refusal | None:
 
 @attrs.frozen
 class Outcome:
-    """How an attempt ended, as a client tells it to its pace."""
+    """How an attempt ended, as a client reports it to its pace."""
 
     tokens: int | None = None
-    """Tokens that the service counted for it; None where it did not say, as for an attempt that
-    failed or was given up."""
+    """Tokens that the service counted for it; None if unknown, as for an attempt that failed or was
+    cancelled."""
     error: DashScopeError | None = None
-    """What it ended with; None for an answer, and for an attempt that was given up."""
+    """The error that it ended with; None if it succeeded or was cancelled."""
 
     @property
     def refusal(self) -> Refusal | None:
-        """Which limit of the account refused it: `requests`, `tokens`, `growth`, `concurrency`."""
+        """The account limit that refused it: `requests`, `tokens`, `growth` or `concurrency`."""
         return refusal_of(self.error)
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the service asks to wait; None where it does not say."""
+        """Seconds that the service asks to wait; None if it doesn't say."""
         return None if self.error is None else self.error.retry_after
 
 
 class Permit(Protocol):
-    """Leave to make one attempt."""
+    """A permit to make one attempt."""
 
     def settle(self, outcome: Outcome, /) -> None:
-        """Tell how the attempt ended; called once, from any thread, and must not wait."""
+        """Report how the attempt ended; called once, from any thread, and must not block."""
         ...
 
 
 class Pacer(Protocol):
-    """What `Client(pace=...)` takes: `Pace`, or an object of your own with this method."""
+    """The interface of `Client(pace=...)`: a `Pace`, or your own object with this method."""
 
     async def admit(self, model: str, tokens: int) -> Permit:
         """Wait until an attempt may be made.
 
         A client calls this before each attempt, retries included, in any thread and event loop, on
-        asyncio and trio. A caller that is cancelled while it waits must have taken nothing.
+        asyncio and trio. If the caller is cancelled while it waits, nothing must be deducted.
 
         Args:
             model: name of the model, as it is sent.
-            tokens: tokens of request and answer together, as far as they can be estimated.
+            tokens: an estimate of the tokens of request and answer together.
 
         Returns:
-            The permit for one attempt, which the client settles when that has ended.
+            The permit for one attempt; the client calls its `settle` when the attempt has ended.
         """
         ...

@@ -1,4 +1,4 @@
-"""The verbs for structured answers, `aparse` and `parse`, apart from the client's others."""
+"""The client's methods `aparse` and `parse`, for structured answers."""
 
 from functools import partial
 from typing import Literal, Protocol, TypeVar
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class _Caller(Protocol):
-    """What makes calls: the client."""
+    """The parts of the client that are used here."""
 
     _engine: CallRunner
 
@@ -28,7 +28,7 @@ class _Caller(Protocol):
 
 
 class ParsingVerbs:
-    """What a client does to answer with a value of a type."""
+    """The client's methods for structured answers."""
 
     @shows_keywords(Options)
     async def aparse(
@@ -41,27 +41,27 @@ class ParsingVerbs:
         unknown_fields: Literal["refuse", "keep"] = "refuse",
         **options: Unpack[Options],
     ) -> Parsed[T]:
-        """Ask a model for a value of a type, and check what it answers.
+        """Ask a model for a value of a type, and check its answer.
 
-        The type's JSON Schema goes into the system message, which is made if there is none; to a
-        `prompt` it is added. Nothing is converted: `"2"` is no 2. `response_format` is only sent
-        where it is given. A `total` time limit holds for all tries together.
+        The type's JSON Schema is added to the system message, which is made if there is none, or to
+        the `prompt`. No value is coerced: `"2"` is not accepted for 2. `response_format` is only
+        sent if it is given. A `total` time limit applies to all tries together.
 
         Args:
             model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
             into: the type of the value: an attrs class, a dataclass, a TypedDict, an Enum, a
-                Literal, a union, or lists and dicts of these. Docstrings of classes and texts in
-                `Annotated` tell the model what is meant.
+                Literal, a union, or lists and dicts of these. Docstrings of classes and strings in
+                `Annotated` describe it to the model.
             prompt: the instruction, for models that take one; instead of `messages`.
-            tries: how many answers to ask for at most, 1 or more. After one that does not fit the
-                model is shown its mistakes, each with its path.
+            tries: how many answers to ask for at most, 1 or more. After an answer that does not
+                fit, the model is shown its mistakes, each with its path.
             unknown_fields: whether fields that a class doesn't have make an answer wrong
                 (`refuse`) or are kept in `Parsed.unknown_fields` (`keep`).
             **options: the keywords of `Options`, each with its range and source there.
 
         Raises:
-            ParseError: no answer fits; it has the last one, the paths of its mistakes and the
-                usage of all.
+            ParseError: no answer fits; the error has the last answer, the paths of its mistakes
+                and the usage of all answers.
             InvalidRequestError: an argument was refused, or the type has no form in JSON; nothing
                 was sent.
             DashScopeError: a call failed; see `acall`.
@@ -83,27 +83,27 @@ class ParsingVerbs:
         unknown_fields: Literal["refuse", "keep"] = "refuse",
         **options: Unpack[Options],
     ) -> Parsed[T]:
-        """Ask a model for a value of a type, and check what it answers, in sync code.
+        """Ask a model for a value of a type, and check its answer, in sync code.
 
-        The type's JSON Schema goes into the system message, which is made if there is none; to a
-        `prompt` it is added. Nothing is converted: `"2"` is no 2. `response_format` is only sent
-        where it is given. A `total` time limit holds for all tries together.
+        The type's JSON Schema is added to the system message, which is made if there is none, or to
+        the `prompt`. No value is coerced: `"2"` is not accepted for 2. `response_format` is only
+        sent if it is given. A `total` time limit applies to all tries together.
 
         Args:
             model: name of the model, sent as given; `llama_dashscope.MODELS` lists the known ones.
             into: the type of the value: an attrs class, a dataclass, a TypedDict, an Enum, a
-                Literal, a union, or lists and dicts of these. Docstrings of classes and texts in
-                `Annotated` tell the model what is meant.
+                Literal, a union, or lists and dicts of these. Docstrings of classes and strings in
+                `Annotated` describe it to the model.
             prompt: the instruction, for models that take one; instead of `messages`.
-            tries: how many answers to ask for at most, 1 or more. After one that does not fit the
-                model is shown its mistakes, each with its path.
+            tries: how many answers to ask for at most, 1 or more. After an answer that does not
+                fit, the model is shown its mistakes, each with its path.
             unknown_fields: whether fields that a class doesn't have make an answer wrong
                 (`refuse`) or are kept in `Parsed.unknown_fields` (`keep`).
             **options: the keywords of `Options`, each with its range and source there.
 
         Raises:
-            ParseError: no answer fits; it has the last one, the paths of its mistakes and the
-                usage of all.
+            ParseError: no answer fits; the error has the last answer, the paths of its mistakes
+                and the usage of all answers.
             InvalidRequestError: an argument was refused, or the type has no form in JSON; nothing
                 was sent.
             DashScopeError: a call failed; see `call`.

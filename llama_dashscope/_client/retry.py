@@ -1,4 +1,4 @@
-"""After this failure: again? And after how long?"""
+"""Retry policy: whether and when to repeat a call after a failure."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ from llama_dashscope._errors import APITimeoutError, ConfigurationError, DashSco
 __all__ = ["Budget", "Retry"]
 
 COST: Final = 5
-"""What a retry takes out of the budget; a call that succeeds puts 1 back."""
+"""What a retry costs of the budget; a successful call puts 1 back."""
 
 MOST: Final = sys.float_info.max
 
@@ -33,68 +33,66 @@ def _true_or_false(_: object, attribute: "attrs.Attribute[Any]", value: object) 
 
 @attrs.frozen
 class Retry:
-    """How failures that pass by themselves are met: exponential backoff with full jitter.
+    """Retry policy for temporary failures: exponential backoff with full jitter.
 
-    The pause before try `n` is a random time between 0 and `base * 2**(n-1)` seconds, at most
-    `cap`; where the service names a time (`Retry-After`), that one is kept instead.
+    The pause before retry `n` is a random time between 0 and `base * 2**(n-1)` seconds, at most
+    `cap`. If the service names a time (`Retry-After`), that time is used instead.
 
     Raises:
-        ConfigurationError: a number below 0.
+        ConfigurationError: a number is below 0.
     """
 
     times: int = attrs.field(default=2, validator=_at_least_zero)
-    """How many times to try again; 0 for never."""
+    """Number of retries; 0 for none."""
     base: float = attrs.field(default=0.5, validator=_at_least_zero)
-    """Longest first pause, in seconds."""
+    """Longest pause before the first retry, in seconds."""
     cap: float = attrs.field(default=8.0, validator=_at_least_zero)
-    """Longest pause of our own making, in seconds."""
+    """Longest pause before any retry, in seconds, unless the service asks for a longer one."""
     max_wait: float = attrs.field(default=60.0, validator=_at_least_zero)
-    """Longest pause that the service may ask for, in seconds; beyond it the call ends at once."""
+    """Longest `Retry-After` that is waited for, in seconds; for a longer one the call fails at
+    once."""
     read_timeouts: bool = attrs.field(default=False, validator=_true_or_false)
-    """Whether to ask again after a silent `read` limit: the first call may still be billed."""
+    """Whether to retry after a `read` timeout; the first request may be billed too."""
     budget: int = attrs.field(default=100, validator=_at_least_zero)
-    """Retries a client may have saved up; five successful calls earn one. It keeps an outage from
-    being multiplied by everyone's retries."""
+    """Most retries that a client may save up; five successful calls earn one. This keeps retries
+    from making an outage worse."""
 
     @classmethod
     def of(cls, value: "Retry | int | None") -> "Retry":
-        """Read an argument: a plain number is how many times to try again."""
+        """Return the argument as a `Retry`: a plain number is the number of retries."""
         if value is None:
             return cls()
         return value if isinstance(value, Retry) else cls(times=value)
 
     def pause(self, error: DashScopeError, tries: int, chance: float) -> float | None:
-        """Say how long to wait before the next try, or None to give up.
+        """Return the pause in seconds before the next attempt; None if there should be none.
 
         Args:
-            error: how the last try failed.
-            tries: how many tries there were.
+            error: the error of the last attempt.
+            tries: how many attempts there were.
             chance: a random number from 0 to 1.
-
-        Returns:
-            Seconds, or None.
         """
         if tries > self.times or not (error.retryable or _is_read_timeout(error)):
             return None
         return self.delay(error, tries, chance)
 
     def delay(self, error: DashScopeError, tries: int, chance: float) -> float | None:
-        """Say how long to wait before a next try, if there is to be one.
+        """Return the pause in seconds before a next attempt, however many there were.
 
         Args:
-            error: how the last try failed.
-            tries: how many tries there were.
+            error: the error of the last attempt.
+            tries: how many attempts there were.
             chance: a random number from 0 to 1.
 
         Returns:
-            Seconds; None after a `read` limit, unless `read_timeouts` is set, and where the service
+            Seconds. None after a `read` timeout, unless `read_timeouts` is set, and if the service
             asks for more than `max_wait`.
         """
         if _is_read_timeout(error) and not self.read_timeouts:
             return None
         if error.retry_after is not None:
             return error.retry_after if error.retry_after <= self.max_wait else None
-        # Past some dozens of doublings the cap decides anyway; floats would overflow.
+        # After some dozens of doublings the cap decides anyway; a float would overflow.
         return chance * min(self.cap, self.base * 2.0 ** min(tries - 1, 64))
 
 
@@ -103,19 +101,19 @@ def _is_read_timeout(error: DashScopeError) -> bool:
 
 
 class Budget:
-    """How many retries a client may still make; safe between threads.
+    """How many retries a client may still make; thread-safe.
 
-    The idea is that of gRPC's retry throttling (https://github.com/grpc/proposal, A6) and of the
-    AWS SDKs' token bucket: successes earn what retries spend.
+    Like gRPC's retry throttling (https://github.com/grpc/proposal, A6) and the token bucket of the
+    AWS SDKs: retries spend what successful calls earn.
     """
 
     def __init__(self, size: int) -> None:
-        """Begin full."""
+        """Start with a full budget."""
         self._size = self._left = size * COST
         self._lock = threading.Lock()
 
     def spend(self) -> bool:
-        """Take one retry out, if there is one."""
+        """Spend one retry; return whether there was one."""
         with self._lock:
             if self._left < COST:
                 return False
@@ -123,7 +121,7 @@ class Budget:
             return True
 
     def earn(self) -> None:
-        """Put back what a success is worth."""
+        """Add what a successful call earns."""
         if self._left < self._size:
             with self._lock:
                 self._left = min(self._size, self._left + 1)

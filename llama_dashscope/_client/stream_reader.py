@@ -1,4 +1,4 @@
-"""The reading half of a stream: bytes of a connection in, items out, one step at a time."""
+"""Reads a stream: from the bytes of a connection to items, within the time limits."""
 
 from time import monotonic
 from typing import Generic
@@ -15,12 +15,12 @@ __all__ = ["StreamReader"]
 
 
 class StreamReader(Generic[Item]):
-    """Reads a stream's items as they arrive, and closes what it reads from.
+    """Reads a stream's items as they arrive; owns and closes its body.
 
     Args:
-        body: where its bytes come from.
-        parser: what makes items of them.
-        limits: the limits in time.
+        body: the bytes of the answer.
+        parser: makes items from them.
+        limits: the time limits.
         attempt: the attempt at the call, which ends with the stream.
     """
 
@@ -31,12 +31,12 @@ class StreamReader(Generic[Item]):
         limits: TimeLimits,
         attempt: Attempt,
     ) -> None:
-        """Begin behind the head of the answer."""
+        """Start after the head of the answer."""
         self._body = body
         self._parser = parser
         self._limits = limits
         self._attempt = attempt
-        self._leaving = False
+        self._closing = False
         self._finished_at = NEVER
         self.answer = parser.answer
         """What has arrived so far."""
@@ -44,38 +44,38 @@ class StreamReader(Generic[Item]):
 
     @property
     def failure(self) -> DashScopeError | None:
-        """What the stream broke with."""
+        """The error that ended the stream."""
         return self._parser.failure
 
     async def begin(self) -> None:
-        """Read up to the first item that says something: until then the call may be made again.
+        """Read until the first part of an answer arrives; before that the call may be retried.
 
         Raises:
-            DashScopeError: the stream broke before.
+            DashScopeError: the stream broke before that.
         """
-        while not self._parser.begun and await self._go_on():
+        while not self._parser.begun and await self._advance():
             pass
 
     def take(self) -> list[Item]:
-        """Return the items that have arrived and were not taken yet."""
+        """Return the items that have arrived and have not been taken yet."""
         return self._parser.take()
 
     async def more(self) -> list[Item]:
         """Wait for items and return all that have arrived; none at the end of the stream.
 
         Raises:
-            DashScopeError: the stream broke; carries what had arrived.
+            DashScopeError: the stream broke; `partial_text` has the text received.
         """
-        while not (items := self.take()) and await self._go_on():
+        while not (items := self.take()) and await self._advance():
             pass
         return items
 
     async def aclose(self, *, drain: bool = False) -> None:
-        """Let go of the connection, once.
+        """Release the connection, once.
 
         Args:
-            drain: whether to read the end of a body whose answer is whole, so that its connection
-                can be used again.
+            drain: if the answer is complete, whether to read the rest of the body, so that the
+                connection can be reused.
         """
         if self.closed:
             return
@@ -87,10 +87,10 @@ class StreamReader(Generic[Item]):
             try:
                 await self._body.aclose()
             finally:
-                self.tell_end()
+                self.report_end()
 
-    def tell_end(self) -> None:
-        """Tell the pace, the log and the observers how it ended; the first time counts."""
+    def report_end(self) -> None:
+        """Report the end to the pace, the log and the observers; only the first call counts."""
         answer, failure = self.answer, self._parser.failure
         self._attempt.end(answer.usage, failure)
         if self._attempt.watch is not None:
@@ -100,13 +100,13 @@ class StreamReader(Generic[Item]):
             self._attempt.watch.call_ended(end)
 
     async def _drain(self) -> None:
-        self._leaving = True
+        self._closing = True
         parser = self._parser
         while self.answer.finished and not parser.ended and parser.failure is None:
             await self._step()
 
-    async def _go_on(self) -> bool:
-        """Take one step; tell whether there was one to take."""
+    async def _advance(self) -> bool:
+        """Read on; return False at the end of the stream."""
         try:
             if self._parser.failure is not None:
                 raise self._parser.failure
@@ -125,7 +125,7 @@ class StreamReader(Generic[Item]):
         return True
 
     async def _step(self) -> None:
-        """Read until a frame or the end has come; heartbeats do not wind up the idle limit."""
+        """Read until a frame or the end arrives; heartbeats don't restart the idle limit."""
         started = now = monotonic()
         while True:
             try:
@@ -141,15 +141,15 @@ class StreamReader(Generic[Item]):
             now = monotonic()
 
     async def _read(self, silent_since: float, now: float) -> bytes:
-        """Read some bytes within the limits; none where the end of a whole answer is late."""
+        """Read bytes within the limits; none if the end of a complete answer is late."""
         if self.answer.finished:
             self._finished_at = min(self._finished_at, now)
-            counted = self._leaving or self.answer.usage is not None
+            counted = self._closing or self.answer.usage is not None
             wait = self._limits.step_after_finish(now, self._finished_at, counted=counted)
         else:
             wait = self._limits.step(now, silent_since)
         late: APITimeoutError | None = None
-        if wait.seconds is None or wait.seconds > 0:  # bytes that say nothing may never pause
+        if wait.seconds is None or wait.seconds > 0:  # heartbeats may come without a pause
             try:
                 return await self._body.read(wait.seconds)
             except APITimeoutError as error:

@@ -1,4 +1,4 @@
-"""Streams as users hold them: `AsyncStream`, and `Stream`, its twin for sync code."""
+"""The streams that users read: `AsyncStream`, and `Stream` for sync code."""
 
 import sys
 import warnings
@@ -26,7 +26,7 @@ else:
 __all__ = ["AsyncStream", "Stream"]
 
 Item = TypeVar("Item", default=Chunk)
-"""What a stream hands out; the client's hand out chunks."""
+"""What a stream yields; the client's streams yield chunks."""
 
 
 @final
@@ -34,20 +34,20 @@ class AsyncStream(Generic[Item]):
     """An answer that arrives in chunks; made by `Client.astream`.
 
     Use it with `async with`, which opens and closes it, and `async for`. Entering it sends the call
-    and waits for the first chunk that says something; until then a failure that passes by itself is
-    met by trying again. Leaving it early closes its connection.
+    and waits for the first part of an answer; until then temporary failures are retried. Leaving it
+    early closes its connection.
     """
 
     def __init__(self, engine: CallRunner, call: Call[Item]) -> None:
-        """Take what is needed to make the call; nothing is sent yet."""
+        """Take the call; nothing is sent yet."""
         self._engine = engine
         self._call: Call[Item] | None = call
         self._reader: StreamReader[Item] | None = None
-        self._home: LoopAffinity | None = None
+        self._affinity: LoopAffinity | None = None
         self.ready: list[Item] = []
-        """Chunks that have arrived and were not read yet, the next one last."""
+        """Chunks that have arrived and have not been read yet, the next one last."""
         self.ahead = False
-        """Whether to read on while nobody waits; the sync twin does."""
+        """Whether to read in the background; `Stream` does."""
         self._reading = False
         self._ended = False
         self._closed = False
@@ -78,8 +78,8 @@ class AsyncStream(Generic[Item]):
         """Return the next chunk.
 
         Raises:
-            DashScopeError: the stream broke; `partial_text` has what had arrived.
-            StopAsyncIteration: the answer is whole.
+            DashScopeError: the stream broke; `partial_text` has the text received.
+            StopAsyncIteration: the answer is complete.
         """
         if not self.ready:
             await self.fill()
@@ -88,10 +88,10 @@ class AsyncStream(Generic[Item]):
         return self.ready.pop()
 
     async def aread(self) -> Response:
-        """Read what is left and return the whole answer.
+        """Read the rest of the stream and return the complete answer.
 
         Raises:
-            DashScopeError: the stream broke; `partial_text` has what had arrived.
+            DashScopeError: the stream broke; `partial_text` has the text received.
         """
         async for _ in self:
             pass
@@ -104,23 +104,23 @@ class AsyncStream(Generic[Item]):
             await self._reader.aclose(drain=True)
 
     def close_from_sync(self) -> None:
-        """Close the stream from sync code: in its own event loop, and never waiting for long."""
+        """Close the stream from sync code, in its own event loop, without waiting for long."""
         self._closed = True
-        if self._reader is None or self._reader.closed or self._home is None:
+        if self._reader is None or self._reader.closed or self._affinity is None:
             return
-        if self._home.forked:
+        if self._affinity.forked:
             _parents.append(self._reader)
         else:
-            close_from_sync([(self._home.loop, self.aclose)])
+            close_from_sync([(self._affinity.loop, self.aclose)])
 
     @property
     def closed(self) -> bool:
-        """Whether the stream was closed, by its end or before."""
+        """Whether the stream was closed, at its end or before."""
         return self._closed
 
     @property
     def response(self) -> Response:
-        """The whole answer, once the stream has ended.
+        """The complete answer, once the stream has ended.
 
         Raises:
             StreamUsageError: the stream has not been read to its end.
@@ -128,33 +128,33 @@ class AsyncStream(Generic[Item]):
         if not self._ended or self._reader is None:
             read_on = "stream.read()" if self.ahead else "await stream.aread()"
             what = (
-                "it was closed before, and stream.text has what had arrived"
+                "this one was closed early; stream.text has the text received"
                 if self._closed
-                else f"{read_on} reads on and returns it"
+                else f"{read_on} reads the rest and returns the response"
             )
             raise StreamUsageError(f"stream.response needs a stream read to its end; {what}")
         return self._reader.answer.response()
 
     @property
     def text(self) -> str:
-        """The text that has arrived so far, whether it was read or not."""
+        """The text that has arrived so far, including chunks not yet read."""
         return "" if self._reader is None else self._reader.answer.text
 
     async def _open(self) -> None:
         call = self._call
         if call is None or self._closed:
             return
-        self._home = LoopAffinity()
+        self._affinity = LoopAffinity()
         reader = await self._engine.open(call, ahead=self.ahead)
-        self._call = None  # a thousand open streams need not hold a thousand requests
-        if self.closed:  # by another task meanwhile, or by Ctrl-C in sync code
+        self._call = None  # frees the request: there may be thousands of open streams
+        if self.closed:  # by another task during the wait, or by Ctrl-C in sync code
             await reader.aclose()
             raise self._closed_early()
         self._reader = reader
         self.ready.extend(reversed(reader.take()))
 
     async def fill(self) -> None:
-        """Wait for more chunks; leaves none at the end of the answer."""
+        """Wait for more chunks and put them into `ready`; none at the end of the answer."""
         await self._open()
         if self._ended or self.ready:
             return
@@ -163,7 +163,7 @@ class AsyncStream(Generic[Item]):
         try:
             self.ready.extend(reversed(await reader.more()))
         except BaseException as error:
-            if reader.closed and isinstance(error, Exception):  # by another task meanwhile
+            if reader.closed and isinstance(error, Exception):  # by another task
                 raise self._closed_early() from error
             await reader.aclose()
             raise
@@ -174,14 +174,14 @@ class AsyncStream(Generic[Item]):
             await self.aclose()
 
     def _open_reader(self) -> StreamReader[Item]:
-        """Return the reader, for the one task that reads now."""
+        """Return the reader, after checking that this task may read."""
         reader = self._reader
-        if reader is None or reader.closed or self._closed or self._home is None:
+        if reader is None or reader.closed or self._closed or self._affinity is None:
             raise (reader.failure if reader else None) or self._closed_early()
-        if not self._home.is_here():
-            raise StreamUsageError("a stream is read in the event loop that it was opened in")
+        if not self._affinity.is_here():
+            raise StreamUsageError("a stream can only be read in the event loop that opened it")
         if self._reading:
-            raise StreamUsageError("a stream is read by one task at a time")
+            raise StreamUsageError("a stream can only be read by one task at a time")
         return reader
 
     def _closed_early(self) -> DashScopeError:
@@ -191,12 +191,12 @@ class AsyncStream(Generic[Item]):
 
     def __del__(self) -> None:
         reader = self._reader
-        if reader is None or reader.closed or self._home is None:
+        if reader is None or reader.closed or self._affinity is None:
             return
-        if self._home.forked:
+        if self._affinity.forked:
             _parents.append(reader)
             return
-        start_soon_threadsafe(self._home.loop, reader.aclose)
+        start_soon_threadsafe(self._affinity.loop, reader.aclose)
         warnings.warn(
             "a stream was left open: use 'async with client.astream(...)' or close it",
             ResourceWarning,
@@ -206,16 +206,16 @@ class AsyncStream(Generic[Item]):
 
 
 _parents: Final[list[object]] = []
-"""What a forked process found open. It is kept alive: closing it would touch sockets and event
-loops that the parent goes on using."""
+"""Open streams of the parent process, kept alive in a fork: finalising them would touch sockets and
+event loops that the parent is still using."""
 
 
 @final
 class Stream(Generic[Item]):
     """An answer that arrives in chunks, for sync code; made by `Client.stream`.
 
-    Use it with `with` and `for`. It is `AsyncStream` behind a bridge: it crosses to the event
-    loop's thread once for all the chunks that have arrived.
+    Use it with `with` and `for`. It runs an `AsyncStream` in the event loop's thread, and fetches
+    all chunks that have arrived at once.
     """
 
     def __init__(self, stream: AsyncStream[Item], run: Bridge) -> None:
@@ -255,8 +255,8 @@ class Stream(Generic[Item]):
         """Return the next chunk.
 
         Raises:
-            DashScopeError: the stream broke; `partial_text` has what had arrived.
-            StopIteration: the answer is whole.
+            DashScopeError: the stream broke; `partial_text` has the text received.
+            StopIteration: the answer is complete.
         """
         if not self._ready:
             self._run(self._stream.fill)
@@ -265,10 +265,10 @@ class Stream(Generic[Item]):
         return self._ready.pop()
 
     def read(self) -> Response:
-        """Read what is left and return the whole answer.
+        """Read the rest of the stream and return the complete answer.
 
         Raises:
-            DashScopeError: the stream broke; `partial_text` has what had arrived.
+            DashScopeError: the stream broke; `partial_text` has the text received.
         """
         for _ in self:
             pass
@@ -280,10 +280,10 @@ class Stream(Generic[Item]):
 
     @property
     def response(self) -> Response:
-        """The whole answer, once the stream has ended; see `AsyncStream.response`."""
+        """The complete answer, once the stream has ended; see `AsyncStream.response`."""
         return self._stream.response
 
     @property
     def text(self) -> str:
-        """The text that has arrived so far, whether it was read or not."""
+        """The text that has arrived so far, including chunks not yet read."""
         return self._stream.text

@@ -1,4 +1,4 @@
-"""Structured answers: ask for a type, read the answer into it, ask again where it doesn't fit."""
+"""Structured answers: ask for a type, read the answer into it, and ask again if it doesn't fit."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
@@ -28,22 +28,22 @@ class Parsed(Generic[T]):
     """A structured answer; made by `Client.aparse` and `Client.parse`."""
 
     value: T
-    """The value: an instance of the type that was asked for."""
+    """The value: an instance of the requested type."""
     response: Response
     """The answer that it was read from."""
     attempts: int = 1
-    """How many answers it took."""
+    """How many answers were needed."""
     usage: Usage | None = None
-    """Tokens of all these answers together; None where the service counted none."""
+    """Tokens of all these answers together; None if the service reported none."""
     unknown_fields: Mapping[tuple[str | int, ...], Any] = attrs.field(
         factory=dict[tuple[str | int, ...], Any], hash=False
     )
-    """With `unknown_fields="keep"`, the fields that a class doesn't have: what each one held, by
-    the names and places on the way there, such as `("stops", 0, "hotel")`."""
+    """With `unknown_fields="keep"`, the fields that a class doesn't have: their values by their
+    paths, such as `("stops", 0, "hotel")`."""
 
 
 class StructuredCall:
-    """A question whose answer is to be of a type, asked as often as it takes."""
+    """A question whose answer must be of a type; asked again if it isn't."""
 
     def __init__(
         self,
@@ -53,17 +53,17 @@ class StructuredCall:
         arguments: CallArguments,
         tries: int,
     ) -> None:
-        """Put the format into the question; nothing is sent yet.
+        """Add the format's instruction to the question; nothing is sent yet.
 
         Args:
-            prepare: makes a call of a prompt and arguments.
+            prepare: makes a call from a prompt and arguments.
             wanted: the format of the answer.
             prompt: the caller's prompt.
             arguments: the caller's other arguments.
             tries: how many answers to ask for at most, 1 or more.
 
         Raises:
-            InvalidRequestError: an argument can't be right.
+            InvalidRequestError: an argument is invalid.
         """
         self._prepare = prepare
         self._wanted = wanted
@@ -76,20 +76,21 @@ class StructuredCall:
         self.call = self._prepared(arguments.timeout)
         """The next call."""
         if self.call.payload.choices > 1:
-            raise InvalidRequestError("n must be 1: one answer is read into one value")
+            raise InvalidRequestError("n must be 1: only one answer is read into a value")
         self._timeout = self.call.timeout
 
     async def run(self, send: Callable[[Call[Chunk]], Awaitable[Response]]) -> Parsed[Any]:
-        """Ask until an answer fits, or there is no other try.
+        """Ask until an answer fits or no tries are left.
 
-        After a call that failed it may be run again, and goes on with that call.
+        After a failed call it may be run again; it then continues with that call.
 
         Args:
             send: makes a call and returns its answer.
 
         Raises:
             ParseError: no answer fits.
-            DashScopeError: a call failed; `usage` and `partial_text` tell of the answers before it.
+            DashScopeError: a call failed; its `usage` and `partial_text` include the answers before
+                it.
         """
         deadline = monotonic() + (self._timeout.total or inf)
         if self._attempts:
@@ -111,11 +112,11 @@ class StructuredCall:
 
     def _prepared(self, timeout: Timeout | float | None) -> Call[Chunk]:
         messages, prompt = self._content.get("messages"), self._content.get("prompt")
-        told = attrs.evolve(self._arguments, messages=messages, timeout=timeout)
-        return self._prepare(prompt, told)
+        arguments = attrs.evolve(self._arguments, messages=messages, timeout=timeout)
+        return self._prepare(prompt, arguments)
 
     async def _ask(self, send: Callable[[Call[Chunk]], Awaitable[Response]]) -> Response:
-        """Make the call; a failure knows what came before it."""
+        """Make the call; a failure includes usage and text of the answers before it."""
         try:
             response = await send(self.call)
         except DashScopeError as error:
@@ -146,9 +147,9 @@ def _check_tries(given: object) -> int:
 
 
 def _without_value(response: Response) -> str:
-    """Say why there is no value to look for in an answer; empty where there is one."""
+    """Say why an answer can't have a value; empty if it can."""
     if response.finish_reason == "length":
-        return "was cut short (finish_reason length): allow it more max_tokens, or ask for less"
+        return "was cut short (finish_reason length): raise max_tokens, or ask for less"
     if response.tool_calls:
         names = ", ".join(call.function.name for call in response.tool_calls)
         return f"calls tools instead of giving a value: {names}"

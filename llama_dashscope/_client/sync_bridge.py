@@ -1,7 +1,7 @@
-"""The bridge from sync to async: runs a client's coroutines from any thread, with no logic in it.
+"""The bridge from sync to async: runs a client's coroutines from any thread.
 
-In a worker thread that anyio started (FastAPI's `def` handlers run in such threads) they run in the
-application's own event loop. Everywhere else they run in one background thread of this process,
+From a worker thread of anyio (FastAPI runs `def` handlers in these) they run in the application's
+own event loop. From any other thread they run in one background thread of this process, which is
 started when it is first needed.
 """
 
@@ -26,34 +26,34 @@ T = TypeVar("T")
 def run_sync(function: Callable[[], Awaitable[T]]) -> T:
     """Run an async function from sync code and return what it returns.
 
-    Ctrl-C and other exceptions of signal handlers cancel it and wait until it has let go of what
-    it held.
+    Ctrl-C and other exceptions from signal handlers cancel the function and wait until it has
+    released its resources, at most for `PATIENCE`.
     """
     if _in_worker_thread():
         return anyio.from_thread.run(_as_coroutine, function)
     loop = background.loop()
     if loop is None:
         return background.run_here(function)
-    passage = _BridgedCall(function)
+    bridged = _BridgedCall(function)
     try:
-        return passage.through(loop)
+        return bridged.through(loop)
     except asyncio.CancelledError:
-        raise closed_error() from None  # the interpreter is ending, and the background with it
+        raise closed_error() from None  # the interpreter is shutting down
     finally:
-        del passage  # an exception would hold this frame, and the frame the exception
+        del bridged  # else exception and frame would refer to each other
 
 
 async def _as_coroutine(function: Callable[[], Awaitable[T]]) -> T:
-    with anyio.CancelScope():  # noqa: ASYNC100  # its end is what counts
-        pass  # leaving a scope has anyio look again for a cancellation that came before this call
+    with anyio.CancelScope():  # noqa: ASYNC100  # for its exit
+        pass  # on exit anyio checks for a cancellation that came before this call
     return await function()
 
 
 def _in_worker_thread() -> bool:
     if threading.current_thread() is threading.main_thread():
-        return False  # here a signal handler may interrupt an import, and see half of a module
+        return False  # a signal handler may interrupt the import here and see half a module
     with late_imports:
-        import anyio.from_thread  # only sync code pays for this
+        import anyio.from_thread  # only sync code needs this
 
     try:
         anyio.from_thread.check_cancelled()
@@ -63,28 +63,28 @@ def _in_worker_thread() -> bool:
 
 
 class _BridgedCall(Generic[T]):
-    """One call's way through the background thread and back.
+    """One call in the background thread, and the wait for its result.
 
-    A lock to wait at costs a third of what anyio's portal and its futures do.
+    Waiting for a lock costs a third of anyio's portal with its futures.
     """
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
         self._function = function
         self._task: asyncio.Future[T] | None = None
-        self._under_way = threading.Lock()
-        self._under_way.acquire()
+        self._running = threading.Lock()
+        self._running.acquire()
 
     def through(self, loop: asyncio.AbstractEventLoop) -> T:
         """Run the function in an event loop of another thread."""
         try:
             loop.call_soon_threadsafe(self._begin, context=context_for_asyncio())
-            with self._under_way:
+            with self._running:
                 pass
         except BaseException:
-            if loop.is_closed():  # with the interpreter, just now
+            if loop.is_closed():  # the interpreter is shutting down
                 raise closed_error() from None
             loop.call_soon_threadsafe(self._cancel)
-            self._under_way.acquire(timeout=PATIENCE)
+            self._running.acquire(timeout=PATIENCE)
             raise
         return cast("asyncio.Future[T]", self._task).result()
 
@@ -94,11 +94,11 @@ class _BridgedCall(Generic[T]):
 
     def _end(self, task: asyncio.Future[T]) -> None:
         if not task.cancelled():
-            task.exception()  # of a call that was interrupted nobody else asks for it
-        self._under_way.release()
+            task.exception()  # retrieved here, since an interrupted caller won't
+        self._running.release()
 
     def _cancel(self) -> None:
-        if self._task is None:  # interrupted before it was on its way
-            self._under_way.release()
+        if self._task is None:  # interrupted before the task was created
+            self._running.release()
         else:
             self._task.cancel()

@@ -1,7 +1,7 @@
-"""The time limits of one call: how long its next step may take, and which limit says so.
+"""The time limits of one call: how long its next step may take, and by which limit.
 
-`connect` and `read` go to the transport with the request, since only it sees connections and the
-first byte. All that comes after, `total` over everything and the end of a stream, is decided here.
+`connect` and `read` are enforced by the transport, since only it sees connections and the first
+byte. The limits after that are decided here: `idle`, `total`, and the end of a stream.
 """
 
 from typing import Final, NamedTuple
@@ -15,28 +15,29 @@ __all__ = ["Step", "TimeLimits"]
 NEVER: Final = float("inf")
 """The deadline of a call without one."""
 
-AFTER_FINISH: Final = 0.25
-"""Seconds to wait for the end of a body whose answer is whole, so that its connection lives on."""
+END_GRACE: Final = 0.25
+"""Seconds to wait for the end of a body after a complete answer, so that its connection can be
+reused."""
 
-FOR_USAGE: Final = 1.0
-"""The same while the tokens are not counted yet: the frame that counts them may come late."""
+USAGE_GRACE: Final = 1.0
+"""The same while no usage has arrived: the frame with the usage may come late."""
 
 
 class Step(NamedTuple):
     """How long the next step of a call may take."""
 
     seconds: float | None
-    """None for no limit; 0 or less where the time is over."""
+    """None for no limit; 0 or less if the time is over."""
     limit: str
-    """The limit that says so: `idle`, `total`, or `finish` for an answer that is whole."""
+    """The limit that applies: `idle`, `total`, or `finish` after a complete answer."""
 
 
 class TimeLimits:
     """The limits of one call.
 
     Args:
-        timeout: how long they are.
-        host: who is waited for, for errors to say.
+        timeout: their lengths.
+        host: the service's host, for errors.
         began: when the call began, by the monotonic clock.
     """
 
@@ -47,7 +48,7 @@ class TimeLimits:
         self.deadline = NEVER if timeout.total is None else began + timeout.total
 
     def leaves(self, pause: float, now: float) -> bool:
-        """Tell whether there is time for another try after a pause in seconds."""
+        """Tell whether there is time for another attempt after a pause in seconds."""
         return now + pause < self.deadline
 
     def step(self, now: float, silent_since: float) -> Step:
@@ -55,7 +56,7 @@ class TimeLimits:
 
         Args:
             now: the time.
-            silent_since: when something but a heartbeat came last.
+            silent_since: when something other than a heartbeat last arrived.
         """
         idle, deadline = self.timeout.idle, self.deadline
         left = None if idle is None else idle - (now - silent_since)
@@ -65,15 +66,15 @@ class TimeLimits:
 
     @staticmethod
     def step_after_finish(now: float, finished_at: float, *, counted: bool) -> Step:
-        """Return the limit for what may follow a whole answer in its body.
+        """Return the limit for the rest of the body after a complete answer.
 
         Args:
             now: the time.
-            finished_at: when the answer was whole.
-            counted: whether its tokens are known, or nobody waits for them.
+            finished_at: when the answer was complete.
+            counted: whether its usage is known, or nobody waits for it.
         """
-        return Step(finished_at + (AFTER_FINISH if counted else FOR_USAGE) - now, "finish")
+        return Step(finished_at + (END_GRACE if counted else USAGE_GRACE) - now, "finish")
 
     def over(self, limit: str) -> APITimeoutError:
-        """Return the error for a limit that ran out."""
+        """Return the error for an exceeded limit."""
         return timed_out(limit, getattr(self.timeout, limit), self.host)

@@ -187,7 +187,7 @@ async def test_cancelling_a_waiter_costs_nothing() -> None:
 
     assert pace._queues[MODEL].first is None
     assert rules.requests.credit >= credit
-    assert rules.under_way == 1
+    assert rules.in_flight == 1
 
 
 @pytest.mark.anyio

@@ -96,7 +96,7 @@ def simulate(pace: ModelPace, service: Service, seconds: float, off: float = 1.0
             continue
         tokens = chance.randint(50, 150)
         booking = pace.book(now, tokens * off)
-        refusal = service.refuse(now, tokens, pace.under_way)
+        refusal = service.refuse(now, tokens, pace.in_flight)
         took = (0.01 if refusal else 0.1) * chance.uniform(0.5, 1.5)
         told = None if refusal else tokens
         number = len(run.answered) + run.refused
@@ -219,7 +219,7 @@ def test_an_attempt_that_was_given_up_teaches_nothing() -> None:
     pace = begin(tokens=6000)
     pace.settle(0.0, pace.book(0.0, 50))
 
-    assert (pace.under_way, pace.expected, pace.strikes) == (0, 0.0, 0)
+    assert (pace.in_flight, pace.expected, pace.strikes) == (0, 0.0, 0)
     assert pace.wait(0.0) > 0  # its tokens may have been spent
 
 
@@ -239,7 +239,7 @@ def test_without_learning_the_rate_stays() -> None:
         pace.settle(0.0, pace.book(0.0, 1), refusal=refusal)
         pace.cooled_at = -inf
 
-    assert (pace.requests.rate, pace.tokens.rate, pace.at_once) == (98.0, inf, inf)
+    assert (pace.requests.rate, pace.tokens.rate, pace.max_in_flight) == (98.0, inf, inf)
     assert begin(adaptive=False).wait(0.0) == 0.0
 
 
@@ -317,4 +317,4 @@ def test_whatever_comes(
         assert 0 <= pace.wait(now) < inf
         assert pace.resumes_at <= now + 60.0
 
-    assert pace.under_way == 0
+    assert pace.in_flight == 0

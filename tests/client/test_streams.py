@@ -50,7 +50,7 @@ def test_read_twice(road: tuple[str, str], client: Client) -> None:
 
     async def main() -> None:
         async with client, client.astream(MODEL, "hi") as stream:
-            with pytest.raises(StreamUsageError, match=r"await stream\.aread\(\) reads on"):
+            with pytest.raises(StreamUsageError, match=r"await stream\.aread\(\) reads the rest"):
                 _ = stream.response
             assert [chunk.delta async for chunk in stream] == ["a", "b", "c", ""]
             assert [chunk async for chunk in stream] == []
@@ -70,7 +70,7 @@ def test_a_stream_that_was_left_has_no_response(
         async with client:
             async with client.astream(MODEL, "hi") as stream:
                 await anext(stream)
-            with pytest.raises(StreamUsageError, match=r"closed before, and stream\.text has what"):
+            with pytest.raises(StreamUsageError, match=r"closed early; stream\.text has the text"):
                 _ = stream.response
 
     anyio.run(main, backend=road[1])
@@ -273,7 +273,7 @@ def test_another_loop(client: Client, server: LocalDashScope) -> None:
     async def main() -> None:
         async with client.astream(MODEL, "hi") as stream:
             await anext(stream)
-            with pytest.raises(StreamUsageError, match="event loop that it was opened in"):
+            with pytest.raises(StreamUsageError, match="event loop that opened it"):
                 await anyio.to_thread.run_sync(anyio.run, stream.aread)
 
     anyio.run(main)
@@ -326,7 +326,7 @@ def test_sync_twin(server: LocalDashScope, fault: ErrorFrame | None) -> None:
 
     with Client(server.api_key, base_url=server.base_url, limits=ONE, retry=0) as client:
         with client.stream(MODEL, "hi") as stream:
-            with pytest.raises(StreamUsageError, match=r" stream\.read\(\) reads on"):
+            with pytest.raises(StreamUsageError, match=r" stream\.read\(\) reads the rest"):
                 _ = stream.response
             if fault:
                 with pytest.raises(DashScopeError) as raised:
