@@ -1,1 +1,1 @@
-"""Many calls at once: a runner that loses no answer, and a journal to go on from."""
+"""Batches: many calls at once, with a journal from which an interrupted run resumes."""

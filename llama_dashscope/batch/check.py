@@ -14,32 +14,32 @@ from .summary import Tally
 
 __all__ = ["BatchCheck", "check_items"]
 
-MOST: Final = 20
-"""Wrong items that are kept."""
+MOST_MISTAKES: Final = 20
+"""Most invalid items that are listed."""
 
 
 @attrs.frozen
 class BatchCheck:
-    """What a run of a batch would do."""
+    """The result of a dry run: what a run of the batch would do."""
 
     asked: int
     """Items that would be asked."""
     skipped: int
-    """Items that the journal has."""
+    """Items whose result the journal already has."""
     wrong: int
-    """Items that can't be asked."""
+    """Items that are invalid."""
     tokens: int
-    """Tokens of all questions and answers, roughly: a quarter of the bytes of the requests, and 256
-    for each answer."""
+    """Estimated tokens of all questions and answers: a quarter of the bytes of the requests, and
+    256 for each answer."""
     mistakes: tuple[BatchResult, ...]
-    """The first 20 of the wrong items, with their errors."""
+    """The first 20 invalid items, with their errors."""
 
 
 async def check_items(plan: BatchPlan) -> BatchCheck:
     """Read all items of a plan and check them.
 
     Raises:
-        Exception: see `AsyncBatch.__aenter__`, and what the input raises.
+        Exception: see `AsyncBatch.__aenter__`, or an error that the input raises.
     """
     index, tally = DigestIndex(), Tally()
     if plan.journal is not None:
@@ -51,7 +51,7 @@ async def check_items(plan: BatchPlan) -> BatchCheck:
         while met := await intake.read():
             if isinstance(met, Rejection):
                 wrong += 1
-                mistakes += [met.result] if wrong <= MOST else []
+                mistakes += [met.result] if wrong <= MOST_MISTAKES else []
             else:
                 asked += 1
                 tokens += met.prepared.tokens

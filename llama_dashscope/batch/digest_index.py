@@ -1,4 +1,4 @@
-"""A compact hash table: a million ids, and what is known of each, in less than 16 MB."""
+"""A compact hash table: a million ids with a digest and a small number each, in under 16 MB."""
 
 from hashlib import blake2b
 from typing import Final
@@ -9,21 +9,21 @@ KEY: Final = 8
 BODY: Final = 4
 BITS: Final = 12
 BUCKETS: Final = 1 << BITS
-"""A key's first bits say which of so many byte arrays it is in."""
+"""Number of byte arrays; the first bits of a key select one."""
 STORED: Final = KEY - 1
-"""Bytes of a key that an entry holds: its bucket stands for the first one."""
+"""Bytes of a key that an entry stores; the bucket implies the first byte."""
 ENTRY: Final = STORED + BODY
 MARKS: Final = 0b11
-"""The bits of a body's last byte that hold a small number instead."""
+"""The bits of a body digest's last byte that store the small number instead."""
 
 
 def id_digest(custom_id: str) -> bytes:
-    """Return what stands for an id: two of a million ids share one with a chance of 1 to 37e6."""
+    """Return an id's digest; for a million ids the odds of a collision are 1 in 37 million."""
     return blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=KEY).digest()
 
 
 def body_digest(body: bytes) -> bytes:
-    """Return what stands for a request body: 30 bits, enough to notice that it has changed."""
+    """Return the digest of a request body: 30 bits, enough to notice a change."""
     *first, last = blake2b(body, digest_size=BODY).digest()
     return bytes((*first, last & ~MARKS))
 
@@ -31,12 +31,12 @@ def body_digest(body: bytes) -> bytes:
 class DigestIndex:
     """A map from the digest of an id to the digest of a body and a number from 0 to 3.
 
-    A dict of such a million takes 200 MB. Here entries of 11 bytes stand one after the other in
+    A dict with a million of these takes 200 MB. Here entries of 11 bytes are stored contiguously in
     thousands of byte arrays, and a look-up searches one of them.
     """
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start empty."""
         self._buckets = [bytearray() for _ in range(BUCKETS)]
         self._length = 0
 
@@ -44,7 +44,7 @@ class DigestIndex:
         return self._length
 
     def get(self, key: bytes) -> tuple[bytes, int] | None:
-        """Return what is known of an id: the digest of its body, and its number."""
+        """Return the body digest and the number stored for an id; None if there are none."""
         bucket = self._bucket(key)
         at = _find(bucket, key[1:])
         if at < 0:
@@ -53,7 +53,7 @@ class DigestIndex:
         return bytes((*first, last & ~MARKS)), last & MARKS
 
     def put(self, key: bytes, body: bytes, number: int) -> None:
-        """Note what is known of an id, instead of what was."""
+        """Store the body digest and the number of an id, replacing earlier ones."""
         bucket = self._bucket(key)
         at = _find(bucket, key[1:])
         if at < 0:
@@ -66,8 +66,8 @@ class DigestIndex:
 
 
 def _find(bucket: bytearray, stored: bytes) -> int:
-    """Return where the entry of a key begins, -1 where there is none."""
+    """Return the offset of a key's entry; -1 if there is none."""
     at = bucket.find(stored)
-    while at >= 0 and at % ENTRY:  # across two entries, by chance
+    while at >= 0 and at % ENTRY:  # a chance match that is not at the start of an entry
         at = bucket.find(stored, at + 1)
     return at

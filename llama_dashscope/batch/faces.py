@@ -1,4 +1,4 @@
-"""Batches as users hold them: `AsyncBatch`, and `Batch`, its twin for sync code."""
+"""The batches that users run: `AsyncBatch`, and `Batch` for sync code."""
 
 import warnings
 from functools import partial
@@ -27,7 +27,7 @@ __all__ = ["AsyncBatch", "Batch"]
 
 
 class _Start:
-    """A batch that has begun, and the event loop that it runs in."""
+    """The runner of a batch that has started, and the event loop that it runs in."""
 
     __slots__ = ("loop", "runner")
 
@@ -36,34 +36,34 @@ class _Start:
         self.loop: EventLoop = running_loop()
 
 
-def _begun(start: _Start | None, face: str) -> _Start:
+def _started(start: _Start | None, statement: str) -> _Start:
     if start is None:
-        msg = f"a batch begins with '{face}': use it so"
+        msg = f"the batch has not started: use it in '{statement}'"
         raise DashScopeError(msg)
     return start
 
 
 @final
 class AsyncBatch:
-    """Many questions under way; made by `Client.abatch`.
+    """A batch of calls; made by `Client.abatch`.
 
-    Use it with `async with`, which begins and ends it, and `async for`, which gives each result as
-    it comes. Leaving it early gives up what is under way; `stop` lets that come to its end.
+    Use it with `async with`, which starts and ends it, and `async for`, which yields each result as
+    it arrives. Leaving it early cancels the requests in flight; `stop` lets them finish.
     """
 
     def __init__(self, plan: BatchPlan) -> None:
         """Take the plan; nothing is read or sent yet."""
         self.plan = plan
-        """What the batch is to do."""
+        """The items of the batch and how to ask them."""
         self._start: _Start | None = None
         self._tasks: TaskGroup | None = None
         self._ready: list[BatchResult] = []
 
     async def __aenter__(self) -> "AsyncBatch":
-        """Open the journal and begin.
+        """Open the journal and start.
 
         Raises:
-            ConfigurationError: another run has the journal open, or it is something else.
+            ConfigurationError: another run has the journal open, or the file is not a journal.
             OSError: the journal can't be read or written.
         """
         if self._start is not None:
@@ -82,12 +82,12 @@ class AsyncBatch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the batch: what is under way is given up, and asked again by the next run."""
+        """End the batch; requests in flight are cancelled, and the next run asks them again."""
         if self._start is None or self._tasks is None:
             return
         self._start.runner.cancel()
         try:
-            # The group is not told of the error, which would come out in an ExceptionGroup.
+            # Without the error, which the group would wrap in an ExceptionGroup.
             await self._tasks.__aexit__(None, None, None)
         finally:
             self._start.runner.discard()
@@ -101,26 +101,26 @@ class AsyncBatch:
 
         Raises:
             StopAsyncIteration: there are no more.
-            Exception: the batch can't go on: its input has raised this, or its journal can't be
-                written.
+            Exception: the batch can't continue: its input raised this error, or its journal can't
+                be written.
         """
         if not self._ready:
-            start = _begun(self._start, "async with")
+            start = _started(self._start, "async with")
             self._ready = (await start.runner.more())[::-1]
             if not self._ready:
                 raise StopAsyncIteration
         return self._ready.pop()
 
     async def acheck(self) -> BatchCheck:
-        """Read and check all items and send nothing; instead of entering the batch.
+        """Read and check all items without sending any; call it instead of entering the batch.
 
         Raises:
-            Exception: see `__aenter__`, and what the input raises.
+            Exception: see `__aenter__`, or an error that the input raises.
         """
         return await check_items(self.plan)
 
     async def aread(self) -> BatchSummary:
-        """Take what results are left and return the summary: for those who want the journal.
+        """Run to the end without using the results, and return the summary; for use with a journal.
 
         Raises:
             Exception: see `__anext__`.
@@ -130,25 +130,25 @@ class AsyncBatch:
         return self.summary
 
     def stop(self) -> None:
-        """Send no more requests; results of those under way still come, and then the end.
+        """Send no more requests; results of those in flight still arrive before the batch ends.
 
         May be called from any thread and from signal handlers.
         """
-        start = _begun(self._start, "async with")
+        start = _started(self._start, "async with")
         call_soon_threadsafe(start.loop, start.runner.stop)
 
     @property
     def summary(self) -> BatchSummary:
-        """How the batch stands, at any time."""
+        """The counts so far; may be read at any time."""
         return BatchSummary() if self._start is None else self._start.runner.tally.summary
 
 
 @final
 class Batch:
-    """Many questions under way, for sync code; made by `Client.batch`.
+    """A batch of calls, for sync code; made by `Client.batch`.
 
-    Use it with `with` and `for`. It is the same engine as that of `AsyncBatch`, in the event loop
-    of the client's sync calls; it is asked once for all the results that have come.
+    Use it with `with` and `for`. It runs like `AsyncBatch`, in the event loop of the client's sync
+    calls, and fetches all results that have arrived at once.
     """
 
     def __init__(self, plan: BatchPlan, run: Bridge) -> None:
@@ -160,7 +160,7 @@ class Batch:
         self._closed = False
 
     def __enter__(self) -> "Batch":
-        """Open the journal and begin; see `AsyncBatch.__aenter__`."""
+        """Open the journal and start; see `AsyncBatch.__aenter__`."""
         if self._start is not None:
             raise DashScopeError("a batch runs once; make another one")
         self._run(self._begin)
@@ -172,7 +172,7 @@ class Batch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the batch: what is under way is given up, and asked again by the next run."""
+        """End the batch; requests in flight are cancelled, and the next run asks them again."""
         if self._start is not None and not self._closed:
             self._closed = True
             self._run(self._start.runner.close)
@@ -189,22 +189,22 @@ class Batch:
             Exception: see `AsyncBatch.__anext__`.
         """
         if not self._ready:
-            start = _begun(self._start, "with")
+            start = _started(self._start, "with")
             self._ready = self._run(start.runner.more)[::-1]
             if not self._ready:
                 raise StopIteration
         return self._ready.pop()
 
     def check(self) -> BatchCheck:
-        """Read and check all items and send nothing; instead of entering the batch.
+        """Read and check all items without sending any; call it instead of entering the batch.
 
         Raises:
-            Exception: see `AsyncBatch.__aenter__`, and what the input raises.
+            Exception: see `AsyncBatch.__aenter__`, or an error that the input raises.
         """
         return self._run(partial(check_items, self._plan))
 
     def read(self) -> BatchSummary:
-        """Take what results are left and return the summary: for those who want the journal.
+        """Run to the end without using the results, and return the summary; for use with a journal.
 
         Raises:
             Exception: see `AsyncBatch.__anext__`.
@@ -214,16 +214,16 @@ class Batch:
         return self.summary
 
     def stop(self) -> None:
-        """Send no more requests; results of those under way still come, and then the end.
+        """Send no more requests; results of those in flight still arrive before the batch ends.
 
         May be called from any thread and from signal handlers.
         """
-        start = _begun(self._start, "with")
+        start = _started(self._start, "with")
         call_soon_threadsafe(start.loop, start.runner.stop)
 
     @property
     def summary(self) -> BatchSummary:
-        """How the batch stands, at any time."""
+        """The counts so far; may be read at any time."""
         return BatchSummary() if self._start is None else self._start.runner.tally.summary
 
     async def _begin(self) -> None:

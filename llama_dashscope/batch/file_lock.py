@@ -1,16 +1,16 @@
-"""An advisory lock on an open file, which the system lets go of when its process ends."""
+"""An advisory lock on an open file; the system releases it when the process ends."""
 
 import sys
 
 __all__ = ["try_lock"]
 
-if sys.platform == "win32":  # pragma: no cover  # the other half is
+if sys.platform == "win32":  # pragma: no cover  # the other branch is covered
     import msvcrt
     import os
 
     def try_lock(descriptor: int) -> bool:
-        """Lock a file for as long as it is open; tell whether nobody else has."""
-        # Windows keeps others from reading what is locked: it is a byte that will never be there.
+        """Lock a file until it is closed; return False if another process has it locked."""
+        # Windows prevents others from reading a locked byte, so lock one far beyond the content.
         at = os.lseek(descriptor, 0, os.SEEK_CUR)
         os.lseek(descriptor, 1 << 62, os.SEEK_SET)
         try:
@@ -25,7 +25,7 @@ else:
     import fcntl
 
     def try_lock(descriptor: int) -> bool:
-        """Lock a file for as long as it is open; tell whether nobody else has."""
+        """Lock a file until it is closed; return False if another process has it locked."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -18,13 +18,13 @@ from .results import BatchResult
 __all__ = ["TABLES", "count_items", "read_items", "write_table"]
 
 TABLES: Final = (".csv", ".parquet")
-"""Names of files that hold a table end so; all others hold lines of JSON."""
+"""Suffixes of files that hold a table; any other file holds lines of JSON."""
 
 TEXTS: Final = ("custom_id", "model", "prompt", "result_format")
-"""Columns of a CSV file that are what they say; in others numbers, lists and objects are JSON."""
+"""Columns of a CSV file that are always text; the others are read as JSON where possible."""
 
 ROWS: Final = 10_000
-"""Rows of a Parquet file that are read or written at once."""
+"""Rows of a Parquet file that are read or written at a time."""
 
 COLUMNS: Final[dict[str, Callable[[BatchResult], object]]] = {
     "custom_id": lambda result: result.custom_id,
@@ -73,7 +73,7 @@ def read_items(path: str) -> Iterator[BatchInput]:
 
 
 def count_items(path: str) -> int | None:
-    """Say how many items a file has, without reading them; None where only reading can tell."""
+    """Return the number of items in a file; None if that can't be told without parsing it."""
     kind = Path(path).suffix
     if path == "-" or kind == ".csv":
         return None
@@ -84,7 +84,7 @@ def count_items(path: str) -> int | None:
 
 
 def write_table(path: Path, results: Iterable[BatchResult]) -> None:
-    """Write results as a table, in place of what the file held.
+    """Write results as a table, replacing the file.
 
     Args:
         path: a file whose name ends in `.csv` or `.parquet`.
@@ -108,7 +108,7 @@ def _json_lines(file: TextIO) -> Iterator[BatchInput]:
             number += 1
     except (ValueError, RecursionError) as error:
         reason = sanitize(str(error), limit=200)
-        raise InvalidRequestError(f"line {number} of the input is no JSON: {reason}") from None
+        raise InvalidRequestError(f"line {number} of the input is not JSON: {reason}") from None
 
 
 def _csv_rows(file: TextIO) -> Iterator[BatchInput]:

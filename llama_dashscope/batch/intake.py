@@ -1,4 +1,4 @@
-"""Reading the input of a batch: what is to be asked, what the journal has, what can't be asked."""
+"""Reads the input of a batch: items to ask, items that the journal has, invalid items."""
 
 from typing import Final
 
@@ -17,44 +17,44 @@ from .summary import Tally
 
 __all__ = ["Intake", "Question", "Rejection"]
 
-MET: Final = 2
-"""Mark of an id that the input had in this run."""
+SEEN: Final = 2
+"""Mark of an id that has occurred in the input of this run."""
 
-BREATH: Final = 64
-"""Items that are skipped in a row before other tasks have their turn."""
+YIELD_EVERY: Final = 64
+"""How many items are skipped in a row before other tasks may run."""
 
 NO_BODY: Final = body_digest(b"")
 
 
 @attrs.frozen
 class Question:
-    """An item that is to be asked."""
+    """An item to ask."""
 
     item: BatchItem
     prepared: PreparedItem
     digest: bytes
-    """What stands for its request body."""
+    """Digest of its request body."""
 
 
 @attrs.frozen
 class Rejection:
-    """An item that can't be asked."""
+    """An invalid item."""
 
     result: BatchResult
     digest: bytes | None
-    """What stands for its request body; None where its id belongs to another item's line."""
+    """Digest of its request body; None if another item has its id, so that it gets no line."""
 
 
 class Intake:
-    """Reads items one by one and sorts them."""
+    """Reads and classifies items, one at a time."""
 
     def __init__(self, plan: BatchPlan, index: DigestIndex, tally: Tally) -> None:
-        """Begin before the first item.
+        """Start before the first item.
 
         Args:
-            plan: whose items.
-            index: the ids that the journal keeps; those that are met are added.
-            tally: where to count what is skipped.
+            plan: the plan of the batch.
+            index: the ids that the journal has; ids from the input are added.
+            tally: counts skipped items.
         """
         self._plan = plan
         self._index = index
@@ -63,42 +63,42 @@ class Intake:
         self._position = -1
 
     async def read(self) -> Question | Rejection | None:
-        """Read on to the next item that the journal doesn't have; None at the end.
+        """Return the next item that the journal doesn't have; None at the end.
 
         Raises:
-            Exception: whatever the input raises.
+            Exception: an error that the input raises.
             ConfigurationError: there is no key for the item.
         """
         while (given := await self._source.read()) is not END:
             self._position += 1
-            if met := self._sort(given):
+            if met := self._classify(given):
                 return met
             self._tally.skipped += 1
-            if self._tally.skipped % BREATH == 0:
+            if self._tally.skipped % YIELD_EVERY == 0:
                 await anyio.lowlevel.checkpoint()
         return None
 
     async def aclose(self) -> None:
-        """Let go of the input."""
+        """Close the input."""
         await self._source.aclose()
 
-    def _sort(self, given: object) -> Question | Rejection | None:
-        """Say what is to become of an item; None where there is nothing to do."""
+    def _classify(self, given: object) -> Question | Rejection | None:
+        """Decide what to do with an item; None to skip it."""
         custom_id, met = self._check(given)
         key, digest = id_digest(custom_id), met.digest or NO_BODY
         known = self._index.get(key)
         if known is None:
-            self._index.put(key, digest, MET)
+            self._index.put(key, digest, SEEN)
             return met
         kept, marks = known
-        if marks & MET:
+        if marks & SEEN:
             return self._reject(custom_id, given, f"custom_id {custom_id!r} is given twice")
-        self._index.put(key, kept, KEPT | MET)
+        self._index.put(key, kept, KEPT | SEEN)
         if kept == digest:
             return None
         msg = (
-            f"the journal has another question under custom_id {custom_id!r}: give this one"
-            " another id (or, where that one failed, have it asked again by again='failed')"
+            f"the journal has a different question with custom_id {custom_id!r}: give this item"
+            " another id (or, if that one failed, ask it again with again='failed')"
         )
         return self._reject(custom_id, given, msg)
 

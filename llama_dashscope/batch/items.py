@@ -1,4 +1,4 @@
-"""Reading the items of a batch: prompts, conversations, and dicts of the options of a call."""
+"""Reads the items of a batch: prompts, conversations, and dicts with the options of a call."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeGuard, cast
@@ -13,22 +13,22 @@ from llama_dashscope._protocol.options import MessageLike
 __all__ = ["BatchInput", "BatchItem", "item_id", "read_item"]
 
 BatchInput = str | Sequence[MessageLike] | Mapping[str, Any]
-"""An item of a batch: a prompt, a list of messages, or a dict with one of them, with the options of
-its call and with its `custom_id`; or a line of OpenAI's batch files."""
+"""An item of a batch: a prompt, a list of messages, or a dict with one of these, the options of its
+call and its `custom_id`; or a line of OpenAI's batch files."""
 
 ENVELOPE: Final = ("custom_id", "method", "url", "body")
-"""What a line of OpenAI's batch files holds."""
+"""The fields of a line of OpenAI's batch files."""
 
 RENAMED: Final = {"max_completion_tokens": "max_tokens"}
-"""Parameters that OpenAI calls by another name."""
+"""Parameters with a different name in OpenAI's API, and their names here."""
 
 IGNORED: Final = ("stream", "stream_options")
-"""What a line of OpenAI's may say without any meaning in a batch."""
+"""OpenAI parameters that have no meaning in a batch."""
 
 
 @attrs.frozen
 class BatchItem:
-    """An item that can be asked: the arguments of its call."""
+    """A valid item: the arguments of its call."""
 
     custom_id: str
     position: int
@@ -37,7 +37,7 @@ class BatchItem:
     model: str
     prompt: str | None
     arguments: CallArguments
-    """What its call is given by keyword."""
+    """The keyword arguments of its call."""
 
 
 def read_item(
@@ -50,22 +50,22 @@ def read_item(
     """Read an item.
 
     Args:
-        given: the item: a prompt, a list of messages, a dict of the options of a call with
-            `custom_id`, or a line of OpenAI's batch files.
+        given: the item: a prompt, a list of messages, a dict with `custom_id` and the options of a
+            call, or a line of OpenAI's batch files.
         custom_id: its id.
-        position: its place in the input.
-        model: the model to ask where the item names none.
-        options: the options of every call, where the item has none of its own.
+        position: its position in the input.
+        model: the model for items that name none.
+        options: default options, which the item's own options override.
 
     Raises:
-        InvalidRequestError: it is none of these.
+        InvalidRequestError: the item is invalid.
     """
     fields = _fields(given)
     own_model = fields.pop("model", None)
     fields.pop("custom_id", None)
     prompt = fields.pop("prompt", None)
     if own_model is None and model is None:
-        msg = f"item {custom_id!r} names no model: give it one, or the batch, model='...'"
+        msg = f"item {custom_id!r} names no model: give it one, or pass model='...' to the batch"
         raise InvalidRequestError(msg)
     try:
         arguments = call_arguments(**{**options, **fields})
@@ -79,26 +79,26 @@ def item_id(given: object, position: int) -> str:
     """Return an item's id: its own, else its position.
 
     Raises:
-        InvalidRequestError: what it says is no id.
+        InvalidRequestError: its `custom_id` is invalid.
     """
     own = given.get("custom_id") if _is_mapping(given) else None
     if own is None:
         return str(position)
     if isinstance(own, bool) or not isinstance(own, str | int) or own == "":
-        msg = f"custom_id of item {position} must be a text, got {type(own).__name__}"
+        msg = f"custom_id of item {position} must be a string, got {type(own).__name__}"
         raise InvalidRequestError(msg)
     return str(own)
 
 
 def _fields(given: object) -> dict[str, Any]:
-    """Return the arguments of an item's call, by name."""
+    """Return the arguments of an item's call by name."""
     if isinstance(given, str):
         return {"prompt": given}
     if _is_mapping(given):
         return _from_openai(given) if "body" in given else dict(given)
     if isinstance(given, list | tuple):
         return {"messages": cast("object", given)}
-    alone = "; put a message into a list" if isinstance(given, Message) else ""
+    alone = "; put the message into a list" if isinstance(given, Message) else ""
     msg = (
         "an item must be a prompt, a list of messages or a dict with one of them, got"
         f" {type(given).__name__}{alone}"
@@ -107,10 +107,10 @@ def _fields(given: object) -> dict[str, Any]:
 
 
 def _from_openai(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a line of OpenAI's batch files; what has no name here goes into `parameters`."""
+    """Read a line of OpenAI's batch files; unknown parameters go into `parameters`."""
     body: object = line["body"]
     if not _is_mapping(body) or any(name not in ENVELOPE for name in line):
-        msg = "an item with a body has custom_id, method, url and a dict as its body, nothing else"
+        msg = "an item with 'body' may only have custom_id, method, url and body, which is a dict"
         raise InvalidRequestError(msg)
     fields: dict[str, Any] = {}
     rest: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The journal of a batch: an append-only file, from which an interrupted run goes on."""
+"""The journal of a batch: an append-only file from which an interrupted run resumes."""
 
 import os
 import sys
@@ -20,45 +20,45 @@ from .rows import BEGIN, JournalLine, parse_line, read_result, write_line
 __all__ = ["KEPT", "Again", "Journal", "look_up", "read_journal"]
 
 Again = Literal["passing", "failed", "none"]
-"""Which of the items that failed in an earlier run are asked again."""
+"""Which items that failed in an earlier run are asked again."""
 
 KEPT: Final = 1
-"""Mark of an id whose result the journal keeps."""
+"""Mark of an id whose result the journal has."""
 
 OPEN: Final = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 COPIED: Final = 1 << 20
-"""Bytes that are copied at once."""
+"""Bytes that are copied at a time."""
 
 _sync: Final = getattr(os, "fdatasync", os.fsync)
 
 
 class Journal:
-    """The file that keeps results: one line each, written at once, by one run at a time.
+    """The file of results: one line each, written without delay, by one run at a time.
 
-    Opening it cuts off a last line that was not written to its end, and drops the lines of failed
-    items that are to be asked again: so no id ever has two lines, whenever the run is killed.
+    Opening it cuts off an incomplete last line, and removes the lines of failed items that are to
+    be asked again. So an id never has two lines, even if a run is killed.
     """
 
     def __init__(self, path: Path, descriptor: int, index: DigestIndex) -> None:
-        """Take a file that is open, locked and read."""
+        """Take a file that has been opened, locked and read."""
         self._path = path
         self._descriptor = descriptor
         self._unsynced = False
         self.index = index
-        """The ids that it keeps, each with the digest of its body."""
+        """The ids in the journal, each with the digest of its body."""
 
     @classmethod
     def open(cls, path: Path, again: Again, index: DigestIndex) -> "Journal":
-        """Open a journal, a new one where there is none.
+        """Open a journal; create it if there is none.
 
         Args:
             path: the file.
             again: which failed items are to be asked again.
-            index: where to note what the journal keeps.
+            index: gets the ids in the journal.
 
         Raises:
-            ConfigurationError: another run has it open, or it is something else than a journal.
-            OSError: it can't be read or written.
+            ConfigurationError: another run has the file open, or it is not a journal.
+            OSError: the file can't be read or written.
         """
         descriptor = _open_locked(path)
         try:
@@ -75,7 +75,7 @@ class Journal:
         """Write a result.
 
         Raises:
-            OSError: the disk is full, or broken.
+            OSError: writing failed; the disk may be full.
         """
         rest = memoryview(write_line(result, model, digest))
         while rest:
@@ -83,13 +83,13 @@ class Journal:
         self._unsynced = True
 
     def sync(self) -> None:
-        """Wait until the disk has what was written."""
+        """Wait until everything written is on disk."""
         if self._unsynced:
             self._unsynced = False
             _sync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file, and let others have it."""
+        """Close and unlock the file."""
         try:
             self.sync()
         finally:
@@ -97,11 +97,11 @@ class Journal:
 
 
 def look_up(path: Path, again: Again, index: DigestIndex) -> None:
-    """Note what a journal keeps, as `Journal.open` does, and leave the file as it is.
+    """Add the ids in a journal to an index, like `Journal.open`, but without changing the file.
 
     Raises:
-        ConfigurationError: it is something else than a journal.
-        OSError: it can't be read.
+        ConfigurationError: the file is not a journal.
+        OSError: the file can't be read.
     """
     if path.exists():
         with path.open("rb") as file:
@@ -111,18 +111,18 @@ def look_up(path: Path, again: Again, index: DigestIndex) -> None:
 def read_journal(
     path: str | os.PathLike[str], *, into: TypeForm[Any] | None = None
 ) -> Iterator[BatchResult]:
-    """Read the results that a journal holds, in the order in which they came.
+    """Read the results in a journal, in the order in which they were written.
 
-    A last line that is not whole is left out: the run that writes it may not have ended.
+    An incomplete last line is skipped: a run may still be writing it.
 
     Args:
         path: the journal of `Client.abatch`, or the output of `llama-dashscope batch`.
-        into: the type that answers are to be of: each result then has a `value`, or a ParseError.
+        into: the type to read answers into; each result then has a `value`, or a ParseError.
 
     Raises:
-        ConfigurationError: the file is something else.
+        ConfigurationError: the file is not a journal.
         InvalidRequestError: the type has no form in JSON.
-        OSError: it can't be read.
+        OSError: the file can't be read.
     """
     wanted = None if into is None else AnswerFormat(into)
     with Path(path).open("rb") as file:
@@ -131,12 +131,12 @@ def read_journal(
                 try:
                     result = read_result(parse_line(line))
                 except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                    raise _foreign(Path(path), number) from None
+                    raise _not_a_journal(Path(path), number) from None
                 yield result if wanted is None else read_value(result, wanted)
 
 
 def _open_locked(path: Path) -> int:
-    """Open a file that is nobody else's until it is closed."""
+    """Open and lock a file; the lock lasts until the file is closed."""
     while True:
         descriptor = os.open(path, OPEN | os.O_CREAT, 0o666)
         ours = try_lock(descriptor)
@@ -144,9 +144,9 @@ def _open_locked(path: Path) -> int:
             return descriptor
         os.close(descriptor)
         if not ours:
-            msg = f"another run has the journal {path} open; two would pay for everything twice"
+            msg = f"another run has the journal {path} open; two runs would pay for each item twice"
             raise ConfigurationError(msg)
-        # Else its run has put another file there meanwhile.
+        # Otherwise another run has just replaced the file at this path: open it again.
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -159,9 +159,9 @@ def _is_at(path: Path, descriptor: int) -> bool:
 def _scan(
     path: Path, descriptor: int, again: Again, index: DigestIndex
 ) -> tuple[int, "array[int]"]:
-    """Read a journal; return where its last whole line ends, and the lines to drop.
+    """Read a journal; return the end of its last complete line, and the lines to drop.
 
-    These are a flat array of where each one begins and ends.
+    These are a flat array with the beginning and the end of each line.
     """
     end, dropped = 0, array("Q")
     with open(descriptor, "rb", closefd=False) as file:
@@ -171,7 +171,7 @@ def _scan(
             try:
                 row = parse_line(line)
             except (ValueError, RecursionError):
-                raise _foreign(path, number) from None
+                raise _not_a_journal(path, number) from None
             key = id_digest(row["custom_id"])
             if _is_due(row, again) or index.get(key):
                 dropped.extend((end, end + len(line)))
@@ -182,12 +182,12 @@ def _scan(
 
 
 def _is_torn(line: bytes) -> bool:
-    """Tell whether this is the beginning of a line; a loss of power may leave zeros instead."""
+    """Tell whether this is an incomplete line; after a power failure it may be zeros."""
     return line.startswith(BEGIN) or BEGIN.startswith(line) or not line.strip(b"\0")
 
 
 def _is_due(row: JournalLine, again: Again) -> bool:
-    """Tell whether an item is asked again; one that was never sent costs nothing to look at."""
+    """Tell whether an item is asked again; one that was never sent always is, except by `none`."""
     error = row["error"]
     if error is None or again == "none":
         return False
@@ -195,7 +195,7 @@ def _is_due(row: JournalLine, again: Again) -> bool:
 
 
 def _rewrite(path: Path, descriptor: int, end: int, dropped: "array[int]") -> int:
-    """Put a file without the dropped lines in the place of a journal; return its descriptor."""
+    """Replace a journal by a copy without the dropped lines; return its descriptor."""
     temporary = path.with_name(f"{path.name}.tmp")
     new = os.open(temporary, OPEN | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
@@ -211,7 +211,7 @@ def _rewrite(path: Path, descriptor: int, end: int, dropped: "array[int]") -> in
                 )
                 at = after
         os.fsync(new)
-        if sys.platform == "win32":  # pragma: no cover  # there no open file can be replaced
+        if sys.platform == "win32":  # pragma: no cover  # Windows can't replace an open file
             os.close(new)
             os.close(descriptor)
             temporary.replace(path)
@@ -224,6 +224,6 @@ def _rewrite(path: Path, descriptor: int, end: int, dropped: "array[int]") -> in
     return new
 
 
-def _foreign(path: Path, number: int) -> ConfigurationError:
-    msg = f"line {number} of {path} is no line of a batch's journal: name another file for it"
+def _not_a_journal(path: Path, number: int) -> ConfigurationError:
+    msg = f"line {number} of {path} is not a line of a batch journal: use another file"
     return ConfigurationError(msg)

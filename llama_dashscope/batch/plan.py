@@ -1,4 +1,4 @@
-"""What a batch is to do: its items, and how they are asked."""
+"""The plan of a batch: its items, and how they are asked."""
 
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
@@ -19,7 +19,7 @@ from .turn import Turn
 __all__ = ["BatchPlan", "PreparedItem"]
 
 NO_DEFAULTS: Final = ("messages",)
-"""Options of a call that each item has for itself."""
+"""Options of a call that a batch can't set for all items."""
 
 
 @attrs.frozen
@@ -27,11 +27,11 @@ class PreparedItem:
     """An item whose call is ready to be made."""
 
     body: bytes
-    """The request body: when it changes, the item is another one."""
+    """The request body; a journal recognises a changed item by it."""
     tokens: int
     """An estimate of the tokens of question and answer, for the pace."""
     ask: Callable[[Turn[Any]], Awaitable[tuple[Response, object]]]
-    """Makes the call, once, at the pace of a turn; returns the answer and the value in it."""
+    """Makes the call once, paced by a turn; returns the answer and its value."""
 
 
 def _check_items(_: object, __: object, given: Any) -> None:
@@ -48,7 +48,7 @@ def _iterable(given: object) -> bool:
 def _check_defaults(_: object, __: object, given: Mapping[str, Any]) -> None:
     call_arguments(**given)
     if own := [name for name in NO_DEFAULTS if given.get(name) is not None]:
-        msg = f"{', '.join(own)}: each item has its own, so a batch takes none for all"
+        msg = f"{', '.join(own)} can't be given to a batch: each item has its own"
         raise InvalidRequestError(msg)
 
 
@@ -75,17 +75,16 @@ def _path(given: str | os.PathLike[str] | None) -> Path | None:
 
 @attrs.frozen(kw_only=True)
 class BatchPlan:
-    """What a batch is to do; `Client.abatch` says what each part means.
+    """The plan of a batch; `Client.abatch` documents its parts.
 
     Raises:
-        InvalidRequestError: an argument can't be right; the message names it.
+        InvalidRequestError: an argument is invalid; the message names it.
         TypeError: a call has no such option.
     """
 
     items: Iterable[object] | AsyncIterable[object] = attrs.field(validator=_check_items)
     prepare: Callable[[BatchItem], PreparedItem]
-    """The one place where an item becomes a call; raises InvalidRequestError for an item that can
-    be none."""
+    """Makes the call of an item; raises InvalidRequestError if the item is invalid."""
     admit: Callable[[str, int], Awaitable[Any]]
     """The pace; see `Pacer.admit`."""
     pause: Pause

@@ -1,4 +1,4 @@
-"""A run of a batch as a picture: answers and refusals a second, and latency, in SVG."""
+"""Plots a run of a batch as SVG: answers and refusals per second, and latency."""
 
 from collections.abc import Sequence
 from time import monotonic
@@ -9,7 +9,7 @@ import attrs
 __all__ = ["Timeline"]
 
 MOST: Final = 600
-"""Points of a curve; a longer run has wider ones."""
+"""Most points of a curve; in a longer run each point covers more time."""
 
 WIDTH: Final = 800
 HEIGHT: Final = 140
@@ -19,16 +19,16 @@ GAP: Final = 50
 
 @attrs.define
 class Point:
-    """What happened in a span of time."""
+    """The counts of one time span."""
 
     answers: int = 0
     failures: int = 0
     refusals: int = 0
     seconds: float = 0.0
-    """Latency of all answers together."""
+    """Sum of the latencies of all answers."""
 
     def add(self, other: "Point") -> None:
-        """Take another span's counts to this one's."""
+        """Add the counts of another span."""
         self.answers += other.answers
         self.failures += other.failures
         self.refusals += other.refusals
@@ -36,10 +36,10 @@ class Point:
 
 
 class Timeline:
-    """Counts a run second by second; however long it is, it stays small."""
+    """Counts per second of a run, of bounded size however long it takes."""
 
     def __init__(self) -> None:
-        """Begin now."""
+        """Start now."""
         self._began = monotonic()
         self._span = 1.0
         self._points: list[Point] = [Point()]
@@ -56,15 +56,15 @@ class Timeline:
         self._now().failures += 1
 
     def refusals(self, total: int) -> None:
-        """Note how many refusals there were so far."""
+        """Update the total number of refusals so far."""
         self._now().refusals += total - self._refused
         self._refused = total
 
     def svg(self, title: str) -> str:
-        """Draw it.
+        """Return the plot.
 
         Args:
-            title: what stands above the picture.
+            title: the heading of the plot.
         """
         points, span = self._points, self._span
         charts = [

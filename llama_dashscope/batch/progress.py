@@ -1,4 +1,4 @@
-"""Progress of a batch on a stream: a bar at a terminal, else a line every ten seconds."""
+"""Shows the progress of a batch: a bar on a terminal, else a line every ten seconds."""
 
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
@@ -14,18 +14,18 @@ EVERY: Final = 10.0
 """Seconds between two lines."""
 
 REFRESH: Final = 0.2
-"""Seconds between two looks at the counts."""
+"""Shortest time between two updates, in seconds."""
 
 
 class Progress(Protocol):
-    """What shows how a batch stands."""
+    """The interface of a progress display."""
 
     def update(self, summary: BatchSummary) -> None:
-        """Show this."""
+        """Show these counts."""
         ...
 
     def close(self) -> None:
-        """Leave the stream as it is good for what comes next."""
+        """End the display, so that other output can follow."""
         ...
 
 
@@ -37,12 +37,12 @@ class Bar:
         self._bar = bar
 
     def update(self, summary: BatchSummary) -> None:
-        """Move the bar on."""
+        """Update the bar."""
         self._bar.set_postfix_str(_details(summary), refresh=False)
         self._bar.update(_done(summary) - self._bar.n)
 
     def close(self) -> None:
-        """Leave the bar as it is now."""
+        """Close the bar, which stays visible."""
         self._bar.close()
 
 
@@ -50,7 +50,7 @@ class Lines:
     """A line every ten seconds."""
 
     def __init__(self, total: int | None, stream: TextIO) -> None:
-        """Begin; the first line comes after ten seconds."""
+        """Start; the first line is written after ten seconds."""
         self._total = total
         self._stream = stream
         self._next = monotonic() + EVERY
@@ -69,7 +69,7 @@ class Lines:
         """Write nothing more."""
 
     def _left(self, summary: BatchSummary) -> str:
-        """Say how long the rest takes at this rate."""
+        """Return the estimated remaining time as text."""
         asked = summary.answered + summary.failed
         if not asked or self._total is None:
             return ""
@@ -78,15 +78,15 @@ class Lines:
 
 
 class Throttle:
-    """Passes counts on to a progress no more often than anyone can read them."""
+    """Limits how often a progress display is updated."""
 
     def __init__(self, progress: Progress) -> None:
-        """Begin."""
+        """Take the display."""
         self._progress = progress
         self._next = 0.0
 
     def is_due(self) -> bool:
-        """Tell whether it is time to look at the counts again."""
+        """Tell whether it is time for an update."""
         now = monotonic()
         if now < self._next:
             return False
@@ -94,19 +94,19 @@ class Throttle:
         return True
 
     def update(self, summary: BatchSummary) -> None:
-        """Show this."""
+        """Show these counts."""
         self._progress.update(summary)
 
     def close(self) -> None:
-        """Leave the stream as it is good for what comes next."""
+        """End the display, so that other output can follow."""
         self._progress.close()
 
 
 def show_progress(total: int | None, stream: TextIO) -> Throttle:
-    """Show progress on a stream: a bar where a person looks at it and tqdm is there.
+    """Return a progress display: a bar if the stream is a terminal and tqdm is installed.
 
     Args:
-        total: how many items there are; None where nobody knows.
+        total: the number of items; None if unknown.
         stream: where to write.
     """
     if stream.isatty():
@@ -124,7 +124,7 @@ def _done(summary: BatchSummary) -> int:
 
 
 def _details(summary: BatchSummary) -> str:
-    """Say what there is besides the rate: tokens, failures, refusals."""
+    """Return the counts of tokens, failures and refusals as text."""
     parts = [f"{summary.total_tokens:,} tokens"]
     parts += [f"{summary.failed:,} failed"] if summary.failed else []
     parts += [f"{summary.refusals:,} refused"] if summary.refusals else []

@@ -1,4 +1,4 @@
-"""`BatchResult`: what came of one item, and whether it is worth another try."""
+"""`BatchResult`, the result of one item, and whether a failed item is asked again."""
 
 from collections.abc import Callable
 from typing import Any, Final, Literal
@@ -21,37 +21,37 @@ from llama_dashscope._protocol.mismatches import describe
 
 __all__ = ["BatchResult", "Pause", "Verdict", "may_pass", "read_value", "verdict"]
 
-HOPELESS: Final = (AuthenticationError, ClientClosedError, ConfigurationError, QuotaExhaustedError)
-"""Errors that every other item would meet too."""
+FATAL: Final = (AuthenticationError, ClientClosedError, ConfigurationError, QuotaExhaustedError)
+"""Errors that every other item would get too; they stop the batch."""
 
 LOST: Final = (APIConnectionError, IncompleteResponseError)
-"""Answers that were lost on their way. A single call is not made again after them, as the service
-may have done and billed the work; of a batch one wants all answers."""
+"""Errors by which an answer was lost in transit. A single call is not retried after them, since the
+service may have billed it; a batch does retry, to get all answers."""
 
 Pause = Callable[[DashScopeError, int], float | None]
-"""Says of an error and a count how many seconds to wait before the next try; None for never."""
+"""Returns for an error and a count the pause in seconds before the next attempt; None for none."""
 
 
 @attrs.frozen
 class BatchResult:
-    """What came of one item of a batch: an answer or an error."""
+    """The result of one item of a batch: an answer or an error."""
 
     custom_id: str
-    """The item's id: its own, or else its position as text."""
+    """The item's `custom_id`, or else its position as text."""
     position: int
-    """Place in the input, from 0."""
+    """Position in the input, from 0."""
     response: Response | None = None
-    """The answer; None where there is an error."""
+    """The answer; None if there is an error."""
     error: DashScopeError | None = None
-    """What went wrong; None where there is an answer."""
+    """The error; None if there is an answer."""
     attempts: int = 0
-    """How many requests were sent for it; 0 where it was refused before that."""
+    """How many requests were sent for the item; 0 if it was invalid."""
     seconds: float = 0.0
-    """How long the last attempt took, waiting for the pace not included."""
+    """How long the last attempt took, without the wait for the pace."""
     item: object = attrs.field(default=None, repr=False)
-    """The item as it was given; None where the result was read from a journal."""
+    """The item as it was given; None if the result was read from a journal."""
     value: Any = None
-    """The value of the answer, where a type was asked for by `into`; else None."""
+    """The value read from the answer, if `into` was given; else None."""
 
     @property
     def text(self) -> str:
@@ -74,7 +74,7 @@ class BatchResult:
 
 
 def read_value(result: BatchResult, wanted: AnswerFormat) -> BatchResult:
-    """Return a result with the value of its answer; with a ParseError where there is none."""
+    """Return a result with the value read from its answer, or with a ParseError."""
     if result.response is None:
         return result
     found = wanted.read(result.response.text)
@@ -87,7 +87,7 @@ def read_value(result: BatchResult, wanted: AnswerFormat) -> BatchResult:
 
 @attrs.frozen
 class Verdict:
-    """What follows from a failure."""
+    """What to do after a failure: ask again, record the failure, or stop the batch."""
 
     kind: Literal["again", "failed", "stop"]
     pause: float = 0.0
@@ -95,27 +95,27 @@ class Verdict:
 
 
 def may_pass(error: DashScopeError) -> bool:
-    """Tell whether an item that failed so may have an answer when it is asked again."""
+    """Tell whether an item that failed with this error may succeed if it is asked again."""
     return error.retryable or isinstance(error, LOST)
 
 
 def verdict(
     error: DashScopeError, failures: int, refusals: int, tries: int, pause: Pause
 ) -> Verdict:
-    """Decide after a failure: ask again, leave it at that, or stop the whole batch.
+    """Decide what to do after a failure.
 
     Args:
         error: the failure.
-        failures: how often this item has failed, refusals for its account's limits not counted.
-        refusals: how often it was refused for those; no number of them is too many.
+        failures: how often this item has failed, not counting refusals by rate limits.
+        refusals: how often it was refused by rate limits; there is no limit for these.
         tries: how often it may fail.
-        pause: the rules of waiting.
+        pause: returns the pause before the next attempt.
     """
-    if isinstance(error, HOPELESS):
+    if isinstance(error, FATAL):
         return Verdict("stop")
     if isinstance(error, RateLimitError):
         wait = pause(error, refusals)
-        # The service asks for a longer pause than anyone has patience for.
+        # None: the service asks for a longer pause than `Retry.max_wait` allows.
         return Verdict("stop") if wait is None else Verdict("again", wait)
     wait = pause(error, failures) if failures < tries and may_pass(error) else None
     return Verdict("failed") if wait is None else Verdict("again", wait)

@@ -1,4 +1,4 @@
-"""The lines of a journal: results in the form of OpenAI's batch files, and back."""
+"""The lines of a journal: converts results to the form of OpenAI's batch files, and back."""
 
 import json
 from collections.abc import Mapping
@@ -16,24 +16,24 @@ from .results import BatchResult, may_pass
 __all__ = ["BEGIN", "JournalLine", "parse_line", "read_result", "write_line"]
 
 BEGIN: Final = b'{"id":"batch_req_'
-"""How every line begins."""
+"""The beginning of every line."""
 
 ABSENT: Final = ("code", "message")
-"""Fields of an answer that say nothing where they are empty."""
+"""Fields of an answer that are left out if they are empty."""
 
 JournalLine = Mapping[str, Any]
 
 TOKENS: Final = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
-"""Counts by OpenAI's names, and by the service's."""
+"""OpenAI's names of token counts, and the service's."""
 
 
 def write_line(result: BatchResult, model: str, digest: bytes) -> bytes:
-    """Write a result as a line, its end included.
+    """Return a result as a line, including its line feed.
 
     Args:
         result: the result.
         model: the model that was asked.
-        digest: what stands for the request body.
+        digest: the digest of the request body.
     """
     line = {
         "id": f"batch_req_{result.position}",
@@ -49,10 +49,10 @@ def write_line(result: BatchResult, model: str, digest: bytes) -> bytes:
 
 
 def parse_line(line: bytes) -> JournalLine:
-    """Read a line as far as it can be told that it is one.
+    """Parse a line, only far enough to check that it belongs to a journal.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a line of a journal.
     """
     row: object = json.loads(line) if line.startswith(BEGIN) else None
     if isinstance(row, dict):
@@ -60,14 +60,14 @@ def parse_line(line: bytes) -> JournalLine:
         ended = isinstance(found.get("response"), dict) != isinstance(found.get("error"), dict)
         if ended and isinstance(found.get("custom_id"), str) and _is_digest(found):
             return found
-    raise ValueError("it is no line of a journal")
+    raise ValueError("not a line of a journal")
 
 
 def read_result(row: JournalLine) -> BatchResult:
-    """Read the result that a line holds.
+    """Read the result in a line.
 
     Raises:
-        ValueError: the answer in it is none.
+        ValueError: the answer in it is invalid.
     """
     response, error = row["response"], row["error"]
     return BatchResult(
@@ -86,7 +86,7 @@ def _is_digest(row: Mapping[str, object]) -> bool:
 
 
 def _from_response(response: Response, model: str) -> dict[str, Any]:
-    """Write an answer as OpenAI's chat completion; what that has no place for keeps its name."""
+    """Return an answer as OpenAI's chat completion; fields unknown there keep their names."""
     whole = unstructure(response)
     output: dict[str, Any] = whole.pop("output")
     usage: dict[str, Any] | None = whole.pop("usage")
@@ -105,7 +105,7 @@ def _from_response(response: Response, model: str) -> dict[str, Any]:
 
 
 def _choices(output: dict[str, Any]) -> list[dict[str, Any]]:
-    """Take the choices out of an answer, the reply in the `text` format being one too."""
+    """Remove the choices from an output; a reply in the `text` format becomes one choice."""
     choices: list[dict[str, Any]] | None = output.pop("choices")
     if not choices:
         text = {"role": "assistant", "content": output.pop("text")}

@@ -1,4 +1,4 @@
-"""The runner of a batch: asks items side by side, again where that helps, and keeps what comes."""
+"""The runner of a batch: asks items concurrently, retries, and writes the journal."""
 
 from contextlib import suppress
 from functools import partial
@@ -21,14 +21,14 @@ from .turn import Gate, NotSentError, Turn
 __all__ = ["Runner"]
 
 SYNC_EVERY: Final = 1.0
-"""Seconds between two times that the disk is told to have the journal."""
+"""Seconds between two syncs of the journal to disk."""
 
 
 class Runner:
-    """The engine of a batch. One task runs `run`, another takes results by `more`.
+    """Runs a batch: one task runs `run`, another one takes results with `more`.
 
-    Whatever the length of the input, `2 * concurrency` items are in memory: each takes a place
-    when it is read and gives it back when its result is taken.
+    At most `2 * concurrency` items are in memory, however long the input is: an item acquires a
+    place when it is read, and releases it when its result is taken (backpressure).
     """
 
     def __init__(self, plan: BatchPlan) -> None:
@@ -48,15 +48,15 @@ class Runner:
         self._held: dict[int, BatchResult] = {}
         self._next = 0
         self._crash: Exception | None = None
-        self._torn = False  # whether the journal ends in half a line, and nothing may follow it
+        self._torn = False  # whether the journal ends in an incomplete line, so is no more written
         self._ended = anyio.Event()
 
     async def open(self) -> None:
         """Open the journal.
 
         Raises:
-            ConfigurationError: another run has it open, or it is something else than a journal.
-            OSError: it can't be read or written.
+            ConfigurationError: another run has the file open, or it is not a journal.
+            OSError: the file can't be read or written.
         """
         plan = self._plan
         try:
@@ -70,7 +70,7 @@ class Runner:
             raise
 
     async def run(self) -> None:
-        """Ask all items; what goes wrong with the batch itself is raised by `more`."""
+        """Ask all items; an error of the batch itself is raised by `more`."""
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -85,10 +85,10 @@ class Runner:
             self._ended.set()
 
     async def more(self) -> list[BatchResult]:
-        """Wait for results and return all that are there; none at the end.
+        """Wait for results and return all that have arrived; none at the end.
 
         Raises:
-            Exception: what ended the batch: an error of the input or of the journal.
+            Exception: the error of the input or of the journal that ended the batch.
         """
         ready: list[BatchResult] = []
         while not ready:
@@ -105,29 +105,29 @@ class Runner:
         return ready
 
     def stop(self) -> None:
-        """Take no more items and send no more requests; what is under way comes to its end."""
+        """Take no more items and send no more requests; requests in flight finish."""
         self._gate.close()
-        # Let the reader of the input see it, wherever it waits.
+        # Wake `_ask_all`, whichever semaphore it waits for.
         self._places.release()
         self._asking.release()
 
     def cancel(self) -> None:
-        """Give up what is under way."""
+        """Cancel the requests in flight."""
         self.stop()
         self._scope.cancel()
 
     async def close(self) -> None:
-        """Give up what is under way, and wait until it has let go of what it held."""
+        """Cancel the requests in flight, and wait until their resources are released."""
         self.cancel()
         await self._ended.wait()
         self.discard()
 
     def discard(self) -> None:
-        """Forget the results that nobody has taken."""
+        """Drop the results that have not been taken."""
         self._results.close()
 
     async def _ask_all(self) -> None:
-        """Ask each item in a task of its own, as many at once as there may be."""
+        """Ask each item in its own task, at most `concurrency` at once."""
         intake = Intake(self._plan, self._index, self.tally)
         async with anyio.create_task_group() as tasks:
             try:
@@ -138,32 +138,32 @@ class Runner:
                     else:
                         await self._asking.acquire()
                         tasks.start_soon(self._answer, order, met)
-            except Exception as error:  # noqa: BLE001  # of the input; who takes results is told
+            except Exception as error:  # noqa: BLE001  # of the input; the consumer gets it
                 self._crash = self._crash or error
             finally:
                 with anyio.CancelScope(shield=True):
                     await intake.aclose()
 
     async def _place(self) -> bool:
-        """Wait for a place; tell whether there is work for it."""
+        """Wait for a place for an item; return False if the batch has stopped."""
         await self._places.acquire()
         return not self._gate.shut
 
     async def _answer(self, order: int, question: Question) -> None:
-        """Ask an item until something comes of it."""
+        """Ask an item until it has a result."""
         try:
             result, digest = await self._ask(question)
             self._finish(order, result, question.item.model, digest)
         except NotSentError:
             self.tally.left += 1
             self._places.release()
-        except Exception as error:  # noqa: BLE001  # no failure of a call; who takes results is told
+        except Exception as error:  # noqa: BLE001  # not of a call; the consumer gets it
             self._fail(error)
         finally:
             self._asking.release()
 
     async def _ask(self, question: Question) -> tuple[BatchResult, bytes | None]:
-        """Ask an item; return what comes of it, and under which digest to keep that.
+        """Ask an item; return its result and the digest for the journal (None: don't write it).
 
         Raises:
             NotSentError: the batch has stopped.
@@ -171,7 +171,7 @@ class Runner:
         plan, turn = self._plan, Turn(self._gate, self._plan.admit)
         failures = refusals = 0
         while True:
-            await turn.come(question.item.model, question.prepared.tokens)
+            await turn.wait_for_pace(question.item.model, question.prepared.tokens)
             try:
                 response, value = await question.prepared.ask(turn)
             except DashScopeError as error:
@@ -195,7 +195,7 @@ class Runner:
             self.tally.retries += 1
 
     def _finish(self, order: int, result: BatchResult, model: str, digest: bytes | None) -> None:
-        """Keep a result and hand it on."""
+        """Write a result to the journal and pass it to the consumer."""
         if self._journal is not None and digest is not None and not self._torn:
             try:
                 self._journal.append(result, model, digest)
@@ -206,7 +206,7 @@ class Runner:
         self._send.send_nowait((order, result))
 
     def _fail(self, error: Exception) -> None:
-        """End the batch: what is under way comes to its end, and who takes results is told."""
+        """Stop the batch: requests in flight finish, then the consumer gets the error."""
         self._crash = self._crash or error
         self.stop()
 
@@ -227,7 +227,7 @@ class Runner:
                 self._crash = self._crash or error
 
     def _in_order(self, arrived: list[tuple[int, BatchResult]]) -> list[BatchResult]:
-        """Return the results that may be handed out, those before them having been."""
+        """Return the results that are next in order; hold back the others."""
         if not self._plan.ordered:
             return [result for _, result in arrived]
         self._held.update(arrived)
@@ -238,10 +238,10 @@ class Runner:
         return ready
 
     def _last(self) -> list[BatchResult]:
-        """Return what was held back for one that never came, and at the very end nothing.
+        """Return results that were held back for one that never came; then none.
 
         Raises:
-            Exception: what ended the batch.
+            Exception: the error that ended the batch.
         """
         ready = [self._held.pop(order) for order in sorted(self._held)]
         if not ready:

@@ -13,14 +13,14 @@ from typing import Any, Final
 __all__ = ["END", "Source"]
 
 END: Final = object()
-"""Stands for an item where there are no more."""
+"""Returned in place of an item at the end of the input."""
 
 
 class Source:
     """Reads items, in one task."""
 
     def __init__(self, items: Iterable[object] | AsyncIterable[object]) -> None:
-        """Begin before the first item."""
+        """Start before the first item."""
         self._items: Iterator[object] | AsyncIterator[object]
         self._items = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
 
@@ -31,7 +31,7 @@ class Source:
         return next(self._items, END)
 
     async def aclose(self) -> None:
-        """Close a generator, so that it lets go of its file or its connection."""
+        """If the input is a generator, close it, so that it releases its file or connection."""
         items: Any = self._items
         if isinstance(items, AsyncGenerator):
             await items.aclose()

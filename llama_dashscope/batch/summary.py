@@ -1,4 +1,4 @@
-"""Counting a batch: what became of its items, what they cost, how long they took."""
+"""The counts of a batch: results, tokens and latencies."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from .results import BatchResult
 __all__ = ["BatchSummary", "Tally"]
 
 STEP: Final = log(1.02)
-"""Latencies are told apart when they differ by 2 %."""
+"""Width of a latency class: 2 %, on a logarithmic scale."""
 
 SHORTEST: Final = 1e-4
-"""Seconds; what is shorter counts as this."""
+"""Shortest latency that is recorded, in seconds; a shorter one counts as this."""
 
 
 def _nothing() -> dict[str, int]:
@@ -28,27 +28,27 @@ def _nothing() -> dict[str, int]:
 
 @attrs.frozen
 class BatchSummary:
-    """How a batch stands, or how it went."""
+    """The counts of a batch, so far or at its end."""
 
     answered: int = 0
     """Items with an answer."""
     failed: int = 0
     """Items with an error."""
     skipped: int = 0
-    """Items that the journal had from an earlier run."""
+    """Items whose result the journal had from an earlier run."""
     left: int = 0
-    """Items that were taken from the input and not asked, or not to an end, since the batch was
-    stopped; the next run with the same journal asks them."""
+    """Items that were read but got no result, since the batch was stopped; the next run with the
+    same journal asks them."""
     input_tokens: int = 0
     """Tokens of all questions, as billed."""
     output_tokens: int = 0
     """Tokens of all answers, as billed."""
     refusals: int = 0
-    """Requests that were refused for the account's limits (429), and asked again."""
+    """Requests that were refused by the account's rate limits (429)."""
     retries: int = 0
-    """Requests that were made again, refusals included."""
+    """Requests that were sent again, including those that had been refused."""
     errors: Mapping[str, int] = attrs.field(factory=_nothing)
-    """Items that failed, by the service's code, or by the error's class where it gave none."""
+    """Failed items by the service's error code, or by the error's class if it has no code."""
     p50: float | None = None
     """Half of the answers took no longer than this many seconds; None without an answer."""
     p95: float | None = None
@@ -56,8 +56,8 @@ class BatchSummary:
     seconds: float = 0.0
     """How long the batch has run."""
     stopped: DashScopeError | None = None
-    """The error that stopped it, which every other item would have met too: a refused key, spent
-    quota; None where there was none."""
+    """The error that stopped the batch, since every other item would have got it too: a refused
+    key, used-up quota; None if there was none."""
 
     @property
     def total_tokens(self) -> int:
@@ -66,11 +66,11 @@ class BatchSummary:
 
     @property
     def rate(self) -> float:
-        """Answers a second, over the whole run."""
+        """Answers per second, over the whole run."""
         return self.answered / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
-        """Tell it in a few lines."""
+        """Return the summary as a few lines of text."""
         lines = [f"{self.answered:,} answered in {self.seconds:,.1f} s ({self.rate:,.1f} a second)"]
         lines += [
             f"{count:,} {words}"
@@ -97,7 +97,7 @@ class Tally:
     """The running counts of a batch; its size does not grow with the number of items."""
 
     def __init__(self) -> None:
-        """Begin at nothing, now."""
+        """Start the clock, with all counts at zero."""
         self._began = monotonic()
         self._ended: float | None = None
         self._latencies: Counter[int] = Counter()
@@ -153,7 +153,7 @@ class Tally:
             self.output_tokens += usage.output_tokens
 
     def _percentile(self, share: float) -> float | None:
-        """Return the time that this share of the answers kept below, within 1 %."""
+        """Return the latency that this share of the answers did not exceed, accurate to 1 %."""
         missing = share * self.answered
         for step in sorted(self._latencies):
             missing -= self._latencies[step]

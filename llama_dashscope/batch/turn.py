@@ -1,4 +1,4 @@
-"""One item's way through the pace: counts its attempts, and is sent home when the batch stops."""
+"""Paces the attempts of one item, counts them, and ends the wait when the batch stops."""
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -12,25 +12,25 @@ P = TypeVar("P")
 
 
 class NotSentError(Exception):
-    """The batch has stopped before this request was sent."""
+    """The batch stopped before this request was sent."""
 
 
 class Gate:
-    """Where requests wait for the pace; once it is shut, those that wait go home."""
+    """Where requests wait for the pace; shutting it cancels the waits with NotSentError."""
 
     def __init__(self) -> None:
-        """Begin open."""
+        """Start open."""
         self.shut: bool = False
         self._waiting: set[anyio.CancelScope] = set()
 
     def close(self) -> None:
-        """Let nobody through any more."""
+        """Shut the gate: cancel all waits, and refuse further ones."""
         self.shut = True
         for scope in self._waiting:
             scope.cancel()
 
     async def wait(self, until: Callable[[], Awaitable[P]]) -> P:
-        """Wait for something.
+        """Await `until()` and return its result.
 
         Raises:
             NotSentError: the gate was shut first.
@@ -46,14 +46,14 @@ class Gate:
 
 
 class Turn(Generic[P]):
-    """The pace (`Pacer`) of one item's call."""
+    """The `Pacer` of one item's calls."""
 
     def __init__(self, gate: Gate, admit: Callable[[str, int], Awaitable[P]]) -> None:
-        """Begin before the first attempt.
+        """Start before the first attempt.
 
         Args:
-            gate: the batch's.
-            admit: waits until the pace lets an attempt through; see `Pacer.admit`.
+            gate: the batch's gate.
+            admit: waits until the pace admits an attempt; see `Pacer.admit`.
         """
         self._gate = gate
         self._admit = admit
@@ -64,13 +64,13 @@ class Turn(Generic[P]):
 
     @property
     def seconds(self) -> float:
-        """How long it is since the last attempt was sent."""
+        """Seconds since the last attempt was sent."""
         return monotonic() - self._sent_at if self.attempts else 0.0
 
-    async def come(self, model: str, tokens: int) -> None:
+    async def wait_for_pace(self, model: str, tokens: int) -> None:
         """Wait until the next attempt may be made.
 
-        So a call begins when it may be sent, and its time limits don't count the wait.
+        This happens before the call begins, so that its time limits don't include the wait.
 
         Raises:
             NotSentError: the batch has stopped.
@@ -78,13 +78,13 @@ class Turn(Generic[P]):
         self._permit = await self._gate.wait(lambda: self._admit(model, tokens))
 
     async def admit(self, model: str, tokens: int) -> P:
-        """Let the attempt begin that was waited for; wait for one that was not.
+        """Return the permit that `wait_for_pace` got; if there is none, wait for one.
 
         Raises:
             NotSentError: the batch has stopped.
         """
         if self._permit is None:
-            await self.come(model, tokens)
+            await self.wait_for_pace(model, tokens)
         permit, self._permit = cast("P", self._permit), None
         self.attempts += 1
         self._sent_at = monotonic()

@@ -213,11 +213,11 @@ async def test_an_item_that_fails_takes_no_other_with_it(
     ("given", "message"),
     [
         (7, "item must be a prompt, a list of messages or a dict"),
-        (Message("user", "hi"), "put a message into a list"),
+        (Message("user", "hi"), "put the message into a list"),
         ({"prompt": "hi", "temprature": 1}, "did you mean temperature"),
-        ({"custom_id": ["a"], "prompt": "hi"}, "custom_id of item 0 must be a text"),
+        ({"custom_id": ["a"], "prompt": "hi"}, "custom_id of item 0 must be a string"),
         ({"prompt": ""}, "prompt is empty"),
-        ({"body": "hi"}, "an item with a body"),
+        ({"body": "hi"}, "an item with 'body'"),
     ],
 )
 @pytest.mark.anyio
@@ -267,7 +267,7 @@ async def test_options_for_all_and_for_one(server: LocalDashScope, client: Clien
         ({"again": "all"}, "again must be one of 'passing', 'failed', 'none', got 'all'"),
         ({"journal": ""}, "journal must be the path of a file"),
         ({"journal": 7}, "journal must be the path of a file"),
-        ({"messages": []}, "messages: each item has its own"),
+        ({"messages": []}, "messages can't be given to a batch: each item has its own"),
     ],
 )
 def test_an_argument_that_can_not_be_right(
@@ -743,7 +743,7 @@ async def test_an_id_stands_for_one_question(
 
     results, _ = await taken(client, [{**first, "prompt": "two"}, first], journal=journal)
 
-    assert "another question under custom_id 'a'" in str(results[0].error)
+    assert "a different question with custom_id 'a'" in str(results[0].error)
     assert "custom_id 'a' is given twice" in str(results[1].error)
     assert [result.text for result in read_journal(journal)] == ["re: one"]
     assert len(server.requests) == 1

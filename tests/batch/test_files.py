@@ -47,9 +47,9 @@ def test_lines_of_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'"a"\n{\n', "line 2 of the input is no JSON"),
-        (b'"a"\n"\xff"\n', "is no JSON: 'utf-8' codec can't decode"),
-        (b'"a"\n' + b"[" * 200_000, "line 2 of the input is no JSON"),
+        (b'"a"\n{\n', "line 2 of the input is not JSON"),
+        (b'"a"\n"\xff"\n', "is not JSON: 'utf-8' codec can't decode"),
+        (b'"a"\n' + b"[" * 200_000, "line 2 of the input is not JSON"),
     ],
 )
 def test_a_line_that_is_none(tmp_path: Path, data: bytes, message: str) -> None:

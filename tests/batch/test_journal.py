@@ -135,7 +135,7 @@ def test_a_file_of_another_kind_is_left_alone(tmp_path: Path, text: str, number:
     path = tmp_path / "a.jsonl"
     path.write_bytes(before := text.encode().replace(b"GOOD\n", good))
 
-    with pytest.raises(ConfigurationError, match=rf"line {number} of .*a\.jsonl is no line"):
+    with pytest.raises(ConfigurationError, match=rf"line {number} of .*a\.jsonl is not a line"):
         open_journal(path)
 
     assert path.read_bytes() == before
@@ -149,9 +149,9 @@ def test_a_line_that_is_too_deep(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"id":"batch_req_0","a":' + "[" * 200_000 + "\n")
 
-    with pytest.raises(ConfigurationError, match="is no line"):
+    with pytest.raises(ConfigurationError, match="is not a line"):
         open_journal(path)
-    with pytest.raises(ConfigurationError, match="is no line"):
+    with pytest.raises(ConfigurationError, match="is not a line"):
         list(read_journal(path))
 
 

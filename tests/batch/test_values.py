@@ -177,7 +177,7 @@ async def test_another_type_is_another_question(
     [result], _ = await taken(client, ["1+2"], journal=journal, into=dict[str, str])
 
     assert isinstance(result.error, InvalidRequestError)
-    assert "another question" in result.error.message
+    assert "a different question" in result.error.message
 
 
 @pytest.mark.anyio

@@ -135,7 +135,7 @@ def test_a_line_that_is_no_json(
 
     assert run(source, tmp_path / "out.jsonl") == 2
 
-    assert f"line {text.count(chr(10))} of the input is no JSON" in capsys.readouterr().err
+    assert f"line {text.count(chr(10))} of the input is not JSON" in capsys.readouterr().err
     assert len(ids(tmp_path / "out.jsonl")) == text.count("a")
 
 
@@ -152,7 +152,7 @@ def test_an_output_that_is_something_else(
 
     assert run(questions, questions) == 2
 
-    assert "is no line of a batch's journal" in capsys.readouterr().err
+    assert "is not a line of a batch journal" in capsys.readouterr().err
     assert questions.read_bytes() == before
 
 
