@@ -97,8 +97,8 @@ class Intake:
         if kept == digest:
             return None
         msg = (
-            f"the journal has a different question with custom_id {custom_id!r}: give this item"
-            " another id (or, if that one failed, ask it again with again='failed')"
+            f"the journal has a different question, model or options for custom_id {custom_id!r}:"
+            " give this item another id (or, if that one failed, use again='failed')"
         )
         return self._reject(custom_id, given, msg)
 

@@ -113,7 +113,7 @@ def show_progress(total: int | None, stream: TextIO) -> Throttle:
         try:
             from tqdm import tqdm  # an extra
         except ImportError:
-            stream.write("pip install 'llama-dashscope[batch]' gives a progress bar\n")
+            stream.write("for a progress bar: pip install 'llama-dashscope[batch]'\n")
         else:
             return Throttle(Bar(tqdm(total=total, file=stream, unit=" items", dynamic_ncols=True)))
     return Throttle(Lines(total, stream))

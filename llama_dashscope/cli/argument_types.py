@@ -20,7 +20,7 @@ def above_zero(text: str) -> float:
 def whole_above_zero(text: str) -> int:
     """Read a number of things."""
     if not text.isdecimal() or int(text) == 0:
-        raise ArgumentTypeError(f"{text} is no whole number above 0")
+        raise ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 
@@ -46,5 +46,5 @@ def _number(text: str) -> float:
     except ValueError:
         number = float("nan")
     if not isfinite(number):
-        raise ArgumentTypeError(f"{text} is no number")
+        raise ArgumentTypeError(f"{text} is not a number")
     return number

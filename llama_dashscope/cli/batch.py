@@ -31,18 +31,18 @@ from .terminal import print_status, write
 __all__ = ["ABOUT_BATCH", "add_arguments", "batch"]
 
 ABOUT_BATCH: Final = """\
-Ask all questions of a file and keep each answer as it comes.
+Ask all questions in a file and save each answer as it arrives.
 
-IN holds a question a line, as JSON: {"custom_id": "a", "prompt": "..."}, or with
-"messages" and the other options of a call, or in the form of OpenAI's batch
-files; a name in .csv or .parquet is a table with such columns, - is stdin.
+IN has one question per line, as JSON: {"custom_id": "a", "prompt": "..."}, or with
+"messages" and the other options of a call, or in the format of OpenAI's batch
+files. A name ending in .csv or .parquet is a table with such columns; - is stdin.
 
-OUT gets a line of JSON for each question, in the form of OpenAI's batch files. It
-is a journal: the same command goes on where a run was interrupted. A name in .csv
-or .parquet is a table; its journal is beside it, in OUT.jsonl.
+OUT gets one line of JSON per question, in the format of OpenAI's batch files. It is
+also a journal: to resume an interrupted run, run the same command again. A name
+ending in .csv or .parquet is a table; its journal is next to it, in OUT.jsonl.
 
-The first Ctrl-C sends nothing more and waits for the answers under way, a second
-one gives them up.
+After the first Ctrl-C, no more requests are sent and those in flight may finish; a
+second Ctrl-C abandons them.
 """
 
 SHOWN: Final = 5
@@ -54,20 +54,20 @@ def add_arguments(parser: argparse.ArgumentParser, model: str) -> None:
     add, default = parser.add_argument, "(default: %(default)s)"
     add("input", metavar="IN", help="the questions")
     add("output", metavar="OUT", help="the answers")
-    add("--model", metavar="NAME", default=model, help=f"for items that name none {default}")
-    add("--temperature", metavar="NUMBER", type=float, help="how freely it chooses its words")
-    add("--max-tokens", metavar="COUNT", type=int, help="longest answer, in tokens")
-    known = "known limit of the account; without one the rate is found out"
-    add("--rpm", metavar="N", type=above_zero, help=f"requests a minute, a {known}")
-    add("--tpm", metavar="N", type=above_zero, help=f"tokens a minute, a {known}")
-    at_once = f"requests under way at once {default}"
+    add("--model", metavar="NAME", default=model, help=f"for items that don't name one {default}")
+    add("--temperature", metavar="NUMBER", type=float, help="sampling temperature, below 2")
+    add("--max-tokens", metavar="COUNT", type=int, help="maximum length of an answer, in tokens")
+    known = "per minute, the account's limit (default: found out by trying)"
+    add("--rpm", metavar="N", type=above_zero, help=f"requests {known}")
+    add("--tpm", metavar="N", type=above_zero, help=f"tokens {known}")
+    at_once = f"requests in flight at once {default}"
     add("--concurrency", metavar="N", type=int, default=100, help=at_once)
     add("--tries", metavar="N", type=int, default=3, help=f"how often an item may fail {default}")
-    failed = f"which items that failed before are asked again {default}"
+    failed = f"which items that failed in an earlier run are asked again {default}"
     add("--again", choices=["passing", "failed", "none"], default="passing", help=failed)
     add("--limit", metavar="N", type=whole_above_zero, help="ask the first N items only")
-    add("--dry-run", action="store_true", help="read and check the input, and ask nothing")
-    add("--plot", metavar="FILE", type=Path, help="draw the run into this file, as SVG")
+    add("--dry-run", action="store_true", help="read and check the input without asking anything")
+    add("--plot", metavar="FILE", type=Path, help="plot the run to this file, as SVG")
 
 
 def batch(args: argparse.Namespace) -> int:
@@ -128,8 +128,8 @@ def _check(args: argparse.Namespace) -> int:
         found = _made(client, args).check()
     for each in found.mistakes[:SHOWN]:
         print_status(f"{each.custom_id}: {each.error}")
-    counts = f"{found.asked:,} to ask (some {found.tokens:,} tokens), {found.skipped:,} done"
-    write(f"{counts}, {found.wrong:,} that can't be asked\n", sys.stdout)
+    counts = f"{found.asked:,} to ask (about {found.tokens:,} tokens), {found.skipped:,} done"
+    write(f"{counts}, {found.wrong:,} invalid\n", sys.stdout)
     return FAILED if found.wrong else OK
 
 
@@ -190,7 +190,7 @@ def _draining(batch: Batch, signals: list[int]) -> Generator[None]:
             raise KeyboardInterrupt
         batch.stop()
         with suppress(RuntimeError):  # it came while something was being written
-            print_status("waiting for the answers under way; Ctrl-C again gives them up")
+            print_status("waiting for the requests in flight; press Ctrl-C again to abandon them")
 
     wanted = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(each, hear) for each in wanted]

@@ -27,9 +27,9 @@ __all__ = ["LEAVE", "chat"]
 
 LEAVE: Final = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
 
-SEVERAL_LINES: Final = "A line that ends in \\ goes on in the next."
-PASTED_LINES: Final = "Each pasted line is a question; the extra `chat` keeps them together."
-CANNED: Final = "canned answers from this machine"
+SEVERAL_LINES: Final = "A line that ends in \\ continues on the next line."
+PASTED_LINES: Final = "Each pasted line is one question; the extra `chat` keeps them together."
+CANNED: Final = "canned answers from a local server"
 
 LOCAL_PACE: Final = 40.0
 """Tokens a second of the local server at a terminal, so that it reads like a model at work."""
@@ -68,7 +68,7 @@ def _question(prompt: str | None) -> str:
     parts = (prompt or "", "" if is_terminal(sys.stdin) else _piped())
     question = "\n\n".join(part for part in parts if part.strip())
     if not question:
-        raise InvalidRequestError(f"there is no question; ask one by {PROGRAM} chat 'QUESTION'")
+        raise InvalidRequestError(f"there is no question; ask one with {PROGRAM} chat 'QUESTION'")
     return question
 
 
@@ -85,9 +85,9 @@ def _piped() -> str:
         with suppress(UnicodeDecodeError):
             text: str = codecs.getincrementaldecoder(encoding)().decode(data, final=whole)
             if not whole:
-                print_status("note: the last character of the piped text is cut; it is left out")
+                print_status("note: the piped text ends in half a character, which was left out")
             return text.rstrip()
-    raise InvalidRequestError("what was piped is no text in UTF-8; convert it, perhaps by iconv")
+    raise InvalidRequestError("the piped text is not UTF-8; convert it, for example with iconv")
 
 
 class _Conversation:
@@ -143,7 +143,7 @@ class _Conversation:
             self._show_whole(response)
         if response.finish_reason == "length" and not self._as_json:
             self._end_line()
-            print_status("note: the answer was cut at its longest length; see --max-tokens")
+            print_status("note: the answer was cut off at the maximum length; see --max-tokens")
 
     def _show_whole(self, response: Response) -> None:
         if self._as_json:

@@ -12,8 +12,8 @@ INTERRUPTED: Final = 130
 
 EXIT_CODES: Final = """\
 exit codes:
-  0    all went well
+  0    success
   1    the service, the connection, or reading or writing failed
-  2    wrong usage: an argument, no question, no key
-  130  Ctrl-C stopped the answer, or the batch
+  2    wrong usage: an invalid argument, no question, no key
+  130  Ctrl-C stopped the answer or the batch
 """

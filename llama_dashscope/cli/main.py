@@ -20,10 +20,10 @@ from .terminal import PROGRAM, discard_output, print_error, replace_unencodable,
 __all__ = ["main"]
 
 ABOUT_CHAT: Final = f"""\
-Ask a question and see the answer as it is written.
+Ask a question and see the answer as it is generated.
 
-Piped text is the question, or follows PROMPT after an empty line. Without
-either, at a terminal, this is a conversation: Ctrl-C stops an answer,
+Piped text is the question, or is appended to PROMPT after an empty line. Without
+either, on a terminal, chat holds a conversation: Ctrl-C stops an answer,
 {LEAVE} leaves.
 
 The key comes from DASHSCOPE_API_KEY, from the file that
@@ -124,27 +124,27 @@ def _parser(*, serving: bool) -> argparse.ArgumentParser:
 def _add_chat(command: _Command) -> None:
     parser = command(
         "chat",
-        help="ask a question, or hold a conversation",
+        help="ask a question or hold a conversation",
         description=ABOUT_CHAT,
         epilog=EXIT_CODES,
     )
     parser.set_defaults(run=chat, parser=parser)
     add, default = parser.add_argument, "(default: %(default)s)"
     add("prompt", nargs="?", metavar="PROMPT", help="the question, in quotes")
-    add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"which model to ask {default}")
-    told = f"what the model is told first, '' for nothing {default}"
+    add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"the model to ask {default}")
+    told = f"the system message, '' for none {default}"
     add("--system", metavar="TEXT", default=DEFAULT_SYSTEM, help=told)
-    add("--temperature", metavar="NUMBER", type=float, help="how freely it chooses its words")
-    add("--max-tokens", metavar="COUNT", type=int, help="longest answer, in tokens")
-    add("--no-stream", action="store_true", help="print the answer once it is whole")
-    add("--json", action="store_true", help="print the whole response as a line of JSON")
+    add("--temperature", metavar="NUMBER", type=float, help="sampling temperature, below 2")
+    add("--max-tokens", metavar="COUNT", type=int, help="maximum length of the answer, in tokens")
+    add("--no-stream", action="store_true", help="print the answer once it is complete")
+    add("--json", action="store_true", help="print the complete response as one line of JSON")
     add_where(parser)
 
 
 def _add_batch(command: _Command) -> None:
     parser = command(
         "batch",
-        help="ask all questions of a file, and go on where that was interrupted",
+        help="ask all questions in a file; resume an interrupted run",
         description=ABOUT_BATCH,
         epilog=EXIT_CODES,
     )
@@ -156,8 +156,8 @@ def _add_batch(command: _Command) -> None:
 def _add_models(command: _Command) -> None:
     parser = command(
         "models",
-        help="list the Llama models and what is known of them",
-        description=f"List the Llama models and what is documented of them.\n\n{ABOUT_MODELS}",
+        help="list the Llama models and what is known about them",
+        description=f"List the Llama models and what is documented about them.\n\n{ABOUT_MODELS}",
     )
     parser.set_defaults(run=list_models, parser=parser)
     parser.add_argument("--json", action="store_true", help="print them as JSON")
@@ -165,7 +165,7 @@ def _add_models(command: _Command) -> None:
 
 def _add_serve(command: _Command, *, in_full: bool) -> None:
     """Add `serve`; in full only where it is asked for, since the server takes a while to import."""
-    parser = command("serve", help="run a DashScope on this machine, for tests and demos")
+    parser = command("serve", help="run a DashScope server on this machine, for tests and demos")
     if in_full:
         from llama_dashscope.cli import serve  # see above
 

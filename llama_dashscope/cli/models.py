@@ -17,10 +17,10 @@ from .terminal import check_stdout, write
 __all__ = ["ABOUT_MODELS", "list_models"]
 
 ABOUT_MODELS: Final = """\
-Context and input are in tokens; `prompt?` means that nobody says whether the
-model takes a prompt besides messages. The service announced in April 2025 that
-these models go offline: only the service can say which still answer. chat
-sends any name that you give it, listed here or not.
+Context and input are in tokens; `prompt?` means that it is not documented
+whether the model takes a prompt as well as messages. In April 2025, the service
+announced that these models will go offline; only the service can say which ones
+still answer. chat also takes names that are not listed here.
 """
 
 

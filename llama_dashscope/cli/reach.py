@@ -22,15 +22,15 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--base-url",
         metavar="URL",
-        help="the service's address, /api/v1 included (default: DASHSCOPE_HTTP_BASE_URL, or China)",
+        help="the service's address with /api/v1 (default: DASHSCOPE_HTTP_BASE_URL, or Beijing)",
     )
     where.add_argument(
         "--local",
         action="store_true",
-        help="ask a stand-in on this machine: needs no key, gives canned answers",
+        help="ask a local server, which needs no key and gives canned answers",
     )
-    add("--workspace", metavar="ID", help="the workspace to ask in; keys of sub-accounts need one")
-    limits = "longest silence to put up with (default: 300 before an answer, 120 in one)"
+    add("--workspace", metavar="ID", help="the workspace; keys of sub-accounts need one")
+    limits = "longest wait without data (default: 300 before an answer, 120 within it)"
     add("--timeout", metavar="SECONDS", type=above_zero, help=limits)
 
 

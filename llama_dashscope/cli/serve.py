@@ -26,23 +26,23 @@ from .argument_types import above_zero, address, zero_or_more
 DEFAULT_PORT = 8844
 
 ABOUT = f"""\
-Run a DashScope on this machine: the service's HTTP on loopback, its answers and
-its errors, without a key and without costs. A browser sees at its address what
-is going on.
+Run a DashScope server on this machine: the service's HTTP protocol, answers and
+errors on loopback, without a real key and without cost. Open its address in a
+browser to see the requests.
 
-FAULTS is what goes wrong, separated by commas:
+FAULTS is a list of faults, separated by commas:
   rate-limited*2                     the first two calls
   cut-stream(after=3, how=rst)       every call
   5%                                 one call in twenty, in a random way
   5% rate-limited, drop(how=fin)     one in twenty, in one of these ways
-The faults:
+Faults:
 {textwrap.fill(", ".join(sorted(KINDS)), 78, initial_indent="  ", subsequent_indent="  ")}
 """
 
 
 _EXPOSED = """\
-warning: this is no loopback address. Whoever reaches it over the network can read
-at the page what is asked, and make calls with the key.
+warning: this is not a loopback address. Anyone who can reach it over the network can
+read all requests on its page, and make calls with the key.
 """
 
 
@@ -50,26 +50,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments that `run` reads."""
     parser.set_defaults(parser=parser)
     add = parser.add_argument
-    add("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
-    other = "a name that clients call this machine by, if not by localhost or ADDRESS; repeatable"
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="(default: %(default)s)")
+    other = "another name under which clients reach this server; may be given more than once"
     add("--allow-host", action="append", default=[], metavar="NAME", help=other)
-    add("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0 for any free one")
-    add("--api-key", default="sk-local", metavar="KEY", help="the key it takes: %(default)s")
-    add("--any-model", action="store_true", help="answer for any name, not only for Llama's")
+    add("--port", type=int, default=DEFAULT_PORT, help="0 for any free port (default: %(default)s)")
+    add("--api-key", default="sk-local", metavar="KEY", help="its key (default: %(default)s)")
+    add("--any-model", action="store_true", help="accept any model name, not only those of Llama")
     answers = parser.add_mutually_exclusive_group()
-    answers.add_argument("--reply", metavar="TEXT", help="answer every call with this")
-    theirs = "let a server that speaks OpenAI's chat API answer, at its own speed"
+    answers.add_argument("--reply", metavar="TEXT", help="answer every call with this text")
+    theirs = "get the answers from a server that speaks OpenAI's chat API"
     answers.add_argument("--upstream", metavar="URL", type=address, help=theirs)
-    add("--upstream-model", metavar="NAME", help="the model's name there; default: as asked for")
-    add("--upstream-key-env", metavar="VAR", help="the environment variable with the key for it")
-    add("--tokens-per-second", type=above_zero, metavar="N", help="default: as fast as it can")
-    add("--first-token-delay", type=zero_or_more, metavar="SECONDS", help="default: 0")
-    add("--faults", type=_faults, default="", metavar="FAULTS", help="what goes wrong, see above")
-    rpm = "refuse more requests a minute than this to a model, as the account's limit does"
+    named = "the model name to send to it (default: the requested one)"
+    add("--upstream-model", metavar="NAME", help=named)
+    add("--upstream-key-env", metavar="VAR", help="the environment variable that has its key")
+    add("--tokens-per-second", type=above_zero, metavar="N", help="(default: unlimited)")
+    add("--first-token-delay", type=zero_or_more, metavar="SECONDS", help="(default: 0)")
+    add("--faults", type=_faults, default="", metavar="FAULTS", help="the faults, see above")
+    rpm = "limit the requests per minute to each model, as the service does"
     add("--rpm", type=above_zero, metavar="N", help=rpm)
-    add("--tpm", type=above_zero, metavar="N", help="the same for tokens a minute")
-    add("--seed", type=int, metavar="N", help="make the same random decisions every time")
-    add("--log", type=Path, metavar="FILE", help="add a line of JSON for every request")
+    add("--tpm", type=above_zero, metavar="N", help="limit the tokens per minute to each model")
+    add("--seed", type=int, metavar="N", help="make random faults repeatable")
+    add("--log", type=Path, metavar="FILE", help="append a line of JSON for every request")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -105,13 +106,13 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
             "--tokens-per-second": args.tokens_per_second,
             "--first-token-delay": args.first_token_delay,
         }
-        reason = "not allowed with argument --upstream, whose server has a speed of its own"
+        reason = "not allowed with argument --upstream, whose server sets the speed"
     else:
         given = {
             "--upstream-model": args.upstream_model,
             "--upstream-key-env": args.upstream_key_env,
         }
-        reason = "there is no --upstream"
+        reason = "only allowed with argument --upstream"
     for option, value in given.items():
         if value is not None:
             args.parser.error(f"argument {option}: {reason}")
@@ -166,8 +167,8 @@ def _say(text: str) -> None:
 
 def _welcome(server: LocalDashScope) -> str:
     exports = (f"  export {name}={value}" for name, value in server.environ.items())
-    where = f"DashScope on this machine; {server.origin} shows in a browser what it does."
-    return "\n".join([where, *exports, "Ctrl-C ends it."])
+    where = f"DashScope on this machine; open {server.origin} in a browser to see the requests."
+    return "\n".join([where, *exports, "Press Ctrl-C to stop."])
 
 
 @contextmanager

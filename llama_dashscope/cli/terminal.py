@@ -36,13 +36,13 @@ PROGRAM: Final = "llama-dashscope"
 
 ADVICE: Final[dict[type, str]] = {
     APIConnectionError: "check the network, the proxy and --base-url",
-    APITimeoutError: "ask again, or allow more time by --timeout",
-    ContentFilterError: "put it in other words",
+    APITimeoutError: "ask again, or allow more time with --timeout",
+    ContentFilterError: "rephrase it",
     IncompleteResponseError: "ask again",
     InternalServerError: "ask again in a while",
-    NotFoundError: f"`{PROGRAM} models` lists the models that are known",
+    NotFoundError: f"check --base-url and the model; `{PROGRAM} models` lists those that are known",
     PermissionDeniedError: "apply for the model in Model Studio, or try another --workspace",
-    QuotaExhaustedError: "see quota and bills in Model Studio",
+    QuotaExhaustedError: "check your quota and bills in Model Studio",
     RateLimitError: "wait a little and ask again",
     ResponseError: "is --base-url the address of DashScope, /api/v1 included?",
     ServiceUnavailableError: "ask again in a while",

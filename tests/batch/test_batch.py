@@ -743,7 +743,7 @@ async def test_an_id_stands_for_one_question(
 
     results, _ = await taken(client, [{**first, "prompt": "two"}, first], journal=journal)
 
-    assert "a different question with custom_id 'a'" in str(results[0].error)
+    assert "a different question, model or options for custom_id 'a'" in str(results[0].error)
     assert "custom_id 'a' is given twice" in str(results[1].error)
     assert [result.text for result in read_journal(journal)] == ["re: one"]
     assert len(server.requests) == 1

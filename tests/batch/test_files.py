@@ -174,7 +174,7 @@ def test_a_bar_that_can_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
 
     show_progress(10, screen)
 
-    assert screen.getvalue() == "pip install 'llama-dashscope[batch]' gives a progress bar\n"
+    assert screen.getvalue() == "for a progress bar: pip install 'llama-dashscope[batch]'\n"
 
 
 def test_lines(monkeypatch: pytest.MonkeyPatch) -> None:

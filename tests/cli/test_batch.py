@@ -116,8 +116,8 @@ def test_a_dry_run(
     assert run(source, out, "--dry-run") == 1
 
     said = capsys.readouterr()
-    assert said.out.startswith("1 to ask (some ")
-    assert said.out.endswith("1 done, 1 that can't be asked\n")
+    assert said.out.startswith("1 to ask (about ")
+    assert said.out.endswith("1 done, 1 invalid\n")
     assert "c: prompt and messages are both missing" in said.err
     assert out.read_bytes() == before
     assert len(server.requests) == 1
@@ -227,7 +227,7 @@ def interrupted(server: LocalDashScope, questions: Path, tmp_path: Path) -> Iter
         server.wait_for(lambda s: s.running == 3, 30)
         program.send_signal(signal.SIGINT)
         assert program.stderr is not None
-        assert "waiting for the answers under way" in program.stderr.readline()
+        assert "waiting for the requests in flight" in program.stderr.readline()
         yield program
         program.kill()
 
@@ -282,4 +282,4 @@ def test_ctrl_c_in_this_process(
 
     assert run(questions, tmp_path / "out.jsonl", "--concurrency", "1") == 130
     assert signal.getsignal(signal.SIGINT) is before
-    assert "Ctrl-C again gives them up" in capsys.readouterr().err
+    assert "press Ctrl-C again to abandon them" in capsys.readouterr().err

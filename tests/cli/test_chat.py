@@ -126,7 +126,7 @@ def test_a_character_that_the_pipe_cut_is_left_out(
     assert main(["chat"]) == 0
 
     assert server.requests[0].text == text.removeprefix("\ufeff")[:-1]
-    assert "note: the last character of the piped text is cut" in capsys.readouterr().err
+    assert "note: the piped text ends in half a character" in capsys.readouterr().err
 
 
 def test_local_says_that_the_answer_is_canned(
@@ -134,7 +134,7 @@ def test_local_says_that_the_answer_is_canned(
 ) -> None:
     """At a terminal nobody takes it for a Llama's; a script finds only the answer."""
     assert screen.main(["chat", "--local", "hi"]) == 0
-    note = "note: canned answers from this machine, not from llama3.3-70b-instruct\n"
+    note = "note: canned answers from a local server, not from llama3.3-70b-instruct\n"
     assert screen.text.startswith(f"llama-dashscope: {note}")
 
     assert main(["chat", "--local", "hi"]) == 0
@@ -144,9 +144,9 @@ def test_local_says_that_the_answer_is_canned(
 @pytest.mark.parametrize(
     ("argv", "data", "complaint"),
     [
-        (["chat"], b"", "there is no question; ask one by llama-dashscope chat 'QUESTION'"),
+        (["chat"], b"", "there is no question; ask one with llama-dashscope chat 'QUESTION'"),
         (["chat", ""], b"\n", "there is no question"),
-        (["chat"], b"\xff\xfeh\x00i\x00", "no text in UTF-8"),
+        (["chat"], b"\xff\xfeh\x00i\x00", "not UTF-8"),
         (["chat", "hi", "--base-url", "nowhere"], b"", "base_url must be an address"),
         (["chat", "hi", "--timeout", "-1"], b"", "argument --timeout: -1 is not above 0"),
         (["chat", "hi", "--base-url", "ftp://a/b"], b"", "begins with http:// or https://"),
@@ -233,7 +233,7 @@ def test_an_unknown_model_points_to_the_list(
     assert server.requests[0].model == "llama-9"
     err = capsys.readouterr().err
     assert "ModelNotFound" in err
-    assert err.endswith("; `llama-dashscope models` lists the models that are known\n")
+    assert err.endswith("; `llama-dashscope models` lists those that are known\n")
 
 
 def test_a_wrong_key_is_refused_and_never_shown(
@@ -269,7 +269,7 @@ def test_the_timeout_is_the_user_s(
     server.fault(BlackHole(), times=None)
 
     assert main(["chat", "hi", "--timeout", "0.05"]) == 1
-    assert "allow more time by --timeout" in capsys.readouterr().err
+    assert "allow more time with --timeout" in capsys.readouterr().err
 
 
 def test_what_had_arrived_stays_on_stdout(

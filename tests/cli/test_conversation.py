@@ -24,7 +24,7 @@ def test_a_conversation_remembers(server: LocalDashScope, typed: Type, screen: S
 
     assert screen.main(["chat"]) == 0
 
-    assert "goes on in the next.\n> one\n> > two\n> \n" in screen.text
+    assert "continues on the next line.\n> one\n> > two\n> \n" in screen.text
     assert [message["content"] for message in server.requests[1].messages][1:] == [
         *("first", "one", "second")
     ]
@@ -85,7 +85,7 @@ def test_a_local_conversation_says_that_its_answers_are_canned(typed: Type, scre
     typed(b"")
 
     assert screen.main(["chat", "--local"]) == 0
-    assert screen.text.startswith("llama3.3-70b-instruct, canned answers from this machine.\n")
+    assert screen.text.startswith("llama3.3-70b-instruct, canned answers from a local server.\n")
 
 
 def test_a_conversation_needs_no_readline(
@@ -114,7 +114,7 @@ def test_where_pastes_are_not_marked_it_says_so(
 
     assert screen.main(["chat", "--local"]) == 0
 
-    assert ("Each pasted line is a question; the extra `chat` keeps" in screen.text) == told
+    assert ("Each pasted line is one question; the extra `chat` keeps" in screen.text) == told
     assert told_to == ([] if told else ["set enable-bracketed-paste on"])
 
 
@@ -157,5 +157,5 @@ def test_ctrl_c_at_the_prompt_gives_a_new_one(
     typed(b"")
 
     assert screen.main(["chat"]) == 0
-    assert screen.text.endswith("the next.\n\n\n")
+    assert screen.text.endswith("the next line.\n\n\n")
     assert server.requests == []

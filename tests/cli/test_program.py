@@ -165,7 +165,7 @@ def test_local_answers_without_anything(start: Start) -> None:
     out, err = program.communicate(timeout=30)
 
     assert (program.returncode, err) == (0, b"")
-    assert out.decode().startswith("你好,")
+    assert out.decode().startswith("你好，")
 
 
 def test_ctrl_c_ends_a_question_with_130(server: LocalDashScope, start: Start) -> None:
@@ -345,7 +345,7 @@ def test_without_an_editor_it_says_what_a_paste_is(server: LocalDashScope, sit_d
     """Each line is a question and costs; whoever sits there is told, and what to install."""
     terminal = sit_down("chat", without="readline")
 
-    terminal.see("Each pasted line is a question; the extra `chat` keeps them together.")
+    terminal.see("Each pasted line is one question; the extra `chat` keeps them together.")
     terminal.see(">")
 
 

@@ -50,7 +50,7 @@ def test_the_call_of_the_documentation(sdk: Any) -> None:
     message = response.output.choices[0].message
     assert response.status_code == 200
     assert message.role == "assistant"
-    assert message.content.startswith("你好,我是")
+    assert message.content.startswith("你好，我是")
     assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens
 
 

@@ -177,8 +177,8 @@ def test_the_report_of_a_failing_test(run: Callable[..., pytest.RunResult]) -> N
         [
             "*- What the local DashScope saw -*",
             "2 requests, 2 connections accepted, *",
-            "#1 llama3.3-70b-instruct: call answered by RateLimited(), status 429, 1 pieces, * ms",
-            "#2 llama3.3-70b-instruct: call failed, status 500, 1 pieces, * ms, KeyError*",
+            "#1 llama3.3-70b-instruct: call answered by RateLimited(), status 429, 1 piece, * ms",
+            "#2 llama3.3-70b-instruct: call failed, status 500, 1 piece, * ms, KeyError*",
         ]
     )
     assert result.stdout.str().count("What the local DashScope saw") == 1

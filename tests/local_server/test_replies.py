@@ -38,7 +38,7 @@ def frames(response: httpx.Response) -> list[dict[str, Any]]:
 def test_by_itself_it_says_who_it_is(call: Call) -> None:
     """Unscripted, it answers in the language of the question and names the model."""
     assert "llama3.3-70b-instruct" in text(call("Who are you?"))
-    assert text(call("介绍一下自己")).startswith("你好,我是llama3.3-70b-instruct,")
+    assert text(call("介绍一下自己")).startswith("你好，我是llama3.3-70b-instruct，")
 
 
 def test_by_itself_it_is_always_the_same(call: Call) -> None:

@@ -78,7 +78,7 @@ def test_from_start_to_end(how: signal.Signals) -> None:
         code, said = served.end(how)
 
     assert response.json()["output"]["text"] == "yes"
-    assert said.startswith("#1 llama3.3-70b-instruct: call answered, status 200, 1 pieces, ")
+    assert said.startswith("#1 llama3.3-70b-instruct: call answered, status 200, 1 piece, ")
     assert code == 0
 
 
@@ -111,7 +111,7 @@ def test_listening_to_the_network_is_worth_a_warning(
         served.end(signal.SIGINT)
 
     assert named.status_code == 401
-    assert ("warning: this is no loopback address" in capfd.readouterr().err) == warned
+    assert ("warning: this is not a loopback address" in capfd.readouterr().err) == warned
 
 
 def test_half_a_character_in_the_log(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--port http", "--port: invalid int value: 'http'"),
         ("--faults tea", "no fault is called 'tea'"),
         ("--tokens-per-second 0", "0 is not above 0"),
-        ("--tokens-per-second nan", "nan is no number"),
-        ("--tokens-per-second fast", "fast is no number"),
+        ("--tokens-per-second nan", "nan is not a number"),
+        ("--tokens-per-second fast", "fast is not a number"),
         ("--first-token-delay -1", "-1 is below 0"),
         ("--upstream foo", "'foo' must be an address like http://host:port"),
         ("--upstream ftp://127.0.0.1/v1", "it begins with http:// or https://"),
@@ -163,8 +163,8 @@ def test_what_no_option_can_be(
         ("--upstream URL --tokens-per-second 5", "--tokens-per-second: not allowed with argument"),
         ("--upstream URL --first-token-delay 0", "--first-token-delay: not allowed with argument"),
         ("--upstream URL --upstream-key-env NOT_SET", "NOT_SET is not set"),
-        ("--upstream-key-env HOME", "--upstream-key-env: there is no --upstream"),
-        ("--upstream-model llama", "--upstream-model: there is no --upstream"),
+        ("--upstream-key-env HOME", "--upstream-key-env: only allowed with argument --upstream"),
+        ("--upstream-model llama", "--upstream-model: only allowed with argument --upstream"),
     ],
 )
 def test_options_that_contradict(

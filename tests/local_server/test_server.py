@@ -264,7 +264,7 @@ def test_the_report(server: LocalDashScope, call: Call) -> None:
 
     assert lines[0].startswith("3 requests, 2 connections accepted, ")
     assert lines[1].startswith("#1 llama3.3-70b-instruct: call answered by RateLimited(")
-    assert "(retry_after=1), status 429, 1 pieces, " in lines[1]
+    assert "(retry_after=1), status 429, 1 piece, " in lines[1]
     assert lines[2].startswith("#2 llama3.3-70b-instruct: stream answered, status 200, ")
     assert lines[3].startswith("#3 GET /nowhere: call answered, status 404, 0 pieces, ")
 

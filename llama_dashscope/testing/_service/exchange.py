@@ -57,10 +57,11 @@ class Exchange:
     def __str__(self) -> str:
         """One line for a log."""
         request, spent = self.request, (self.ended or time.monotonic()) - self.started
+        pieces = f"{self.pieces_sent} piece{'' if self.pieces_sent == 1 else 's'}"
         how = f"{'stream' if request.streaming else 'call'} {self.outcome}"
         fault = f" by {self.fault}" if self.fault else ""
         error = f", {self.shown_error}" if self.error else ""
         return (
             f"#{request.number} {request.title}: {how}{fault}, status {self.status or 'none'}, "
-            f"{self.pieces_sent} pieces, {spent * 1000:.0f} ms{error}"
+            f"{pieces}, {spent * 1000:.0f} ms{error}"
         )

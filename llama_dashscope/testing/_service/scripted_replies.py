@@ -144,8 +144,8 @@ def default_reply(request: ReceivedRequest) -> Reply:
 def _introduction(request: ReceivedRequest) -> str:
     if _CHINESE.search(request.text):
         return (
-            f"你好,我是{request.model},一个人工智能语言模型,我可以帮助回答问题、提供信息和完成任务。"
-            "我接受过大量文本数据的训练,可以理解和生成类似人类的语言。请随时问我任何问题!"
+            f"你好，我是{request.model}，一个人工智能语言模型，可以回答问题、提供信息和完成任务。"
+            "我接受过大量文本数据的训练，可以理解和生成类似人类的语言。请随时问我任何问题！"
         )
     return (
         f"Hello! I am {request.model}, a large language model. I can answer questions, provide "
