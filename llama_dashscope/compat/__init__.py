@@ -1,4 +1,4 @@
-"""The official SDK's face: `Generation`, `AioGeneration`, and what they return."""
+"""The official SDK's interface: `Generation`, `AioGeneration`, and what they return."""
 
 from ._as_dashscope import as_dashscope
 from .generation import AioGeneration, Generation, InputRequired, ModelRequired
@@ -30,6 +30,6 @@ __all__ = [
     "as_dashscope",
 ]
 
-# Reprs and pickles name a class by where it is public.
+# So that reprs and pickles name a class by its public path.
 for _public in (*TYPES, as_dashscope):
     _public.__module__ = __name__

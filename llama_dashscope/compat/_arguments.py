@@ -1,4 +1,4 @@
-"""What the official SDK's users pass to `Generation`, and the request that it makes."""
+"""The arguments of `Generation`, as the official SDK takes them, and the request from them."""
 
 import json
 import os
@@ -48,8 +48,8 @@ NAMED: Final = (
 )
 """The official SDK's parameters in their order; None leaves one out. Others are sent as given."""
 
-ANYTHING: Final = ()
-MACHINERY: Final[Mapping[str, tuple[object, ...]]] = {
+ANY_VALUE: Final = ()
+TRANSPORT_KEYWORDS: Final[Mapping[str, tuple[object, ...]]] = {
     "api_protocol": ("http", "https"),
     "async_request": (False,),
     "enable_encryption": (False,),
@@ -57,22 +57,22 @@ MACHINERY: Final[Mapping[str, tuple[object, ...]]] = {
     "flattened_output": (False,),
     "form": ({},),
     "http_method": ("POST",),
-    "is_binary_input": ANYTHING,
+    "is_binary_input": ANY_VALUE,
     "is_service": (True,),
-    "pre_task_id": ANYTHING,
+    "pre_task_id": ANY_VALUE,
     "query": (False,),
     "resources": ({},),
-    "session": ANYTHING,
-    "task_id": ANYTHING,
-    "ws_stream_mode": ANYTHING,
+    "session": ANY_VALUE,
+    "task_id": ANY_VALUE,
+    "ws_stream_mode": ANY_VALUE,
 }
-"""Keywords that steer the official SDK's own transport, and the values that change nothing here.
+"""Keywords of the official SDK's own transport, and the values of each that are accepted here.
 
-None is one of them for each; `ANYTHING` is for those that say nothing to a plain request.
+None is accepted for all of them; `ANY_VALUE` is for those that have no effect on a plain request.
 """
 
-CALLER: Final = 4
-"""How far the line that calls `Generation` is from `take_parameters`, for warnings to name it."""
+CALLER_DEPTH: Final = 4
+"""Stack frames between `take_parameters` and the caller of `Generation`, for warnings."""
 
 
 class InputRequired(InvalidRequestError):  # the official SDK's name
@@ -80,48 +80,48 @@ class InputRequired(InvalidRequestError):  # the official SDK's name
 
 
 class ModelRequired(InvalidRequestError):  # the official SDK's name
-    """There is no name of a model."""
+    """There is no model name."""
 
 
 def take_parameters(values: tuple[object, ...], named: dict[str, object]) -> dict[str, Any]:
-    """Put the parameters that came by position to those that came by name.
+    """Merge positional and keyword parameters.
 
     Raises:
-        TypeError: there are too many of them.
-        InvalidRequestError: one asks for something that only the official SDK's transport does.
+        TypeError: there are too many positional ones, or one is also given by keyword.
+        InvalidRequestError: one asks for something that only the official SDK's transport can do.
     """
     given: dict[str, object] = dict(zip(NAMED, values, strict=False))
     if len(values) > len(NAMED) or given.keys() & named.keys():
-        msg = "call() got too many positional arguments, or one of them by name as well"
+        msg = "call() got too many positional arguments, or one of them by keyword too"
         raise TypeError(msg)
     given.update(named)
-    for name in MACHINERY.keys() & given.keys():
-        _pass_over(name, given.pop(name))
+    for name in TRANSPORT_KEYWORDS.keys() & given.keys():
+        _check_ignored(name, given.pop(name))
     return {name: value for name, value in given.items() if value is not None or name not in NAMED}
 
 
-def _pass_over(name: str, value: object) -> None:
-    """Accept a keyword for the official SDK's transport that changes nothing here."""
-    fine = MACHINERY[name]
+def _check_ignored(name: str, value: object) -> None:
+    """Ignore a keyword of the official SDK's transport if its value has no effect here."""
+    fine = TRANSPORT_KEYWORDS[name]
     if value is None:
         return
     if fine and value not in fine:
         shown = " or ".join(map(repr, fine))
-        msg = f"{name} steers the official SDK's transport; here it can only be {shown}"
+        msg = f"{name} is for the official SDK's own transport; here it can only be {shown}"
         raise InvalidRequestError(msg)
     if name == "session":
         warnings.warn(
-            "session is ignored, with whatever it is set up to do: the calls of a process share "
-            "connections of this package's own",
+            "session is ignored, including its settings: all calls of a process share this "
+            "package's own connections",
             UserWarning,
-            stacklevel=CALLER + 1,
+            stacklevel=CALLER_DEPTH + 1,
         )
 
 
 def take_headers(
     parameters: dict[str, Any], plugins: str | Mapping[str, Any] | None, *, streaming: bool
 ) -> dict[str, str]:
-    """Take the headers of a call out of its keywords."""
+    """Remove the headers of a call from its keywords and return them."""
     headers: dict[str, str] = {}
     if streaming:
         headers["x-accel-buffering"] = "no"
@@ -145,15 +145,15 @@ def make_payload(
     *,
     streaming: bool,
 ) -> Payload:
-    """Write the request body.
+    """Return the request body.
 
-    In a stream both True and False of `incremental_output` ask for pieces, as with the official
-    SDK, which puts them together itself for False; without it the service repeats the whole text,
-    or sends pieces unasked.
+    In a stream, `incremental_output=False` requests pieces too, as in the official SDK, which joins
+    them itself. Without `incremental_output` the service chooses whether to repeat the whole text
+    or to send pieces.
 
     Raises:
-        InputRequired: the prompt is an empty file, or a generator that gives nothing.
-        InvalidRequestError: JSON has no form for an argument.
+        InputRequired: the prompt is an empty file or generator.
+        InvalidRequestError: an argument has no form in JSON.
     """
     asked = streaming and "incremental_output" in parameters
     if asked:
@@ -168,7 +168,7 @@ def make_payload(
 def _input(
     prompt: object, history: object, messages: Iterable[MessageLike] | None
 ) -> dict[str, Any]:
-    """Choose among the three forms of an input."""
+    """Return the `input` in one of its three forms: history, prompt or messages."""
     asked = {"prompt": prompt} if prompt else {}
     if history is not None:
         return {"history": history, **asked}
@@ -179,10 +179,10 @@ def _input(
 
 
 def _read(prompt: object) -> object:
-    """Read a prompt that is a file, bytes or a generator, in the official SDK's way.
+    """Read a prompt that is a file, bytes or a generator, as the official SDK does.
 
-    A file of text becomes the list of its lines, other bytes become Base64, and of a generator the
-    first item counts.
+    A text file becomes the list of its lines, other bytes become Base64, and of a generator only
+    the first item is used.
     """
     given = prompt
     while isinstance(prompt, Generator):
@@ -192,13 +192,13 @@ def _read(prompt: object) -> object:
     if isinstance(prompt, bytes | bytearray):
         prompt = b64encode(prompt).decode()
     if given and not prompt:
-        msg = f"prompt is a {type(given).__name__} with nothing in it"
+        msg = f"prompt is an empty {type(given).__name__}"
         raise InputRequired(msg)
     return prompt
 
 
 def _lines(content: str | bytes) -> list[str] | bytes:
-    """Return the lines of a file; bytes where they are no text."""
+    """Return the lines of a file; its bytes if it is not text."""
     if isinstance(content, str):
         return content.splitlines()
     if content[:SAMPLE].translate(None, TEXT):
@@ -210,13 +210,13 @@ def _lines(content: str | bytes) -> list[str] | bytes:
 
 
 SAMPLE: Final = 1024
-"""How much of a file is looked at to tell whether it is text."""
+"""How many bytes of a file are checked to tell whether it is text."""
 TEXT: Final = bytes({*range(0x20, 0x100), *b"\a\b\t\n\f\r\x1b"} - {0x7F})
-"""Bytes that a text may have."""
+"""Bytes that occur in text."""
 
 
 class QwenModels:
-    """Names of Qwen models, as `Generation.Models` of the official SDK has them."""
+    """Names of Qwen models, the same as in `Generation.Models` of the official SDK."""
 
     qwen_v1: Final = "qwen-v1"
     qwen_plus_v1: Final = "qwen-plus-v1"

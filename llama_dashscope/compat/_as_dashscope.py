@@ -1,4 +1,4 @@
-"""`as_dashscope`: this package under the official SDK's name, for imports that can't be changed."""
+"""`as_dashscope`: makes `import dashscope` find this package, for code that can't be changed."""
 
 import importlib
 import sys
@@ -26,7 +26,7 @@ from .generation import AioGeneration, Generation, InputRequired, ModelRequired
 __all__ = ["as_dashscope"]
 
 RELEASE: Final = "2.0.2"
-"""The official SDK's release that `Generation` is compared with; programs ask for one."""
+"""The release of the official SDK that `Generation` is compared with; some programs read it."""
 
 SDK: Final = "dashscope"
 
@@ -44,7 +44,7 @@ MODULES: Final[Mapping[str, Mapping[str, object]]] = {
     "dashscope.common": {},
     "dashscope.common.error": {
         "DashScopeException": DashScopeError,
-        "AuthenticationError": ConfigurationError,  # there it says that there is no key
+        "AuthenticationError": ConfigurationError,  # in the SDK it means that there is no key
         "InputRequired": InputRequired,
         "ModelRequired": ModelRequired,
         "InvalidInput": InvalidRequestError,
@@ -55,27 +55,27 @@ MODULES: Final[Mapping[str, Mapping[str, object]]] = {
         "UnsupportedApiProtocol": InvalidRequestError,
     },
 }
-"""The modules of the official SDK that this package stands for, and what is in them."""
+"""The modules of the official SDK that this package replaces, and their contents."""
 
-THEIRS: Final = {"set_region", "__version__"}
-"""What stays the official SDK's own where this package stands in front of it."""
+KEPT_BY_SDK: Final = {"set_region", "__version__"}
+"""Names that `in_front` leaves as they are in the official SDK."""
 
 
 def as_dashscope(*, in_front: bool = False) -> AbstractContextManager[object]:
-    """Let `import dashscope` find this package, for text generation.
+    """Make `import dashscope` find this package, for text generation.
 
-    Call it before the modules that import `dashscope` are imported. It holds for the process, or
-    for a `with` block. `dashscope`, `dashscope.aigc.generation`, `dashscope.common.error`,
-    `dashscope.version` and `dashscope.api_entities.dashscope_response` have what belongs to
-    `Generation` and `AioGeneration`; whatever else the official SDK has is an AttributeError.
+    Call it before importing the modules that import `dashscope`. It lasts for the process, or for a
+    `with` block. `dashscope`, `dashscope.aigc.generation`, `dashscope.common.error`,
+    `dashscope.version` and `dashscope.api_entities.dashscope_response` then have what belongs to
+    `Generation` and `AioGeneration`; any other name of the official SDK raises AttributeError.
 
     Args:
-        in_front: stand in front of the official SDK where it is installed: what is not here comes
-            from there, and the settings `api_key`, `api_key_file_path` and `base_http_api_url` are
-            those of its module.
+        in_front: if the official SDK is installed, replace only its text generation: all other
+            names come from the SDK, and the settings `api_key`, `api_key_file_path` and
+            `base_http_api_url` are read from its module.
 
     Returns:
-        A context manager; at its end `import dashscope` finds what it found before.
+        A context manager; leaving it undoes the change.
 
     Raises:
         ConfigurationError: the official SDK is installed, and `in_front` is not set.
@@ -83,13 +83,13 @@ def as_dashscope(*, in_front: bool = False) -> AbstractContextManager[object]:
     undo = ExitStack()
     with undo:
         if not _is_installed():
-            _stand_alone(undo)
+            _install_stand_ins(undo)
         elif in_front:
-            _stand_in_front(undo)
+            _patch_sdk(undo)
         else:
             msg = (
-                "the official SDK is installed, and import dashscope finds it; "
-                "as_dashscope(in_front=True) puts this package in front of it"
+                "the official SDK is installed, so import dashscope finds it; "
+                "as_dashscope(in_front=True) replaces its text generation by this package"
             )
             raise ConfigurationError(msg)
         return undo.pop_all()
@@ -102,7 +102,7 @@ def _is_installed() -> bool:
 
 
 class _StandIn(ModuleType):
-    """A module of the official SDK of which there is only what belongs to text generation."""
+    """Stands in for a module of the official SDK; has only what belongs to text generation."""
 
     def __init__(self, name: str, content: Mapping[str, object]) -> None:
         super().__init__(name, f"{name} of the official SDK, as llama_dashscope offers it.")
@@ -114,41 +114,41 @@ class _StandIn(ModuleType):
         if self.__name__ == SDK and name in SETTINGS:
             return getattr(sys.modules["llama_dashscope"], name)
         msg = (
-            f"{self.__name__}.{name} is not here: llama_dashscope has the text generation of the "
-            "official SDK alone; with the SDK installed, as_dashscope(in_front=True) has both"
+            f"{self.__name__}.{name} is missing: llama_dashscope only has the official SDK's text "
+            "generation; with the SDK installed, as_dashscope(in_front=True) offers both"
         )
         raise AttributeError(msg, name=name, obj=self)
 
     def __setattr__(self, name: str, value: object) -> None:
-        at_home = self.__name__ == SDK and name in SETTINGS
-        if at_home:
+        is_setting = self.__name__ == SDK and name in SETTINGS
+        if is_setting:
             setattr(sys.modules["llama_dashscope"], name, value)
         else:
             super().__setattr__(name, value)
 
 
-def _stand_alone(undo: ExitStack) -> None:
-    """Put modules of our own where the official SDK's would be."""
+def _install_stand_ins(undo: ExitStack) -> None:
+    """Put stand-ins into `sys.modules` in place of the official SDK's modules."""
     for name, content in MODULES.items():
-        undo.callback(_put_back, name, sys.modules.get(name))
+        undo.callback(_restore, name, sys.modules.get(name))
         sys.modules[name] = module = _StandIn(name, content)
         parent, _, child = name.rpartition(".")
         if parent:
             vars(sys.modules[parent])[child] = module
 
 
-def _put_back(name: str, module: ModuleType | None) -> None:
+def _restore(name: str, module: ModuleType | None) -> None:
     if module is None:
         sys.modules.pop(name, None)
     else:
         sys.modules[name] = module
 
 
-def _stand_in_front(undo: ExitStack) -> None:
-    """Put what is here into the official SDK's own modules, and go by its settings."""
+def _patch_sdk(undo: ExitStack) -> None:
+    """Put our classes into the official SDK's modules, and read its settings."""
     for name, content in MODULES.items():
         module = importlib.import_module(name)
-        for key in content.keys() - THEIRS:
+        for key in content.keys() - KEPT_BY_SDK:
             undo.callback(setattr, module, key, getattr(module, key))
             setattr(module, key, content[key])
     undo.callback(settings_of.pop)

@@ -1,4 +1,4 @@
-"""The client that `Generation` calls through, and the settings of the package that it obeys."""
+"""The client that `Generation` uses, and the package-level settings for it."""
 
 import os
 import sys
@@ -26,32 +26,32 @@ __all__ = [
     "shared_client",
 ]
 
-# These three are read from the package, where programs set them, and not from here.
+# Only defaults: programs set these three in the package, and they are read from there.
 api_key: str | None = None
 """Key for `Generation`; None leaves it to the environment."""
 api_key_file_path: str | None = None
 """File with the key for `Generation`; None leaves it to the environment."""
 base_http_api_url: str | None = None
-"""Address for `Generation`, up to and including `/api/v1`; None leaves it to the environment."""
+"""Base URL for `Generation`, up to and including `/api/v1`; None leaves it to the environment."""
 
 T = TypeVar("T")
 
 SETTINGS: Final = ("api_key", "api_key_file_path", "base_http_api_url")
 
 settings_of: Final = ["llama_dashscope"]
-"""The modules that these were read from, the present one last."""
+"""A stack of module names; the settings are read from the last one."""
 
 NO_KEY: Final = "every-call-brings-its-own"
-"""Stands where a client has a key, so that no call can go out with the key of another."""
+"""The client's own key, a placeholder: each call has its key, so none can use another's."""
 
 
 class ProcessClient(Client):
-    """A client that also takes request bodies that its own arguments couldn't say."""
+    """A client that also accepts request bodies that `Client`'s arguments can't express."""
 
     def prepare(
         self, payload: Payload, arguments: CallArguments, make_items: MakeItems[Item]
     ) -> Call[Item]:
-        """Make a call that is ready to be sent.
+        """Return a call that is ready to be sent.
 
         Raises:
             InvalidRequestError: an option was refused.
@@ -59,7 +59,7 @@ class ProcessClient(Client):
         return attrs.evolve(self._ready(payload, arguments, make_items), wanted=None)
 
     async def answer(self, call: Call[Item], read: ReadWhole[T]) -> T:
-        """Make a call and return its whole answer, as `read` reads it."""
+        """Make a call that is not streamed and return its answer as made by `read`."""
         return await self._engine.whole_as(call, read)
 
     def read(self, call: Call[Item]) -> AsyncStream[Item]:
@@ -68,10 +68,10 @@ class ProcessClient(Client):
 
 
 def find_key(given: str | None) -> str:
-    """Return the key for a call: the one given, the package's setting, or as `Client` finds it.
+    """Return the key for a call: the argument, the package's setting, or as `Client` finds it.
 
     Raises:
-        ConfigurationError: there is no key, or what is there is none, or its file can't be read.
+        ConfigurationError: there is no key, it is invalid, or its file can't be read.
     """
     environ = dict(os.environ)
     if path := _setting("api_key_file_path"):
@@ -83,21 +83,21 @@ def find_key(given: str | None) -> str:
 
 
 def shared_client(address: str | None) -> ProcessClient:
-    """Return this process's client for an address, made when it is first needed.
+    """Return this process's client for a base URL; make it if needed.
 
-    It is not closed by anyone: its connections end with the event loops that they belong to, in a
-    sync program with the interpreter, and a forked child begins without any.
+    It is never closed explicitly: its connections end with their event loop, in sync programs with
+    the interpreter, and a forked child starts without connections.
 
     Args:
-        address: the address that a call names, before the package's setting and the environment.
+        address: the call's own base URL; None for the package's setting or the environment.
 
     Raises:
-        ConfigurationError: it is no http or https address.
+        ConfigurationError: it is not an http or https address.
     """
     base_url = find_base_url(address or _setting("base_http_api_url"), os.environ)
     client = _clients.get(base_url)
     if client is None:
-        # Of two threads that get here at once one makes a client in vain, which costs nothing.
+        # If two threads get here at once, one client is made in vain, which costs little.
         client = _clients.setdefault(base_url, ProcessClient(NO_KEY, base_url=base_url))
     return client
 

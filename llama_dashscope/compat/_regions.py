@@ -1,4 +1,4 @@
-"""`set_region`: the address of a workspace in one of the service's regions, for `Generation`."""
+"""`set_region`: selects the region and the workspace for `Generation`."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ REGIONS: Final = (
     "eu-central-1",
     "us-east-1",
 )
-"""The regions of release 2.0.2 of the official SDK."""
+"""The regions known to release 2.0.2 of the official SDK."""
 
 WORKSPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -22,15 +22,15 @@ WORKSPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 def set_region(region: str, workspace_id: str | None = None) -> None:
     """Send the calls of `Generation` to a workspace in a region, as the official SDK does.
 
-    It sets `llama_dashscope.base_http_api_url`. A `Client` has `base_url` instead. Keys belong to a
-    region, and only the Beijing one is documented to have Llama models.
+    It sets `llama_dashscope.base_http_api_url`; for a `Client`, use `base_url` instead. Each region
+    has its own keys, and only Beijing is documented to have Llama models.
 
     Args:
         region: name of the region, such as `cn-beijing`.
         workspace_id: id of the workspace there.
 
     Raises:
-        ValueError: the service has no such region, or there can be no such workspace.
+        ValueError: the service has no such region, or the workspace id is malformed.
     """
     if region not in REGIONS:
         msg = f"region must be one of {', '.join(REGIONS)}, got {region!r}"

@@ -1,4 +1,4 @@
-"""What becomes a response of `Generation`: a whole answer, each frame of a stream, a refusal."""
+"""Makes the responses of `Generation` from answers, frames of streams, and errors."""
 
 import sys
 from http import HTTPStatus
@@ -25,19 +25,19 @@ __all__ = ["frame_responses", "growing_responses", "refused", "whole_response"]
 UNKNOWN: Final = "Unknown"
 """The official SDK's code for an error that comes without one."""
 
-# Before Python 3.11 an HTTPStatus prints as its name, and programs print the status of a refusal.
+# Programs print the status of an error; before Python 3.11 an HTTPStatus would print as its name.
 STATUSES: Final[dict[int, int]] = (
     {each.value: each for each in HTTPStatus} if sys.version_info >= (3, 11) else {}
 )
 
 
 def whole_response(head: ResponseHead, body: bytes) -> tuple[GenerationResponse, Usage | None]:
-    """Read a whole answer, and the tokens that it cost.
+    """Read an answer that is not streamed; return its response and its usage.
 
     Raises:
         APIStatusError: the body is an error, in any of its forms.
         ResponseError: the body does not follow the protocol.
-        IncompleteResponseError: the service says itself that the answer is cut short.
+        IncompleteResponseError: the service itself marks the answer as cut short.
     """
     payload = read_body(head, body)
     try:
@@ -49,7 +49,7 @@ def whole_response(head: ResponseHead, body: bytes) -> tuple[GenerationResponse,
 
 
 def _answered(head: ResponseHead, payload: dict[str, Any], request_id: str) -> GenerationResponse:
-    """Make the response of an answer, or of a frame of one, as the service sent it."""
+    """Return the response of an answer or of a frame, as the service sent it."""
     return GenerationResponse(
         HTTPStatus.OK,
         request_id,
@@ -62,7 +62,7 @@ def _answered(head: ResponseHead, payload: dict[str, Any], request_id: str) -> G
 def frame_responses(
     head: ResponseHead, payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
 ) -> list[GenerationResponse]:
-    """Make the one response of a frame, as the frame stands; see `MakeItems`."""
+    """Return one response with the content of a frame; a `MakeItems`."""
     del chunks
     return [_answered(head, payload, answer.request_id)]
 
@@ -70,7 +70,7 @@ def frame_responses(
 def growing_responses(
     head: ResponseHead, payload: dict[str, Any], chunks: list[Chunk], answer: StreamAccumulator
 ) -> list[GenerationResponse]:
-    """Make the one response of a frame, with everything that its answers have said so far."""
+    """Return one response with all text of a frame's answers so far; a `MakeItems`."""
     del chunks
     response = _answered(head, payload, answer.request_id)
     output = response.output
@@ -89,7 +89,7 @@ def growing_responses(
 
 
 def refused(error: APIStatusError) -> GenerationResponse:
-    """Make the response of an error of the service: it has a code, a message and no output."""
+    """Return the response for an error of the service, with code and message but no output."""
     status = max(error.status_code or 0, HTTPStatus.BAD_REQUEST.value)
     return GenerationResponse(
         STATUSES.get(status, status), error.request_id, error.code or UNKNOWN, error.message

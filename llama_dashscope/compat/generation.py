@@ -1,8 +1,8 @@
-"""`Generation`, as the official SDK's users know it: its arguments in, responses out.
+"""`Generation` and `AioGeneration`, with the official SDK's arguments and responses.
 
-Nothing here sends or reads: arguments become a request body for the shared client, and what the
-service refuses becomes a response. How the official SDK behaves was seen by running its release
-2.0.2; tests/compat/differential runs the two side by side.
+This module only translates: arguments become a request body for the shared client, and errors of
+the service become responses. The reference is the official SDK's release 2.0.2;
+tests/compat/differential compares the two.
 """
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
@@ -34,9 +34,9 @@ __all__ = ["AioGeneration", "Generation", "InputRequired", "ModelRequired"]
 
 
 class Generation:
-    """The official SDK's class of this name, on this package's engine.
+    """The official SDK's class of this name, with this package's connections.
 
-    All callers in a process share one client and its connections, made with the first call.
+    All callers in a process share one client, which is made with the first call.
     """
 
     Models = QwenModels
@@ -90,31 +90,33 @@ class Generation:
     def call(
         cls, *arguments: Any, **keywords: Any
     ) -> GenerationResponse | Generator[GenerationResponse, None, None]:
-        """Ask a model; what the service refuses comes back as a response and does not raise.
+        """Ask a model; an error of the service is returned as a response, not raised.
 
         Args:
             *arguments: in the official SDK's order: model, prompt, history, api_key, messages,
                 plugins, workspace, stream, and then the parameters from temperature on.
             **keywords: the same by name. `model` is sent as given. `messages` is the conversation;
-                a `prompt` besides becomes its last message. `history` is the old form of a
-                conversation and goes with `prompt` alone. `api_key` and `workspace` are for this
-                call, `plugins` goes into the header X-DashScope-Plugin. `request_timeout` is the
-                longest silence in seconds, `headers` are added to the call's, `base_address` is
-                an address for this call. Every other keyword is a parameter of the request.
+                if `prompt` is given too, it becomes the last message. `history` is the old form of
+                a conversation and is used with `prompt` only. `api_key` and `workspace` are for
+                this call. `plugins` goes into the header X-DashScope-Plugin. `request_timeout` is
+                the longest wait for data, in seconds. `headers` are added to the call's headers.
+                `base_address` is the base URL for this call. Every other keyword is a parameter of
+                the request.
 
         Returns:
-            A `GenerationResponse`, which is a dict; with `stream=True` a generator of them, one
-            for each frame, whose text grows, or comes in pieces with `incremental_output=True`. A
-            refusal has `status_code`, `code`, `message` and `request_id`, and None for its output.
+            A `GenerationResponse`, which is a dict. With `stream=True`, a generator of them, one
+            for each frame: each has all the text so far, or only the new text with
+            `incremental_output=True`. The response of an error has `status_code`, `code`, `message`
+            and `request_id`; its output is None.
 
         Raises:
             InputRequired: there is neither prompt nor messages.
             ModelRequired: there is no model.
             InvalidRequestError: an argument was refused; nothing was sent.
             ConfigurationError: there is no key.
-            APIConnectionError: there was no answer, not in time, or its end is missing.
+            APIConnectionError: there was no answer, it came too late, or the connection broke.
             ResponseError: the answer does not follow the protocol.
-            IncompleteResponseError: the answer stopped before its end; `partial_text` has the rest.
+            IncompleteResponseError: the answer ended early; `partial_text` has the text received.
         """
         asked = _ask(*arguments, **keywords)
         if asked.call.payload.streaming:
@@ -234,7 +236,7 @@ class AioGeneration:
 
 @attrs.frozen
 class _PreparedGeneration:
-    """A call and the client that makes it."""
+    """A prepared call, and the client that makes it."""
 
     client: ProcessClient
     call: Call[GenerationResponse]

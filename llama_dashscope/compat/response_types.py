@@ -1,6 +1,6 @@
-"""What `Generation` returns: dicts whose keys are attributes, under the official SDK's names.
+"""The types that `Generation` returns: dicts whose keys are also attributes, named as in the SDK.
 
-The classes are dataclasses as the SDK's are: pydantic, FastAPI and `dataclasses.fields` know them.
+Like the SDK's, the classes are dataclasses, so pydantic, FastAPI and `dataclasses.fields` work.
 """
 
 import copy
@@ -30,7 +30,7 @@ class DictMixin(dict[str, Any]):
     __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:  # any field
-        if name in self and not name.startswith("__"):  # these are Python's own, whatever is sent
+        if name in self and not name.startswith("__"):  # dunder names are Python's own
             return self[name]
         msg = f"{type(self).__name__!r} object has no attribute {name!r}"
         raise AttributeError(msg, name=name, obj=self)
@@ -45,12 +45,12 @@ class DictMixin(dict[str, Any]):
         del self[name]
 
     def copy(self) -> Self:
-        """Return a copy of the same class; what is inside stays shared."""
+        """Return a shallow copy of the same class."""
         return copy.copy(self)
 
 
 def with_attributes(value: Any) -> Any:  # JSON of any shape
-    """Return a JSON value with every dict in it, at any depth, as one whose keys are attributes."""
+    """Return a JSON value in which every dict, at any depth, is a `DictMixin`."""
     if isinstance(value, dict) and not isinstance(value, DictMixin):
         items = cast("dict[str, object]", value).items()
         return DictMixin({key: with_attributes(item) for key, item in items})
@@ -60,7 +60,7 @@ def with_attributes(value: Any) -> Any:  # JSON of any shape
 
 
 class _NamedDict(DictMixin):
-    """A dict that prints as JSON, as the documentation of the service shows it."""
+    """A dict that prints as JSON, as in the service's documentation."""
 
     __slots__ = ()
 
@@ -77,7 +77,7 @@ class _NamedDict(DictMixin):
 
 @dataclass(init=False, eq=False, repr=False)
 class Message(_NamedDict):
-    """One turn of a conversation."""
+    """One message of a conversation."""
 
     role: str
     content: str
@@ -87,7 +87,7 @@ class Message(_NamedDict):
 
     @classmethod
     def from_generation_response(cls, response: DictMixin) -> "Message | None":
-        """Take the message out of a response, whichever result format carried it."""
+        """Return the message of a response in either result format."""
         output = response["output"]
         if output.get("text") is not None:
             return cls(Role.ASSISTANT, output["text"])
@@ -107,7 +107,7 @@ class Role:
 
 @dataclass(init=False, eq=False, repr=False)
 class Choice(_NamedDict):
-    """One of the answers to a question."""
+    """One of the answers to a request."""
 
     finish_reason: str
     message: Message
@@ -115,7 +115,7 @@ class Choice(_NamedDict):
     def __init__(
         self, /, finish_reason: str | None = None, message: Any = None, **more: Any
     ) -> None:
-        # The service leaves the role out of some pieces; whatever it sends is the assistant's.
+        # Some frames omit the role; whatever the service sends is the assistant's.
         said = Message(**{"role": Role.ASSISTANT, **message}) if message else None
         super().__init__(finish_reason=finish_reason, message=said, **_inner(more))
 
@@ -142,7 +142,7 @@ class GenerationOutput(_NamedDict):
 
 @dataclass(init=False, eq=False, repr=False)
 class GenerationUsage(_NamedDict):
-    """What the call is billed for, in tokens."""
+    """Token counts of a call, by which it is billed."""
 
     input_tokens: int
     output_tokens: int
@@ -196,7 +196,7 @@ SHOWN: Final = ("status_code", "request_id", "code", "message", "output", "usage
 
 @dataclass(init=False, eq=False, repr=False)
 class GenerationResponse(DashScopeAPIResponse):
-    """A response of a text model; without an output where the service refused the call."""
+    """A response of a text model; its output is None if the service returned an error."""
 
     output: GenerationOutput
     usage: GenerationUsage
@@ -212,9 +212,9 @@ TYPES: Final = (
     Message,
     Role,
 )
-"""The classes that programs know from the official SDK."""
+"""The classes that the official SDK has too."""
 
 
 def _inner(more: dict[str, Any]) -> dict[str, Any]:
-    """Give attributes to the fields that have no name here."""
+    """Convert unknown fields by `with_attributes`."""
     return {key: with_attributes(item) for key, item in more.items()} if more else more

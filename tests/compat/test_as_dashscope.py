@@ -174,9 +174,9 @@ def test_what_is_not_here_says_so() -> None:
     """An attribute of the SDK that is not here is an error with what to do; so is an import."""
     with as_dashscope():
         dashscope: Any = importlib.import_module("dashscope")
-        with pytest.raises(AttributeError, match=r"dashscope\.MultiModalConversation is not here"):
+        with pytest.raises(AttributeError, match=r"dashscope\.MultiModalConversation is missing"):
             _ = dashscope.MultiModalConversation
-        with pytest.raises(AttributeError, match=r"dashscope\.common\.api_key is not here"):
+        with pytest.raises(AttributeError, match=r"dashscope\.common\.api_key is missing"):
             _ = dashscope.common.api_key
         with pytest.raises(ImportError):
             exec("from dashscope import TextEmbedding")  # noqa: S102  as programs do it

@@ -134,7 +134,7 @@ def test_a_prompt_with_nothing_in_it(server: LocalDashScope, prompt: Callable[[]
     """It is no prompt, and the error says what it was."""
     given = prompt()
 
-    with pytest.raises(InputRequired, match=f"a {type(given).__name__} with nothing in it"):
+    with pytest.raises(InputRequired, match=f"an empty {type(given).__name__}"):
         Generation.call(MODEL, given)
     assert server.requests == []
 
