@@ -1,4 +1,4 @@
-"""Types of command-line arguments: each turns a text into a value or says what is wrong with it."""
+"""Types of command-line arguments: functions that convert a text or say what is wrong with it."""
 
 from argparse import ArgumentTypeError
 from math import isfinite
@@ -10,7 +10,7 @@ __all__ = ["above_zero", "address", "whole_above_zero", "zero_or_more"]
 
 
 def above_zero(text: str) -> float:
-    """Read a number of seconds or tokens that can't be 0."""
+    """Read a finite number above 0."""
     number = _number(text)
     if number <= 0:
         raise ArgumentTypeError(f"{text} is not above 0")
@@ -18,14 +18,14 @@ def above_zero(text: str) -> float:
 
 
 def whole_above_zero(text: str) -> int:
-    """Read a number of things."""
+    """Read a whole number above 0."""
     if not text.isdecimal() or int(text) == 0:
         raise ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 
 def zero_or_more(text: str) -> float:
-    """Read a number of seconds."""
+    """Read a finite number that is 0 or more."""
     number = _number(text)
     if number < 0:
         raise ArgumentTypeError(f"{text} is below 0")
@@ -33,7 +33,7 @@ def zero_or_more(text: str) -> float:
 
 
 def address(text: str) -> str:
-    """Read an address of HTTP."""
+    """Read an http or https address."""
     try:
         return check_base_url(text, repr(text))
     except ConfigurationError as error:

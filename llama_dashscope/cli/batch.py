@@ -1,4 +1,4 @@
-"""`llama-dashscope batch`: a file of questions, a file of answers."""
+"""`llama-dashscope batch`: asks all questions in a file and writes the answers to another file."""
 
 import argparse
 import signal
@@ -46,11 +46,11 @@ second Ctrl-C abandons them.
 """
 
 SHOWN: Final = 5
-"""Errors of items that are shown one by one; the summary counts them all."""
+"""How many errors of items are shown one by one; the summary counts them all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, model: str) -> None:
-    """Give `parser` the arguments that `batch` reads; `model` is the one to ask by default."""
+    """Add the arguments of `batch` to a parser; `model` is the default model."""
     add, default = parser.add_argument, "(default: %(default)s)"
     add("input", metavar="IN", help="the questions")
     add("output", metavar="OUT", help="the answers")
@@ -71,11 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser, model: str) -> None:
 
 
 def batch(args: argparse.Namespace) -> int:
-    """Run a batch as the command line says and return the exit code.
+    """Run the command and return the exit code.
 
     Raises:
-        ConfigurationError: there is no key, the journal is in use, or an option can't be right.
-        InvalidRequestError: as above, or a line of the input can't be read.
+        ConfigurationError: there is no key, the journal is in use, or an option is invalid.
+        InvalidRequestError: an option is invalid, or a line of the input can't be read.
         OSError: a file can't be read or written.
     """
     total = count_items(args.input)
@@ -99,7 +99,7 @@ def batch(args: argparse.Namespace) -> int:
                 )
     if out.suffix in TABLES:
         write_table(out, read_journal(args.journal))
-    summary = run.tell()
+    summary = run.report()
     if interrupted:
         return INTERRUPTED
     return FAILED if summary.failed or summary.stopped else OK
@@ -123,7 +123,7 @@ def _items(args: argparse.Namespace) -> Iterator[BatchInput]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    """Read the input, say what a run would do, and send nothing."""
+    """Read the input and print what a run would do, without sending requests."""
     with Client("sk-dry-run") as client:
         found = _made(client, args).check()
     for each in found.mistakes[:SHOWN]:
@@ -134,7 +134,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 class _Run:
-    """A batch at work, and what is shown of it."""
+    """A running batch, its progress display and its timeline."""
 
     def __init__(self, made: Batch, total: int | None) -> None:
         self.timeline = Timeline()
@@ -143,7 +143,7 @@ class _Run:
         self._failed: list[BatchResult] = []
 
     def take(self) -> bool:
-        """Take all results; tell whether Ctrl-C ended it."""
+        """Take all results; return whether Ctrl-C stopped the batch."""
         signals: list[int] = []
         with (
             suppress(KeyboardInterrupt),
@@ -158,8 +158,8 @@ class _Run:
             self._show(progress)
         return bool(signals)
 
-    def tell(self) -> BatchSummary:
-        """Put the first errors and the summary on stderr."""
+    def report(self) -> BatchSummary:
+        """Print the first errors and the summary on stderr; return the summary."""
         for each in self._failed:
             print_status(f"{each.custom_id}: {each.error}")
         summary = self._batch.summary
@@ -182,18 +182,18 @@ class _Run:
 
 @contextmanager
 def _draining(batch: Batch, signals: list[int]) -> Generator[None]:
-    """Let Ctrl-C and SIGTERM stop a batch, and a second one give up what is under way."""
+    """Make Ctrl-C and SIGTERM stop a batch; a second one cancels the requests in flight."""
 
-    def hear(number: int, _: FrameType | None) -> None:
+    def on_signal(number: int, _: FrameType | None) -> None:
         signals.append(number)
         if len(signals) > 1:
             raise KeyboardInterrupt
         batch.stop()
-        with suppress(RuntimeError):  # it came while something was being written
+        with suppress(RuntimeError):  # the signal interrupted a write
             print_status("waiting for the requests in flight; press Ctrl-C again to abandon them")
 
     wanted = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(each, hear) for each in wanted]
+    before = [signal.signal(each, on_signal) for each in wanted]
     try:
         yield
     finally:

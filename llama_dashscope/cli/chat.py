@@ -1,4 +1,4 @@
-"""`llama-dashscope chat`: one question and its answer, or a conversation at a terminal."""
+"""`llama-dashscope chat`: asks one question, or holds a conversation at a terminal."""
 
 import argparse
 import codecs
@@ -32,25 +32,25 @@ PASTED_LINES: Final = "Each pasted line is one question; the extra `chat` keeps 
 CANNED: Final = "canned answers from a local server"
 
 LOCAL_PACE: Final = 40.0
-"""Tokens a second of the local server at a terminal, so that it reads like a model at work."""
+"""Tokens a second of the local server at a terminal, so that it looks like a real model."""
 
 
 def chat(args: argparse.Namespace) -> int:
-    """Ask what the command line says and return the exit code.
+    """Run the command and return the exit code.
 
     Raises:
-        ConfigurationError: there is no key, or an option can't be right.
-        InvalidRequestError: as above, or there is nothing to ask.
-        DashScopeError: the call failed; what had arrived of the answer is on stdout.
-        OSError: there is no stdout.
+        ConfigurationError: there is no key, or an option is invalid.
+        InvalidRequestError: an option is invalid, or there is no question.
+        DashScopeError: the call failed; the text received is on stdout.
+        OSError: stdout is closed.
     """
     check_stdout()
-    talks = args.prompt is None and is_terminal(sys.stdin)
-    question = "" if talks else _question(args.prompt)
+    interactive = args.prompt is None and is_terminal(sys.stdin)
+    question = "" if interactive else _question(args.prompt)
     pace = LOCAL_PACE if is_terminal(sys.stdout) else None
     with reach(args, tokens_per_second=pace) as client:
         conversation = _Conversation(client, args)
-        if talks:
+        if interactive:
             _converse(conversation, args)
         else:
             if args.local and is_terminal(sys.stderr):
@@ -60,10 +60,10 @@ def chat(args: argparse.Namespace) -> int:
 
 
 def _question(prompt: str | None) -> str:
-    """Join what was given and what was piped.
+    """Join the prompt and the piped text.
 
     Raises:
-        InvalidRequestError: there is nothing to ask.
+        InvalidRequestError: both are empty.
     """
     parts = (prompt or "", "" if is_terminal(sys.stdin) else _piped())
     question = "\n\n".join(part for part in parts if part.strip())
@@ -73,12 +73,12 @@ def _question(prompt: str | None) -> str:
 
 
 def _piped() -> str:
-    """Read stdin to its end, as UTF-8 or else as the locale has it.
+    """Read all of stdin, as UTF-8 or else in the locale's encoding.
 
     Raises:
-        InvalidRequestError: it is no text.
+        InvalidRequestError: it is not text in these encodings.
     """
-    if sys.stdin is None:  # closed by whoever started this
+    if sys.stdin is None:  # the parent process closed it
         return ""
     data = sys.stdin.buffer.read()
     for whole, encoding in product((True, False), ("utf-8-sig", sys.stdin.encoding)):
@@ -91,7 +91,7 @@ def _piped() -> str:
 
 
 class _Conversation:
-    """What was said so far, and how to go on and show it."""
+    """The messages so far, with the options for asking and showing more."""
 
     def __init__(self, client: Client, args: argparse.Namespace) -> None:
         self._client = client
@@ -106,13 +106,13 @@ class _Conversation:
         self._in_line = False
 
     def ask(self, question: str) -> None:
-        """Put a question and show the answer.
+        """Ask a question and show the answer.
 
-        What arrives of an answer stays in the conversation, also when it was stopped or broke off,
-        so that it can be continued; a question without any answer is forgotten.
+        An incomplete answer, stopped or broken off, stays in the conversation, so that the model
+        can be asked to continue it. A question without any answer is removed.
 
         Raises:
-            DashScopeError: the call failed; what had arrived is on stdout.
+            DashScopeError: the call failed; the text received is on stdout.
         """
         messages: list[MessageLike] = [*self._messages, {"role": "user", "content": question}]
         self._said = ""
@@ -165,7 +165,7 @@ class _Conversation:
 
 
 def _converse(conversation: _Conversation, args: argparse.Namespace) -> None:
-    """Take questions from the terminal until its user leaves."""
+    """Answer questions from the terminal until the user leaves."""
     editor = LineEditor()
     who = f"{args.model}, {CANNED}" if args.local else args.model
     write(f"{who}.\nCtrl-C stops an answer, {LEAVE} leaves.\n{SEVERAL_LINES}\n", sys.stderr)
@@ -177,11 +177,11 @@ def _converse(conversation: _Conversation, args: argparse.Namespace) -> None:
 
 
 def _reply(conversation: _Conversation, question: str) -> None:
-    """Answer one question; what goes wrong with it does not end the conversation.
+    """Answer one question; most errors are printed and do not end the conversation.
 
     Raises:
-        ConfigurationError: an option is wrong, and stays so for every question.
-        InvalidRequestError: as above.
+        ConfigurationError: an option is invalid, which would fail every question.
+        InvalidRequestError: an option is invalid, which would fail every question.
     """
     try:
         conversation.ask(question)
@@ -194,7 +194,7 @@ def _reply(conversation: _Conversation, question: str) -> None:
 
 
 def _json(response: Response) -> str:
-    """Return a response as JSON that stdout can carry without loss."""
+    """Return a response as JSON that stdout's encoding can represent."""
     text = str(response)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")

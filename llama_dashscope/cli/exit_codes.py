@@ -8,7 +8,7 @@ OK: Final = 0
 FAILED: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130
-"""What shells show for a program that Ctrl-C ended: 128 and the number of the signal."""
+"""The shells' exit code for a program that Ctrl-C ended: 128 plus the signal's number."""
 
 EXIT_CODES: Final = """\
 exit codes:

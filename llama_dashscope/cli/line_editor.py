@@ -1,4 +1,4 @@
-"""Reads questions at a terminal: several lines, typed or pasted at once, are one question."""
+"""Reads questions at a terminal; a question may have several lines, typed or pasted."""
 
 import importlib
 import io
@@ -14,18 +14,18 @@ __all__ = ["LineEditor"]
 
 PROMPT: Final = "> "
 FURTHER: Final = "... "
-GOES_ON: Final = "\\"
-"""At the end of a line: the question goes on in the next one."""
+CONTINUED: Final = "\\"
+"""At the end of a line: the question continues on the next one."""
 
 ReadLine = Callable[[str], str]
 
 
 @final
 class LineEditor:
-    """Asks whoever sits at the terminal for questions.
+    """Reads questions from the user at the terminal.
 
-    The editor is prompt_toolkit where it is installed (extra `chat`), or else Python's readline, or
-    else the terminal's own. Where stdout goes to a file, it shows itself on stderr.
+    It uses prompt_toolkit if it is installed (extra `chat`), else Python's readline, else the
+    terminal's own line editing. If stdout is not a terminal, prompts go to stderr.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class LineEditor:
         self._screen = sys.stdout if is_terminal(sys.stdout) else sys.stderr
         toolkit = _toolkit(self._screen)
         self.keeps_pastes: bool = toolkit is not None
-        """Whether several pasted lines are one question; else each is one of its own."""
+        """Whether several pasted lines are one question; else each line is a separate one."""
         if toolkit:
             self._read: ReadLine = toolkit
         elif self._screen is sys.stdout:
@@ -43,7 +43,7 @@ class LineEditor:
             self._read = partial(_read_plainly, self._screen)
 
     def next_question(self) -> str | None:
-        """Read a question; empty where there is none this time, None where there are no more."""
+        """Read a question; empty if the user entered none, None at the end of the input."""
         try:
             return self._read_lines().strip()
         except KeyboardInterrupt:
@@ -56,9 +56,9 @@ class LineEditor:
     def _read_lines(self) -> str:
         line = self._read(PROMPT)
         whole = line
-        while line.endswith(GOES_ON):
+        while line.endswith(CONTINUED):
             line = self._read(FURTHER)
-            whole = f"{whole.removesuffix(GOES_ON)}\n{line}"
+            whole = f"{whole.removesuffix(CONTINUED)}\n{line}"
         return whole
 
     def _end_line(self) -> None:
@@ -66,7 +66,7 @@ class LineEditor:
 
 
 def _toolkit(screen: TextIO | None) -> ReadLine | None:
-    """Return prompt_toolkit's editor, where it is installed and the terminal can show it."""
+    """Return prompt_toolkit's editor if it is installed and the terminal supports it."""
     if _is_dumb() or not (_is_file(sys.stdin) and _is_file(screen)):
         return None
     try:
@@ -106,12 +106,12 @@ def _is_file(stream: TextIO | None) -> bool:
 
 
 def _prepare_readline() -> bool:
-    """Let `input` edit lines, where Python can; tell whether it keeps pasted lines together."""
+    """Enable line editing for `input`; return whether it keeps pasted lines together."""
     try:
         readline = importlib.import_module("readline")
-    except ImportError:  # it is not everywhere
+    except ImportError:  # not available on every system
         return False
-    # On macOS, libedit is in its place, which can't tell a paste from typing.
+    # On macOS it is libedit, which can't tell pasted text from typed text.
     marks_pastes = not _is_dumb() and "libedit" not in (readline.__doc__ or "")
     if marks_pastes:
         readline.parse_and_bind("set enable-bracketed-paste on")
@@ -119,7 +119,7 @@ def _prepare_readline() -> bool:
 
 
 def _read_plainly(screen: TextIO | None, prompt: str) -> str:
-    """Read a line as `input` does, which would write the prompt to stdout."""
+    """Read a line; unlike `input`, write the prompt to `screen`, not to stdout."""
     write(prompt, screen)
     line = sys.stdin.readline()
     if not line:

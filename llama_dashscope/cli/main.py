@@ -1,4 +1,4 @@
-"""The command `llama-dashscope`: ask a model from a shell, list the models, serve a stand-in."""
+"""The command `llama-dashscope`: chat, run a batch, list models, serve a local DashScope."""
 
 import argparse
 import io
@@ -14,7 +14,7 @@ from .batch import ABOUT_BATCH, add_arguments, batch
 from .chat import LEAVE, chat
 from .exit_codes import EXIT_CODES, FAILED, INTERRUPTED, MISUSED, OK
 from .models import ABOUT_MODELS, list_models
-from .reach import add_where
+from .reach import add_connection_options
 from .terminal import PROGRAM, discard_output, print_error, replace_unencodable, write
 
 __all__ = ["main"]
@@ -44,22 +44,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         replace_unencodable(stream)
     try:
         return _run(sys.argv[1:] if argv is None else argv)
-    except BrokenPipeError:  # the reader has had enough, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         discard_output()
         return OK
     except OSError as error:
         print_error(error)
-        if error.filename is None:  # it may be the output that can't be written
+        if error.filename is None:  # perhaps the output could not be written
             discard_output()
         return FAILED
 
 
 def _run(argv: Sequence[str]) -> int:
-    """Run the command; what goes wrong becomes one line on stderr and an exit code."""
+    """Run the command; an error becomes one line on stderr and an exit code."""
     try:
         args = _parse(argv)
         return int(args.run(args))
-    except SystemExit as end:  # argparse has said what there is to say
+    except SystemExit as end:  # argparse has already printed its message
         write("", sys.stdout)
         return int(end.code or OK)
     except KeyboardInterrupt:
@@ -76,24 +76,24 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """End with a line that says what is wrong and where to read on."""
+        """Exit with a line that says what is wrong and names the help."""
         self.exit(MISUSED, f"{self.prog}: error: {message}; see '{self.prog} --help'\n")
 
 
-class _Looks(TypedDict):
+class _ParserSettings(TypedDict):
     formatter_class: type[argparse.HelpFormatter]
     allow_abbrev: bool
 
 
-_LOOKS: Final = _Looks(
+_PARSER_SETTINGS: Final = _ParserSettings(
     formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,  # or a new option could give an old abbreviation another meaning
+    allow_abbrev=False,  # otherwise a new option could change the meaning of an abbreviation
 )
 _Command = Callable[..., argparse.ArgumentParser]
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    # Python 3.10's argparse writes to stderr what has no other place, and trips where it is closed.
+    # Python 3.10's argparse fails if it must write to a closed stderr.
     with redirect_stderr(sys.stderr or io.StringIO()):
         args, rest = _parser(serving="serve" in argv).parse_known_args(argv)
         if rest:
@@ -109,11 +109,11 @@ def _parser(*, serving: bool) -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Ask the Llama models of DashScope (Model Studio).",
         epilog=EXIT_CODES,
-        **_LOOKS,
+        **_PARSER_SETTINGS,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="{chat,batch,models,serve}", required=True)
-    command = partial(commands.add_parser, **_LOOKS)
+    command = partial(commands.add_parser, **_PARSER_SETTINGS)
     _add_chat(command)
     _add_batch(command)
     _add_models(command)
@@ -138,7 +138,7 @@ def _add_chat(command: _Command) -> None:
     add("--max-tokens", metavar="COUNT", type=int, help="maximum length of the answer, in tokens")
     add("--no-stream", action="store_true", help="print the answer once it is complete")
     add("--json", action="store_true", help="print the complete response as one line of JSON")
-    add_where(parser)
+    add_connection_options(parser)
 
 
 def _add_batch(command: _Command) -> None:
@@ -150,7 +150,7 @@ def _add_batch(command: _Command) -> None:
     )
     parser.set_defaults(run=batch, parser=parser)
     add_arguments(parser, DEFAULT_MODEL)
-    add_where(parser)
+    add_connection_options(parser)
 
 
 def _add_models(command: _Command) -> None:
@@ -164,7 +164,7 @@ def _add_models(command: _Command) -> None:
 
 
 def _add_serve(command: _Command, *, in_full: bool) -> None:
-    """Add `serve`; in full only where it is asked for, since the server takes a while to import."""
+    """Add `serve`; its options only if it is the command, since the server is slow to import."""
     parser = command("serve", help="run a DashScope server on this machine, for tests and demos")
     if in_full:
         from llama_dashscope.cli import serve  # see above

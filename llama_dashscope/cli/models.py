@@ -1,4 +1,4 @@
-"""`llama-dashscope models`: what is known about each model."""
+"""`llama-dashscope models`: lists the models and what is known about each."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ def list_models(args: argparse.Namespace) -> int:
     """Print the known models, as a table or as JSON.
 
     Raises:
-        OSError: there is no stdout.
+        OSError: stdout is closed.
     """
     check_stdout()
     models = list(MODELS.values())
@@ -41,7 +41,7 @@ def list_models(args: argparse.Namespace) -> int:
 
 
 def _table(models: Sequence[Model]) -> str:
-    """Lay out the models in columns, their notes below: they are long, and some are shared."""
+    """Return a table of the models, with notes below it: they are long, and some are shared."""
     notes = list(dict.fromkeys(note for model in models for note in model.notes))
     rows = [("MODEL", "CONTEXT", "INPUT", "TAKES", "NOTES")]
     for model in models:

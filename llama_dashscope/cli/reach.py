@@ -1,4 +1,4 @@
-"""The client of a command: of the service, or of a DashScope on this machine."""
+"""Opens the client of a command: for the service, or for a local DashScope."""
 
 import argparse
 import os
@@ -12,11 +12,11 @@ from llama_dashscope._environment import find_api_key
 from .argument_types import above_zero
 from .terminal import print_status
 
-__all__ = ["add_where", "reach"]
+__all__ = ["add_connection_options", "reach"]
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """Give a command the options that say where to ask, and as whom."""
+def add_connection_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for address, workspace and timeout to a command."""
     add = parser.add_argument
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -38,20 +38,20 @@ def add_where(parser: argparse.ArgumentParser) -> None:
 def reach(
     args: argparse.Namespace, *, tokens_per_second: float | None = None, pace: Pacer | None = None
 ) -> Generator[Client]:
-    """Open a client, and for --local the server that it asks.
+    """Open a client; for --local also the server that it asks.
 
     Args:
         args: the command line.
-        tokens_per_second: how fast the server of --local speaks; None for as fast as it can.
+        tokens_per_second: speed of the --local server; None for as fast as possible.
         pace: the client's pace.
 
     Raises:
-        ConfigurationError: there is no key, or an option can't be right.
+        ConfigurationError: there is no key, or an option is invalid.
     """
     with ExitStack() as stack:
         key, base_url = None, args.base_url
         if args.local:
-            from llama_dashscope.testing import LocalDashScope  # for those who ask for it
+            from llama_dashscope.testing import LocalDashScope  # slow to import
 
             server = stack.enter_context(LocalDashScope(tokens_per_second=tokens_per_second))
             key, base_url = server.api_key, server.base_url
@@ -74,7 +74,7 @@ def _client(
             workspace=args.workspace,
             timeout=args.timeout,
             pace=pace,
-            trust_env=not args.local,  # a proxy has no way to this machine
+            trust_env=not args.local,  # a proxy can't reach this machine's loopback
         )
     for warning in caught:
         print_status(f"warning: {warning.message}")

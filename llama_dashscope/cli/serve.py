@@ -1,4 +1,4 @@
-"""`llama-dashscope serve`: the local DashScope from a shell."""
+"""`llama-dashscope serve`: runs the local DashScope from a shell."""
 
 import argparse
 import gc
@@ -47,7 +47,7 @@ read all requests on its page, and make calls with the key.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments that `run` reads."""
+    """Add the arguments of `run` to a parser."""
     parser.set_defaults(parser=parser)
     add = parser.add_argument
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="(default: %(default)s)")
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM, and return the exit code.
 
     Raises:
-        ConfigurationError: the port, the key or a name of a host can't be one.
+        ConfigurationError: the port, the key or a host name is invalid.
         OSError: the port is taken, or the log can't be written.
     """
     _refuse_contradictions(args)
@@ -87,20 +87,20 @@ def run(args: argparse.Namespace) -> int:
             if args.log
             else None
         )
-        server = _server(args, _teller(log))
+        server = _server(args, _request_logger(log))
         stop = stack.enter_context(_signals())
         stack.enter_context(server)
-        gc.freeze()  # this process is ours: a look at all that was imported costs a frame's time
+        gc.freeze()  # so that collections don't scan all imported modules, which delays frames
         _say(_welcome(server))
         if not is_loopback(args.host):
             print(_EXPOSED, file=sys.stderr, flush=True)
         while not stop.is_set():
-            stop.wait(1.0)  # Windows doesn't hear Ctrl-C in a wait without end
+            stop.wait(1.0)  # on Windows, Ctrl-C doesn't interrupt an endless wait
     return 0
 
 
 def _refuse_contradictions(args: argparse.Namespace) -> None:
-    """End where one option leaves another without effect."""
+    """Exit with an error if one option makes another one useless."""
     if args.upstream:
         given = {
             "--tokens-per-second": args.tokens_per_second,
@@ -144,21 +144,21 @@ def _server(args: argparse.Namespace, on_end: Callable[[Exchange], None]) -> Loc
 def _upstream(args: argparse.Namespace) -> Upstream:
     key = os.environ.get(args.upstream_key_env) if args.upstream_key_env else None
     if args.upstream_key_env and not key:
-        args.parser.error(f"{args.upstream_key_env} is not set: --upstream-key-env names it")
+        args.parser.error(f"{args.upstream_key_env} is not set; --upstream-key-env names it")
     return Upstream(args.upstream, model=args.upstream_model, api_key=key)
 
 
-def _teller(log: TextIO | None) -> Callable[[Exchange], None]:
-    """Tell of each request: a line for the eye, and for the log all of it but the key."""
+def _request_logger(log: TextIO | None) -> Callable[[Exchange], None]:
+    """Return a function that prints each request in a line, and logs all of it but the key."""
 
-    def tell(exchange: Exchange) -> None:
+    def log_request(exchange: Exchange) -> None:
         _say(str(exchange))
         if log:
             line = {**status_page.describe(exchange), "body": exchange.request.json}
             log.write(json.dumps(line, ensure_ascii=False) + "\n")
             log.flush()
 
-    return tell
+    return log_request
 
 
 def _say(text: str) -> None:
@@ -173,7 +173,7 @@ def _welcome(server: LocalDashScope) -> str:
 
 @contextmanager
 def _signals() -> Generator[threading.Event, None, None]:
-    """Hear Ctrl-C and SIGTERM while it lasts."""
+    """Return an event that Ctrl-C and SIGTERM set, within the `with` block."""
     stop = threading.Event()
     wanted = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(each, lambda _number, _frame: stop.set()) for each in wanted]

@@ -1,4 +1,4 @@
-"""How the command talks: to terminals and pipes, in words that say what to do."""
+"""The command's output to terminals and pipes, and its error messages."""
 
 import io
 import os
@@ -47,10 +47,10 @@ ADVICE: Final[dict[type, str]] = {
     ResponseError: "is --base-url the address of DashScope, /api/v1 included?",
     ServiceUnavailableError: "ask again in a while",
 }
-"""What to do about an error that brings no hint of its own; a class speaks for those under it."""
+"""What to do about an error without a hint of its own; an entry applies to subclasses too."""
 
-# A model's words are no commands to a terminal: control characters don't get through, or an
-# answer could hide text, rename windows or write to the clipboard.
+# Control characters in an answer are replaced: they could hide text, rename windows or write to the
+# clipboard.
 CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}") | {
     ord("\t"): "\t",
     ord("\n"): "\n",
@@ -59,49 +59,49 @@ CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT 
 
 
 def check_stdout() -> None:
-    """See that an answer has a place to go before anything is asked.
+    """Check that stdout is open, before anything is asked.
 
     Raises:
-        OSError: whoever started this closed stdout.
+        OSError: stdout is closed.
     """
     if sys.stdout is None:
-        raise OSError("stdout is closed: there is no place for the answer")
+        raise OSError("stdout is closed: the answer can't be printed")
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a person is at the other end; a closed stream has none."""
+    """Tell whether a stream is a terminal; a closed stream is not."""
     return stream is not None and stream.isatty()
 
 
 def replace_unencodable(stream: TextIO | None) -> None:
-    """Let a character that a stream's encoding doesn't have become a question mark."""
+    """Make a stream replace characters that its encoding lacks by question marks."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
 def write(text: str, stream: TextIO | None) -> None:
-    """Write at once what may be the words of others; to nowhere if the stream is closed."""
+    """Write text and flush; on a terminal without control characters. Ignore a closed stream."""
     if stream is not None:
         stream.write(text.translate(CONTROLS) if stream.isatty() else text)
         stream.flush()
 
 
 def print_status(words: str) -> None:
-    """Put one line on stderr."""
+    """Print one line on stderr."""
     write(f"{PROGRAM}: {' '.join(words.split())}\n", sys.stderr)
 
 
 def discard_output() -> None:
-    """Point stdout and stderr at nothing, or the interpreter's last flush fails as well."""
+    """Redirect stdout and stderr to the null device, so that the flush at exit does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, or no file at all
+        with suppress(OSError, ValueError, AttributeError):  # closed, or not a file
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def print_error(error: Exception) -> None:
-    """Put an error on stderr, with what to do about it."""
+    """Print an error on stderr, with advice."""
     advice = ""
     if isinstance(error, DashScopeError) and not error.hint:
         advice = next((ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE), "")

@@ -195,7 +195,7 @@ def test_plain_http_to_another_machine_is_warned_about(
 
     assert code == 2
     first = capsys.readouterr().err.splitlines()[0]
-    assert first.startswith("llama-dashscope: warning: base_url is plain http: the key travels to")
+    assert first.startswith("llama-dashscope: warning: base_url is plain http: the key is sent to")
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_a_closed_stdout_is_a_failure(
 
     assert main(argv) == 1
     assert capsys.readouterr().err == (
-        "llama-dashscope: error: stdout is closed: there is no place for the answer\n"
+        "llama-dashscope: error: stdout is closed: the answer can't be printed\n"
     )
 
 
