@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         gc.freeze()  # so that collections don't scan all imported modules, which delays frames
         _say(_welcome(server))
         if not is_loopback(args.host):
-            print(_EXPOSED, file=sys.stderr, flush=True)
+            print(_EXPOSED, file=sys.stderr, end="", flush=True)
         while not stop.is_set():
             stop.wait(1.0)  # on Windows, Ctrl-C doesn't interrupt an endless wait
     return 0

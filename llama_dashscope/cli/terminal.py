@@ -105,4 +105,7 @@ def print_error(error: Exception) -> None:
     advice = ""
     if isinstance(error, DashScopeError) and not error.hint:
         advice = next((ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE), "")
-    print_status(f"error: {error}{'; ' if advice else ''}{advice}")
+    text = str(error)
+    if isinstance(error, OSError):
+        text = text.removeprefix(f"[Errno {error.errno}] ")
+    print_status(f"error: {text}{'; ' if advice else ''}{advice}")

@@ -232,4 +232,4 @@ def test_output_that_fails_without_a_file_is_a_failure(
     monkeypatch.setattr(sys, "stdout", Full())
 
     assert main(["models"]) == 1
-    assert capsys.readouterr().err == "llama-dashscope: error: [Errno 28] No space left on device\n"
+    assert capsys.readouterr().err == "llama-dashscope: error: No space left on device\n"
