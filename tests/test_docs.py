@@ -21,6 +21,7 @@ import pytest
 
 import llama_dashscope
 from llama_dashscope import compat, fastapi, otel, ray, redis, testing
+from llama_dashscope.cli import main
 from llama_dashscope.testing import LocalDashScope
 
 ROOT = Path(__file__).parents[1]
@@ -147,6 +148,31 @@ def test_the_readme_leads_to_what_is_there() -> None:
 
     assert "[中文](docs/zh/README.md)" in text.splitlines()[0]
     assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+@pytest.mark.parametrize("page", ["guide", "zh"])
+@pytest.mark.parametrize("command", ["chat", "batch", "models", "serve"])
+def test_the_page_of_the_command_line_has_every_option(
+    page: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `--help` lists can be read about."""
+    option = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+    text = (ROOT / "docs" / page / "cli.md").read_text("utf-8")
+
+    main([command, "--help"])
+
+    assert set(option.findall(capsys.readouterr().out)) - set(option.findall(text)) == set()
+
+
+def test_pages_name_programs_that_are_there() -> None:
+    """Each module and each session of nox that a reader is told to run exists."""
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    modules = {ROOT / name.replace(".", "/") for name in re.findall(r"-m (tests[\w.]+)", text)}
+    sessions = set(re.findall(r"nox -s (\w+)", text))
+    there = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+
+    assert [each for each in modules if not each.with_suffix(".py").is_file()] == []
+    assert sessions - there == set()
 
 
 def test_ci_runs_the_second_command_of_the_readme() -> None:
