@@ -68,11 +68,11 @@ class Timeline:
         """
         points, span = self._points, self._span
         charts = [
-            ("answers a second", "#2a78b8", [point.answers / span for point in points]),
-            ("refusals a second (429)", "#d9822b", [point.refusals / span for point in points]),
-            ("failures a second", "#c23030", [point.failures / span for point in points]),
+            ("answers per second", "#2a78b8", [point.answers / span for point in points]),
+            ("refusals per second (429)", "#d9822b", [point.refusals / span for point in points]),
+            ("failures per second", "#c23030", [point.failures / span for point in points]),
             (
-                "seconds an answer",
+                "seconds per answer",
                 "#5c7080",
                 [point.seconds / point.answers if point.answers else 0.0 for point in points],
             ),

@@ -82,11 +82,11 @@ class BatchSummary:
             if count
         ]
         tokens = f"{self.input_tokens:,} in, {self.output_tokens:,} out"
-        lines.append(f"tokens: {tokens}, {self.total_tokens:,} in all")
+        lines.append(f"tokens: {tokens}, {self.total_tokens:,} in total")
         if self.p50 is not None and self.p95 is not None:
-            lines.append(f"seconds an answer: {self.p50:.3g} (median), {self.p95:.3g} (95 %)")
+            lines.append(f"latency: {self.p50:.3g} s (median), {self.p95:.3g} s (95th percentile)")
         if self.retries:
-            lines.append(f"{self.retries:,} asked again, {self.refusals:,} of them refused (429)")
+            lines.append(f"{self.retries:,} retries, {self.refusals:,} after refusals (429)")
         lines += [f"{count:,} x {code}" for code, count in self.errors.items()]
         if self.stopped is not None:
             lines.append(f"stopped by {type(self.stopped).__name__}: {self.stopped}")

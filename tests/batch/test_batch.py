@@ -328,7 +328,7 @@ async def test_refusals_count_against_no_item(server: LocalDashScope, client: Cl
     assert results[0].text == "re: a"
     assert results[0].attempts == 10
     assert summary.refusals == summary.retries == 9
-    assert "9 asked again, 9 of them refused (429)" in str(summary)
+    assert "9 retries, 9 after refusals (429)" in str(summary)
 
 
 @pytest.mark.anyio

@@ -221,7 +221,7 @@ def test_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = ET.fromstring(drawn)  # noqa: S314  # our own
     texts = [each.text for each in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert texts[0] == "a < b & c"
-    assert texts[1:5] == ["answers a second", "2", "0", "3 s"]
+    assert texts[1:5] == ["answers per second", "2", "0", "3 s"]
     assert texts[6] == "6"
     curves = [each.get("points") for each in picture.iter("{http://www.w3.org/2000/svg}polyline")]
     assert curves[0] == "60.0,190.0 460.0,120.0 860.0,50.0"

@@ -149,8 +149,8 @@ def test_counting() -> None:
     text = str(summary)
     assert text.startswith("1,001 answered in 0.")
     assert "2 failed" in text
-    assert "tokens: 2,005 in, 3,000 out, 5,005 in all" in text
-    assert "seconds an answer: 1.5" in text
+    assert "tokens: 2,005 in, 3,000 out, 5,005 in total" in text
+    assert "latency: 1.5" in text
     assert "1 x Bad" in text
     assert "skipped" not in text
 
@@ -160,7 +160,7 @@ def test_a_summary_of_nothing() -> None:
     summary = Tally().summary
 
     assert summary.p50 is summary.p95 is None
-    assert "seconds an answer" not in str(summary)
+    assert "latency" not in str(summary)
     assert BatchResult("a", 0).error is None
     with pytest.raises(DashScopeError, match="has no answer"):
         BatchResult("a", 0).unwrap()
