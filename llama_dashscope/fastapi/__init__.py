@@ -1,4 +1,4 @@
-"""At home in FastAPI: one client for the application, tokens to the browser, errors as HTTP.
+"""For FastAPI: one client per application, streams to the browser, errors as HTTP responses.
 
 ::
 

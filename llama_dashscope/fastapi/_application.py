@@ -1,4 +1,4 @@
-"""One client for the application, and how a handler asks for it."""
+"""One client per application, and the dependency by which handlers get it."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -12,12 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llama_dashscope import Client
 
-from ._disconnect import DEPARTURE, Departure, DisconnectMiddleware
+from ._disconnect import LISTENER, DisconnectListener, DisconnectMiddleware
 
 __all__ = ["ClientDep", "get_client", "lifespan"]
 
 CLIENT: Final = "llama_dashscope.client"
-"""Where a request's scope holds the client. Applications mounted under another share its scope."""
+"""The key of the client in a request's scope, which mounted applications share."""
 
 
 class _ClientMiddleware:
@@ -34,26 +34,26 @@ class _ClientMiddleware:
 
 @asynccontextmanager
 async def lifespan(app: Starlette, client: Client | None = None) -> AsyncGenerator[None, None]:
-    """Open a client with the application and close it with the application.
+    """Open a client when the application starts, and close it when the application ends.
 
-    It is a lifespan as FastAPI takes it, `FastAPI(lifespan=lifespan)`, and goes into one that the
+    Use it as FastAPI's lifespan, `FastAPI(lifespan=lifespan)`, or within the lifespan that the
     application already has: `async with lifespan(app): yield`.
 
-    While it is open, a handler that takes `ClientDep` is cancelled when its browser leaves, and
-    with it the call to the service. Handlers of applications that are mounted under this one take
-    the same client.
+    While it is open, a handler that takes `ClientDep` is cancelled when its browser disconnects,
+    and so is its call to the service. Handlers of applications mounted under this one get the same
+    client.
 
     Args:
         app: the application, of FastAPI or Starlette.
-        client: the client to use, and to close; by default `Client()`, set up by the environment.
+        client: the client to use and to close; by default `Client()`.
 
     Raises:
-        ConfigurationError: what the environment says can't be right.
+        ConfigurationError: a setting in the environment is invalid.
     """
     stack = app.middleware_stack
     async with client or Client() as opened:
         app.state.dashscope = opened
-        # The way in for whoever comes by lifespan: `add_middleware` is refused once it has begun.
+        # By hand, since `add_middleware` is refused once the application has started.
         inner = DisconnectMiddleware(stack or app.build_middleware_stack())
         app.middleware_stack = _ClientMiddleware(inner, opened)
         try:
@@ -64,17 +64,17 @@ async def lifespan(app: Starlette, client: Client | None = None) -> AsyncGenerat
 
 
 async def get_client(connection: HTTPConnection) -> Client:
-    """Return the application's client; what `dependency_overrides` replaces in tests.
+    """Return the application's client; tests replace it by `dependency_overrides`.
 
     Raises:
-        RuntimeError: neither the application nor one that it is mounted under has a `lifespan`.
+        RuntimeError: neither the application nor one that it is mounted under uses `lifespan`.
     """
     client: Client | None = connection.scope.get(CLIENT)
     if client is None:
         raise RuntimeError(
             "this application has no client: make it with FastAPI(lifespan=lifespan), or put"
-            " 'async with lifespan(app)' into the lifespan that it has; an application mounted"
-            " under another has no lifespan of its own, so there it goes to the outer one"
+            " 'async with lifespan(app)' into its own lifespan; for a mounted application, do this"
+            " in the outer application, since the lifespan of a mounted one is never run"
         )
     return client
 
@@ -82,17 +82,18 @@ async def get_client(connection: HTTPConnection) -> Client:
 async def _until_disconnect(
     connection: HTTPConnection, client: Annotated[Client, Depends(get_client)]
 ) -> Client:
-    """Return the client to a handler that ends when its browser leaves."""
-    departure: Departure | None = connection.scope.get(DEPARTURE)
-    if departure is not None and isinstance(connection, Request):
-        with contextlib.suppress(RuntimeError):  # a form has been read already, as a stream
+    """Return the client, and cancel the handler when its browser disconnects."""
+    listener: DisconnectListener | None = connection.scope.get(LISTENER)
+    if listener is not None and isinstance(connection, Request):
+        with contextlib.suppress(RuntimeError):  # the body was a form and is already read
             await connection.body()
-        departure.listen()
+        listener.listen()
     return client
 
 
 ClientDep = Annotated[Client, Depends(_until_disconnect)]
-"""The application's client, for `async def` and `def` handlers alike.
+"""The application's client, for `async def` and `def` handlers.
 
-The handler is cancelled when its browser leaves; a WebSocket's handler hears that by itself.
+The handler is cancelled when its browser disconnects, except for WebSockets, whose handlers notice
+that themselves.
 """

@@ -1,7 +1,7 @@
-"""When the browser leaves: who hears of it, and what ends then.
+"""Cancels the handling of a request when its browser disconnects.
 
-A server tells it by the message `http.disconnect`, to whoever asks for the request's next message
-once its body has been read (https://asgi.readthedocs.io/en/latest/specs/www.html).
+The server reports this by the message `http.disconnect`, which the application receives after the
+request's body (https://asgi.readthedocs.io/en/latest/specs/www.html).
 """
 
 from collections.abc import AsyncGenerator
@@ -12,15 +12,24 @@ import anyio
 from anyio.abc import TaskGroup
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["DEPARTURE", "Departure", "DisconnectMiddleware", "block_tasks", "until_left"]
+__all__ = [
+    "LISTENER",
+    "DisconnectListener",
+    "DisconnectMiddleware",
+    "block_tasks",
+    "until_disconnect",
+]
 
-DEPARTURE: Final = "llama_dashscope.departure"
-"""Where a request's scope holds its `Departure`."""
+LISTENER: Final = "llama_dashscope.disconnect_listener"
+"""The key of the `DisconnectListener` in a request's scope."""
 
 
 @asynccontextmanager
 async def block_tasks() -> AsyncGenerator[TaskGroup, None]:
-    """Open a task group that ends with its block and lets the block's exception out as it is."""
+    """Open a task group that is cancelled at the end of its block.
+
+    An exception of the block is raised as it is, not in an ExceptionGroup.
+    """
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         try:
@@ -32,70 +41,70 @@ async def block_tasks() -> AsyncGenerator[TaskGroup, None]:
         try:
             raise failure
         finally:
-            failure = None  # it holds this frame: without the circle both go at once
+            failure = None  # else exception and frame would refer to each other
 
 
-async def until_left(receive: Receive) -> None:
-    """Wait until the browser leaves."""
+async def until_disconnect(receive: Receive) -> None:
+    """Wait until the browser disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-class Departure:
-    """Cancels the handling of one request when its browser leaves, from when it is told to."""
+class DisconnectListener:
+    """Cancels the handling of one request when its browser disconnects, once it is activated."""
 
     def __init__(self, receive: Receive, send: Send, tasks: TaskGroup) -> None:
-        """Stand between a server and an application, whose handling `tasks` can cancel."""
+        """Wrap a request's `receive` and `send`; cancelling `tasks` cancels its handling."""
         self._receive = receive
         self._send = send
         self._tasks = tasks
-        self._left: anyio.Event | None = None
+        self._disconnected: anyio.Event | None = None
         self._cancels = False
 
     def listen(self) -> None:
-        """Begin; the request's body must have been read, as its messages are passed over."""
+        """Activate; the request's body must have been read, since its messages are dropped."""
         self._cancels = True
-        self._left = anyio.Event()
-        self._tasks.start_soon(self._listen, self._left)
+        self._disconnected = anyio.Event()
+        self._tasks.start_soon(self._listen, self._disconnected)
 
     def leave_to_response(self) -> None:
-        """Cancel nothing any more: the response listens for itself."""
+        """Stop cancelling: the response listens for itself."""
         self._cancels = False
 
-    async def _listen(self, left: anyio.Event) -> None:
-        await until_left(self._receive)
-        left.set()
+    async def _listen(self, disconnected: anyio.Event) -> None:
+        await until_disconnect(self._receive)
+        disconnected.set()
         if self._cancels:
             self._tasks.cancel_scope.cancel()
 
     async def receive(self) -> Message:
         """Return the request's next message."""
-        if self._left is None:
+        if self._disconnected is None:
             return await self._receive()
-        # A server need not say it twice, so that whoever else asks hears it from the listener.
-        await self._left.wait()
+        # A server may send it only once, so other receivers get it from the listener.
+        await self._disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Pass on a message of the response; what runs after its last one may run to its end."""
+        """Pass on a message of the response; after the last one, nothing is cancelled any more."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._cancels = False
         await self._send(message)
 
 
 class DisconnectMiddleware:
-    """Gives each request a `Departure`, which does nothing until it is told to."""
+    """Gives each request a `DisconnectListener`, not yet activated."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Stand in front of an application."""
+        """Wrap an application."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request, until its browser leaves."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         async with block_tasks() as tasks:
-            departure = Departure(receive, send, tasks)
-            scope[DEPARTURE] = departure
-            await self._app(scope, departure.receive, departure.send)
+            listener = DisconnectListener(receive, send, tasks)
+            scope[LISTENER] = listener
+            await self._app(scope, listener.receive, listener.send)

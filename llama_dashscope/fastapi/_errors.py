@@ -1,4 +1,4 @@
-"""Errors as HTTP: what the browser is told, and what stays between the service and us."""
+"""Errors as HTTP responses: what the browser may see, and what is only logged."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ __all__ = ["PROBLEMS", "Problem", "add_exception_handlers"]
 MEDIA_TYPE: Final = "application/problem+json"
 
 WAIT: Final = 60
-"""Seconds to ask for after a 429 that names none: the service's limits count by the minute
+"""`Retry-After` in seconds for a 429 without one: the service's limits are per minute
 (https://help.aliyun.com/zh/model-studio/rate-limit)."""
 
 logger: Final = logging.getLogger("llama_dashscope")
@@ -39,11 +39,11 @@ LONGEST_WAIT: Final = 24 * 60 * 60
 """The longest `Retry-After`, in seconds; no quota of the service has a longer period."""
 
 LONGEST_PATH: Final = 200
-"""How many characters of a request's path go into the log."""
+"""Most characters of a request's path that are logged."""
 
 
 class _Rule(NamedTuple):
-    """What an error becomes: a status, and a sentence where the service's own words stay here."""
+    """How an error is shown: its status, and a sentence in place of the service's message."""
 
     status: int
     sentence: str = ""
@@ -58,7 +58,7 @@ RULES: Final[Mapping[type, _Rule]] = {
     DashScopeError: _Rule(502, "The model service gave no answer that can be used."),
     ConfigurationError: _Rule(502, "This application can't use the model service."),
     APIStatusError: _Rule(502, "The model service refused this application's call."),
-    APIConnectionError: _Rule(503, "The model service can't be reached, or broke off."),
+    APIConnectionError: _Rule(503, "The model service can't be reached, or its answer broke off."),
     InternalServerError: _Rule(503, "The model service failed."),
     ServiceUnavailableError: _Rule(503, "The model service has no capacity right now."),
     APITimeoutError: _Rule(504, "The model service took too long."),
@@ -72,17 +72,17 @@ class Problem:
     status: int
     """HTTP status."""
     code: str
-    """The service's code, where its words are meant for the browser; else the status's name."""
+    """The service's code if it is meant for the browser; else the name of the HTTP status."""
     message: str
     """What went wrong."""
     request_id: str
-    """The service's name for the call; empty where it gave none."""
+    """The service's id of the request; empty if it sent none."""
     retry_after: int | None = None
-    """Seconds to wait before the next try."""
+    """Seconds to wait before the next attempt."""
 
     @classmethod
     def of(cls, error: DashScopeError) -> "Problem":
-        """Say of an error what a browser may know."""
+        """Return the part of an error that a browser may see."""
         rule = next(RULES[kind] for kind in type(error).__mro__ if kind in RULES)
         phrase = HTTPStatus(rule.status).phrase
         code, message = ("", rule.sentence) if rule.sentence else _words(error)
@@ -118,11 +118,11 @@ class Problem:
 
 
 def _words(error: DashScopeError) -> tuple[str, str]:
-    """Return the code and the message of an error, as far as they are meant for a browser."""
-    if isinstance(error, InvalidRequestError):  # what follows shows an object of the application
+    """Return the code and the message of an error if they are meant for a browser."""
+    if isinstance(error, InvalidRequestError):  # after ", got" it shows the application's data
         return error.code, error.message.partition(", got ")[0]
-    # An answer without a code of the service is not the service's. It may be a gateway's page,
-    # which names what stands behind it.
+    # Without a code it is not the service's error, but perhaps a gateway's page, which may name
+    # internal hosts.
     return (error.code, error.message) if error.code[:1].isalpha() else ("", "")
 
 
@@ -134,9 +134,9 @@ def _wait(status: int, asked: float | None) -> int | None:
 
 
 def log(error: DashScopeError, path: str, problem: Problem) -> None:
-    """Tell the application's owner what the browser is not told."""
+    """Log the whole error, of which the browser sees only a part."""
     level = logging.WARNING if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
-    shown = repr(path[:LONGEST_PATH])[1:-1]  # a server has decoded it: %0a is a line break again
+    shown = repr(path[:LONGEST_PATH])[1:-1]  # the server has decoded it, so it may have line breaks
     logger.log(level, "%s answers %d: %s: %s", shown, problem.status, type(error).__name__, error)
 
 
@@ -148,14 +148,14 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
 
 
 def add_exception_handlers(app: FastAPI) -> None:
-    """Answer with problem+json where a handler lets an error of the client pass.
+    """Answer with problem+json if a handler raises an error of the client.
 
-    400 for refused content and bad input, 413, 429 with Retry-After; 502 where key, account or
-    protocol are in trouble, 503 where the service is, 504 where it took too long. The last three
-    say nothing of the cause, which goes to the logger `llama_dashscope` as a warning.
+    400 for refused content and bad input, 413, 429 with Retry-After; 502 for trouble with key,
+    account or protocol, 503 for trouble of the service, 504 for timeouts. The last three don't show
+    the cause, which is logged as a warning by the logger `llama_dashscope`.
 
     Args:
-        app: the application; give it `responses=PROBLEMS` to show the same in its OpenAPI schema.
+        app: the application; `FastAPI(responses=PROBLEMS)` adds these to its OpenAPI schema.
     """
     app.add_exception_handler(DashScopeError, _handle)
 
@@ -188,4 +188,4 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         504: "The model service took too long",
     }.items()
 }
-"""The answers of `add_exception_handlers`, for `responses=` of an application, router or route."""
+"""The error responses of `add_exception_handlers`, for `responses=` of an application or route."""

@@ -1,12 +1,12 @@
-"""Streams as responses: the answer of a model on its way to the browser.
+"""Streaming responses: relay a model's answer to the browser.
 
-A response opens its stream itself and waits for the first chunk before it sends a status line, so
-that a call that the service refuses is a 4xx or 5xx. Only a model that thinks for longer than the
-heartbeat gets its status line early; then an error arrives as it does in the middle: as the last
-event.
+A response opens its stream and waits for the first chunk before it sends a status line, so that a
+call that the service refuses becomes a 4xx or 5xx. Only if the first chunk takes longer than the
+heartbeat, the status line is sent early; an error is then sent as the last event, like an error in
+the middle of an answer.
 
-They are built on Starlette's StreamingResponse. FastAPI's EventSourceResponse, which has the same
-media type and heartbeat, sends the status line before anything is known of the answer.
+They are built on Starlette's StreamingResponse, not on FastAPI's EventSourceResponse, which sends
+the status line before anything is known about the answer.
 """
 
 import contextlib
@@ -25,34 +25,34 @@ from starlette.types import Receive, Scope, Send
 
 from llama_dashscope import AsyncStream, Chunk, DashScopeError, Response
 
-from ._disconnect import DEPARTURE, Departure, block_tasks, until_left
+from ._disconnect import LISTENER, DisconnectListener, block_tasks, until_disconnect
 from ._errors import Problem, log
 
 __all__ = ["EventStream", "JSONLines", "TextStream"]
 
 UNBUFFERED: Final = {
-    "cache-control": "no-store, no-transform",  # no proxy is to collect it, or to compress it
-    "x-accel-buffering": "no",  # nginx
-    "x-content-type-options": "nosniff",  # else browsers collect plain text to guess its kind
+    "cache-control": "no-store, no-transform",  # proxies must not cache or compress it
+    "x-accel-buffering": "no",  # nginx must not buffer it
+    "x-content-type-options": "nosniff",  # else browsers buffer plain text to guess its type
 }
 
 CLIENT_CLOSED_REQUEST: Final = 499
-"""What nginx writes into its log for a browser that didn't wait."""
+"""The status that nginx logs for a browser that disconnected early."""
 
 
 class _BodySender:
-    """The way to the browser: one message at a time, the status line before the first."""
+    """Sends the body to the browser, one message at a time, after the status line."""
 
     def __init__(self, response: HTTPResponse, send: Send, listening: anyio.CancelScope) -> None:
-        """Begin with nothing sent; `listening` is cancelled when nobody takes what is sent."""
+        """Start with nothing sent; `listening` is cancelled if the browser has disconnected."""
         self._response = response
         self._send = send
-        self._listening = listening
+        self._cancel_scope = listening
         self._lock = anyio.Lock(fast_acquire=True)
         self.started = False
         self.last = monotonic()
 
-    async def say(self, data: bytes, *, more: bool = True) -> None:
+    async def send(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of the body."""
         async with self._lock:
             self.last = monotonic()
@@ -61,8 +61,8 @@ class _BodySender:
                     self.started = True
                     await self._start()
                 await self._send({"type": "http.response.body", "body": data, "more_body": more})
-            except OSError:  # how a server may say that the browser has left, since ASGI 2.4
-                self._listening.cancel()
+            except OSError:  # by this a server may report a disconnect, since ASGI 2.4
+                self._cancel_scope.cancel()
 
     async def _start(self) -> None:
         head = {"status": self._response.status_code, "headers": self._response.raw_headers}
@@ -70,7 +70,7 @@ class _BodySender:
 
 
 class _Relay(ABC, StreamingResponse):
-    """A response that passes on a stream of the client; how it looks is up to its subclasses."""
+    """A response that relays a stream of the client; subclasses define the format."""
 
     beat: ClassVar[bytes] = b""
 
@@ -91,21 +91,21 @@ class _Relay(ABC, StreamingResponse):
 
     @abstractmethod
     def step(self, chunk: Chunk) -> bytes:
-        """Return what a chunk looks like; empty where it says nothing new."""
+        """Return a formatted chunk; empty if it has nothing to show."""
 
     @abstractmethod
     def end(self, answer: Response) -> bytes:
-        """Return what the end of a whole answer looks like."""
+        """Return the formatted end of a complete answer."""
 
     @abstractmethod
     def failure(self, problem: Problem) -> bytes:
-        """Return what an error in the middle looks like."""
+        """Return a formatted error in the middle of an answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response, until its end or until the browser leaves."""
-        departure: Departure | None = scope.get(DEPARTURE)
-        if departure is not None:
-            departure.leave_to_response()
+        """Send the response, until its end or until the browser disconnects."""
+        listener: DisconnectListener | None = scope.get(LISTENER)
+        if listener is not None:
+            listener.leave_to_response()
         async with block_tasks() as tasks:
             output = _BodySender(self, send, tasks.cancel_scope)
             tasks.start_soon(self._listen, receive, tasks.cancel_scope)
@@ -113,22 +113,22 @@ class _Relay(ABC, StreamingResponse):
                 tasks.start_soon(self._beat, self._heartbeat, output)
             await self._relay(output, scope["path"])
         if not output.started:
-            # The browser has left; middlewares still wait for a response, and log its status.
+            # The browser has disconnected, but middlewares need a response, to log its status.
             with contextlib.suppress(OSError):
                 await HTTPResponse(status_code=CLIENT_CLOSED_REQUEST)(scope, receive, send)
         if self.background is not None:
             await self.background()
 
     async def _listen(self, receive: Receive, relaying: anyio.CancelScope) -> None:
-        await until_left(receive)
+        await until_disconnect(receive)
         relaying.cancel()
 
     async def _beat(self, heartbeat: float, output: _BodySender) -> None:
-        """Say something whenever there was nothing to say for a while."""
+        """Send heartbeats while nothing else is sent."""
         while True:
             silence = monotonic() - output.last
             if silence >= heartbeat:
-                await output.say(self.beat)
+                await output.send(self.beat)
                 silence = 0.0
             await anyio.sleep(heartbeat - silence)
 
@@ -137,7 +137,7 @@ class _Relay(ABC, StreamingResponse):
             async with self._stream as stream:
                 async for chunk in stream:
                     if step := self.step(chunk):
-                        await output.say(step)
+                        await output.send(step)
                 last = self.end(stream.response)
         except DashScopeError as error:
             if not output.started:
@@ -145,29 +145,29 @@ class _Relay(ABC, StreamingResponse):
             problem = Problem.of(error)
             log(error, path, problem)
             last = self.failure(problem)
-        await output.say(last, more=False)
+        await output.send(last, more=False)
 
 
 class EventStream(_Relay):
     r"""An answer as server-sent events, for EventSource and for readers of fetch.
 
-    Events `message` hold `{"delta": ...}`, with `tool_calls` and `index` where there are any; the
-    last is `done` with `finish_reason`, `usage` and `request_id`, or `error` with `status`, `code`,
-    `message` and `request_id`. Ids count from 1. An EventSource that connects again after the end
-    is told by a 204 to stop: the question is not asked, and billed, twice.
+    Events `message` have `{"delta": ...}`, and `tool_calls` and `index` if there are any. The last
+    event is `done` with `finish_reason`, `usage` and `request_id`, or `error` with `status`,
+    `code`, `message` and `request_id`. Ids count from 1. An EventSource that reconnects after the
+    end gets a 204, which tells it to stop, so that the question is not asked and billed twice.
 
     Args:
         stream: what `Client.astream` returns, not opened yet.
-        heartbeat: seconds of silence after which a comment is sent; None for never.
-        status_code: HTTP status of an answer.
-        headers: HTTP headers, on top of those that keep proxies from buffering.
-        background: what to run afterwards, also when the browser has left; `stream.text` is the
-            text that had arrived by then.
+        heartbeat: after this many seconds without data a comment is sent; None for never.
+        status_code: HTTP status of a successful response.
+        headers: HTTP headers, in addition to those that prevent buffering by proxies.
+        background: a task to run afterwards, also after a disconnect; `stream.text` then has the
+            text received so far.
 
     Raises:
         ValueError: `heartbeat` is not above 0.
-        DashScopeError: sending it fails before the first chunk; `add_exception_handlers` turns that
-            into a 4xx or 5xx.
+        DashScopeError: the call fails before the first chunk; `add_exception_handlers` makes it a
+            4xx or 5xx.
     """
 
     media_type: str | None = "text/event-stream"
@@ -175,15 +175,15 @@ class EventStream(_Relay):
     _id = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response; 204 to a browser that only connects again."""
+        """Send the response; 204 to a browser that reconnects."""
         if "last-event-id" in Headers(scope=scope):
             await HTTPResponse(status_code=204)(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
 
     def step(self, chunk: Chunk) -> bytes:
-        """Return an event for a chunk that says something."""
-        data = _news(chunk)
+        """Return an event for a chunk; empty if it has nothing to show."""
+        data = _delta(chunk)
         return self._event("message", data) if data else b""
 
     def end(self, answer: Response) -> bytes:
@@ -200,17 +200,16 @@ class EventStream(_Relay):
 
 
 class JSONLines(_Relay):
-    """An answer as JSON lines: the data of `EventStream`'s events, a line each.
+    """An answer as JSON lines: the data of `EventStream`'s events, one per line.
 
-    The last line has `finish_reason`, or `error` with an object. While the model thinks, lines are
-    empty.
+    The last line has `finish_reason`, or `error` with an object. Heartbeats are empty lines.
 
     Args:
         stream: what `Client.astream` returns, not opened yet.
-        heartbeat: seconds of silence after which an empty line is sent; None for never.
-        status_code: HTTP status of an answer.
-        headers: HTTP headers, on top of those that keep proxies from buffering.
-        background: what to run afterwards, also when the browser has left.
+        heartbeat: after this many seconds without data an empty line is sent; None for never.
+        status_code: HTTP status of a successful response.
+        headers: HTTP headers, in addition to those that prevent buffering by proxies.
+        background: a task to run afterwards, also after a disconnect.
 
     Raises:
         ValueError: `heartbeat` is not above 0.
@@ -221,8 +220,8 @@ class JSONLines(_Relay):
     beat = b"\n"
 
     def step(self, chunk: Chunk) -> bytes:
-        """Return a line for a chunk that says something."""
-        data = _news(chunk)
+        """Return a line for a chunk; empty if it has nothing to show."""
+        data = _delta(chunk)
         return _line(data) if data else b""
 
     def end(self, answer: Response) -> bytes:
@@ -237,13 +236,13 @@ class JSONLines(_Relay):
 class TextStream(_Relay):
     """An answer as plain text; an error in the middle is a last line in brackets.
 
-    There are no heartbeats in plain text, and only the first of several answers (`n`) is shown.
+    Plain text has no heartbeats, and only the first of several answers (`n`) is sent.
 
     Args:
         stream: what `Client.astream` returns, not opened yet.
-        status_code: HTTP status of an answer.
-        headers: HTTP headers, on top of those that keep proxies from buffering.
-        background: what to run afterwards, also when the browser has left.
+        status_code: HTTP status of a successful response.
+        headers: HTTP headers, in addition to those that prevent buffering by proxies.
+        background: a task to run afterwards, also after a disconnect.
 
     Raises:
         DashScopeError: see `EventStream`.
@@ -264,21 +263,21 @@ class TextStream(_Relay):
         )
 
     def step(self, chunk: Chunk) -> bytes:
-        """Return the text that is new."""
+        """Return the new text."""
         return chunk.delta.encode() if chunk.index == 0 else b""
 
     def end(self, answer: Response) -> bytes:
-        """Return nothing: the text is whole."""
+        """Return nothing: the text is complete."""
         del answer
         return b""
 
     def failure(self, problem: Problem) -> bytes:
-        """Return the error as a line of its own."""
+        """Return the error as a separate line."""
         where = f" (request_id {problem.request_id})" if problem.request_id else ""
         return f"\n[{problem.code}: {problem.message}{where}]\n".encode()
 
 
-def _news(chunk: Chunk) -> dict[str, Any]:
+def _delta(chunk: Chunk) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if chunk.delta or chunk.tool_calls:
         data["delta"] = chunk.delta
