@@ -33,19 +33,19 @@ PARAMETERS: Final = (
 )
 """Fields of the model that go into every call."""
 
-FORM: Final = "ls_structured_output_format"
-"""The keyword argument that tells LangSmith of the wanted form."""
+FORMAT: Final = "ls_structured_output_format"
+"""The keyword argument that tells LangSmith about the requested format."""
 
-NOT_SENT: Final = frozenset({"model", "stream", FORM})
-"""Keyword arguments of `invoke` that are none of the request's parameters."""
+NOT_SENT: Final = frozenset({"model", "stream", FORMAT})
+"""Keyword arguments of `invoke` that are not parameters of the request."""
 
 
 class ChatLlamaDashScope(BaseChatModel):
     """A Llama text model on DashScope, as LangChain's chat model.
 
-    Errors stay what they are: a rate limit is `llama_dashscope.RateLimitError` here too. Keyword
-    arguments of `invoke` and `bind` that a call of `Client` has (`temperature`, `stop`, `timeout`,
-    `headers`, ...) override the fields below; others go into the request's `parameters` as given.
+    Errors are those of this package: a rate limit is `llama_dashscope.RateLimitError` here too.
+    Keyword arguments of `invoke` and `bind` that `Client.call` also has (`temperature`, `stop`,
+    `timeout`, `headers`, ...) override the fields below; others go into the request's `parameters`.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -55,21 +55,21 @@ class ChatLlamaDashScope(BaseChatModel):
     model: str = Field(validation_alias=AliasChoices("model", "model_name"))
     """Name of the model, sent as given, such as `llama3.3-70b-instruct`."""
     temperature: float | None = None
-    """How freely the model chooses its words."""
+    """Sampling temperature: how freely the model chooses its words."""
     top_p: float | None = None
-    """Share of probability that words are chosen from."""
+    """Nucleus sampling: the probability mass that tokens are chosen from."""
     top_k: int | None = None
-    """How many of the likeliest words are chosen from."""
+    """Each token is chosen from this many of the likeliest ones."""
     max_tokens: int | None = None
     """Longest answer in tokens."""
     seed: int | None = None
     """Makes answers repeatable, as far as the service can."""
     presence_penalty: float | None = None
-    """Above 0 the model says again less of what it has said."""
+    """Above 0 the model repeats less of what it has already said."""
     repetition_penalty: float | None = None
     """Above 1 the model repeats itself less."""
     n: int | None = None
-    """How many answers to give; a stream shows the first."""
+    """How many answers to return; a stream only has the first."""
     stop: list[str] | str | None = Field(
         default=None, validation_alias=AliasChoices("stop", "stop_sequences")
     )
@@ -77,10 +77,10 @@ class ChatLlamaDashScope(BaseChatModel):
     parameters: dict[str, Any] = Field(
         default_factory=dict, validation_alias=AliasChoices("parameters", "model_kwargs")
     )
-    """Whatever has no name here; goes into the request's `parameters` as it is."""
+    """Parameters that have no field here; sent unchanged in the request's `parameters`."""
     streaming: bool = False
-    """Whether `invoke` too has its answer written piece by piece, for callbacks that show it. To
-    LangChain False, where it is given, means that `stream` answers in one piece as well."""
+    """Whether `invoke` streams its answer too, for callbacks. In LangChain, setting it explicitly
+    to False means that `stream` doesn't stream either."""
 
     api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("api_key", "dashscope_api_key")
@@ -93,9 +93,9 @@ class ChatLlamaDashScope(BaseChatModel):
     timeout: float | Timeout | None = None
     """Time limits of a call, as for `Client`: seconds, or a `Timeout`."""
     max_retries: int | None = None
-    """How many times to try again; by default 2."""
+    """The number of retries; by default 2."""
     client: Client | None = Field(default=None, exclude=True, repr=False)
-    """A client of one's own in place of the four fields above; it stays its owner's to close."""
+    """Your own client, used instead of key, base_url, workspace and max_retries; you close it."""
 
     _made: Client | None = PrivateAttr(default=None)
 
@@ -108,14 +108,14 @@ class ChatLlamaDashScope(BaseChatModel):
         return {
             "model": self.model,
             **self._parameters(),
-            "stop_sequences": self.stop,  # LangChain puts a call's own under `stop`
+            "stop_sequences": self.stop,  # LangChain uses `stop` for a call's own argument
             "parameters": self.parameters,
             "base_url": self.base_url,
         }
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Which field of a serialised model comes from which environment variable."""
+        """The environment variable for each secret field of a serialised model."""
         return {"api_key": "DASHSCOPE_API_KEY"}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -189,7 +189,7 @@ class ChatLlamaDashScope(BaseChatModel):
             yield _last_part(model, stream.response)
 
     def _client(self) -> Client:
-        """Return the client: the caller's, or one that is made when it is first needed."""
+        """Return the user's client, or else one that is made when it is first needed."""
         if self.client is not None:
             return self.client
         if self._made is None:
@@ -203,7 +203,7 @@ class ChatLlamaDashScope(BaseChatModel):
     def _call(
         self, messages: list[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
     ) -> tuple[str, Options]:
-        """Return the model and the options of a call: this object's, then those of the call."""
+        """Return the model and the options of a call; its arguments override this object's."""
         fields = {**self._parameters(), "stop": self.stop or None, "timeout": self.timeout}
         asked = {name: value for name, value in given.items() if name not in NOT_SENT}
         if stop:
@@ -224,9 +224,9 @@ class ChatLlamaDashScope(BaseChatModel):
 
         Args:
             tools: functions, LangChain tools, Pydantic classes, TypedDicts, or the service's dicts.
-            tool_choice: `auto`, `none`, the name of the tool to call, the service's dict; `any` or
-                True to have one called: with one tool that is this tool, with several it is sent
-                as `required`, which the service documents for none of its models.
+            tool_choice: `auto`, `none`, the name of the tool to call, or the service's dict. `any`
+                and True force a call: of the tool by name if there is only one, otherwise by
+                `required`, which the service documents for none of its models.
             **kwargs: further arguments of the call.
         """
         made = [convert_to_openai_tool(tool) for tool in tools]
@@ -243,16 +243,16 @@ class ChatLlamaDashScope(BaseChatModel):
         method: Literal["function_calling", "json_mode", "json_schema"] = "function_calling",
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """Have answers in a form of one's own.
+        """Get answers as objects of a schema.
 
         Args:
             schema: a Pydantic class, a TypedDict, or a JSON schema.
-            include_raw: whether to return `raw`, `parsed` and `parsing_error` in place of an error
-                where an answer does not fit.
-            method: `function_calling` has the model call a tool with this schema, and forces it;
-                `json_mode` and `json_schema` send a `response_format`, which the service documents
-                for none of its Llama models.
-            **kwargs: `strict` of other models' classes is sent with the request.
+            include_raw: whether to return a dict of `raw`, `parsed` and `parsing_error`, instead of
+                raising an error if an answer does not fit.
+            method: `function_calling` makes the model call a tool with this schema; `json_mode` and
+                `json_schema` send a `response_format`, which the service documents for none of its
+                Llama models.
+            **kwargs: further arguments of the call, such as `strict`; sent with the request.
         """
         if method == "function_calling":
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
@@ -266,8 +266,8 @@ class ChatLlamaDashScope(BaseChatModel):
         parser: Runnable[Any, Any] = JsonOutputParser()
         if isinstance(schema, type) and is_basemodel_subclass(schema):
             parser = PydanticOutputParser[Any](pydantic_object=schema)
-        told = {"kwargs": {"method": method}, "schema": schema}
-        model = super().bind(response_format=wanted, **{FORM: told}, **kwargs)
+        tracing = {"kwargs": {"method": method}, "schema": schema}
+        model = super().bind(response_format=wanted, **{FORMAT: tracing}, **kwargs)
         if not include_raw:
             return model | parser
         parsed = RunnablePassthrough.assign(
@@ -294,13 +294,13 @@ def _result(model: str, response: Response) -> ChatResult:
     generations: list[ChatGeneration] = []
     for place, choice in enumerate(said):
         metadata = _metadata(model, response, choice.finish_reason)
-        usage = response.usage if place == 0 else None  # counted once, for all answers together
+        usage = response.usage if place == 0 else None  # it is the sum of all answers
         generations.append(ChatGeneration(message=answer(choice.message, usage, metadata)))
     return ChatResult(generations=generations, llm_output={"model_name": model})
 
 
 def _part(chunk: Chunk) -> ChatGenerationChunk | None:
-    """Return what a chunk adds to the first answer; None where that is nothing."""
+    """Return what a chunk adds to the first answer; None if it adds nothing."""
     reasoning = chunk.extra.get("reasoning_content")
     if chunk.index or not (chunk.delta or reasoning):
         return None
@@ -310,7 +310,7 @@ def _part(chunk: Chunk) -> ChatGenerationChunk | None:
 
 
 def _last_part(model: str, response: Response) -> ChatGenerationChunk:
-    """Return what is known at the end: tool calls, whole however they came, usage and metadata."""
+    """Return what is known at the end: complete tool calls, usage and metadata."""
     message = AIMessageChunk(
         content="",
         tool_call_chunks=call_chunks(response.tool_calls),

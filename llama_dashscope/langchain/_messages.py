@@ -1,4 +1,4 @@
-"""LangChain's messages to the service's, and answers back to LangChain's."""
+"""Converts LangChain's messages to the service's, and answers to LangChain's messages."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,21 +27,21 @@ from llama_dashscope import InvalidRequestError, Message, ToolCall, Usage
 __all__ = ["answer", "call_chunks", "conversation", "usage_metadata"]
 
 TEXT: Final = frozenset({"text", "text-plain"})
-"""Content blocks that are text."""
+"""Types of content blocks that are text."""
 
-OF_THE_MODEL: Final = frozenset(
+SKIPPED: Final = frozenset(
     {"function_call", "reasoning", "redacted_thinking", "thinking", "tool_call", "tool_use"}
 )
-"""Content blocks of an earlier answer that stand elsewhere in a message, or need not be sent."""
+"""Types of content blocks of an earlier answer that are sent as tool calls, or not at all."""
 
 
 def conversation(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """Return a conversation as the service takes it.
+    """Return a conversation as the service accepts it.
 
-    System messages become one at the head: the service refuses one that comes later, and a second.
+    System messages are joined into one at the beginning, since the service accepts no others.
 
     Raises:
-        InvalidRequestError: a message holds what a text model doesn't take, such as a picture.
+        InvalidRequestError: a message has content that a text model can't read, such as a picture.
     """
     system = [_text(at, m) for at, m in enumerate(messages) if isinstance(m, SystemMessage)]
     others = [_message(at, m) for at, m in enumerate(messages) if not isinstance(m, SystemMessage)]
@@ -65,7 +65,7 @@ def _message(at: int, message: BaseMessage) -> dict[str, Any]:
         return {**found, "name": message.name} if message.name else found
     if isinstance(message, ChatMessage):
         return {"role": message.role, "content": content}
-    msg = f"messages[{at}] is a {type(message).__name__}, which has no role in the service's terms"
+    msg = f"messages[{at}] is a {type(message).__name__}, for which the service has no role"
     raise InvalidRequestError(msg)
 
 
@@ -77,7 +77,7 @@ def _call(name: str | None, arguments: object, call_id: str | None) -> dict[str,
 
 
 def _text(at: int, message: BaseMessage) -> str:
-    """Return the text of a message, content blocks joined."""
+    """Return the text of a message; content blocks are joined."""
     if isinstance(message.content, str):
         return message.content
     return "".join(_block(at, block) for block in message.content)
@@ -89,17 +89,17 @@ def _block(at: int, block: str | dict[Any, Any]) -> str:
     kind = str(block.get("type"))
     if kind in TEXT and isinstance(text := block.get("text"), str):
         return text
-    if kind in OF_THE_MODEL:
+    if kind in SKIPPED:
         return ""
     msg = (
-        f"messages[{at}] has a content block of type {kind!r}; Llama text models take text alone:"
-        " leave it out, or put what it says into words"
+        f"messages[{at}] has a content block of type {kind!r}; Llama text models only read text:"
+        " leave it out, or describe it in words"
     )
     raise InvalidRequestError(msg)
 
 
 def answer(message: Message, usage: Usage | None, metadata: Mapping[str, Any]) -> AIMessage:
-    """Return an answer as LangChain has it; tool calls whose arguments are no JSON stay visible."""
+    """Return an answer as LangChain's message; invalid tool calls are kept in it as such."""
     calls: list[LangChainToolCall] = []
     invalid: list[InvalidToolCall] = []
     for call in message.tool_calls or ():
@@ -126,14 +126,14 @@ def _arguments(call: ToolCall) -> tuple[dict[str, Any] | None, str]:
     try:
         found: object = json.loads(call.function.arguments or "{}")
     except ValueError as error:
-        return None, f"the arguments are no JSON: {error}"
+        return None, f"the arguments are not JSON: {error}"
     if isinstance(found, dict):
         return cast("dict[str, Any]", found), ""
-    return None, f"the arguments are no object: {type(found).__name__}"
+    return None, f"the arguments are not an object: {type(found).__name__}"
 
 
 def call_chunks(calls: Sequence[ToolCall]) -> list[ToolCallChunk]:
-    """Return tool calls as parts of a stream, each with a place of its own."""
+    """Return tool calls as parts of a stream, each with its own index."""
     return [
         tool_call_chunk(
             name=call.function.name, args=call.function.arguments, id=call.id, index=place
@@ -143,7 +143,7 @@ def call_chunks(calls: Sequence[ToolCall]) -> list[ToolCallChunk]:
 
 
 def usage_metadata(usage: Usage | None) -> UsageMetadata | None:
-    """Return the tokens that an answer cost; None where the service counted none."""
+    """Return the usage of an answer; None if the service reported none."""
     if usage is None:
         return None
     counts = {

@@ -34,7 +34,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr
 from llama_dashscope import MODELS, Chunk, Client, Options, Response, Timeout
 from llama_dashscope._frameworks import call_options, make_client, tool_choice
 
-from ._messages import conversation, said, selections
+from ._messages import assistant_message, conversation, selections
 
 __all__ = ["LlamaDashScope"]
 
@@ -48,22 +48,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def chat_callback(function: F) -> F:
-    """Have LlamaIndex's callbacks and rate limiter know of a chat."""
+    """Decorate a chat method with LlamaIndex's callbacks and rate limiter."""
     return cast("F", llm_chat_callback()(function))
 
 
 def completion_callback(function: F) -> F:
-    """Have LlamaIndex's callbacks and rate limiter know of a completion."""
+    """Decorate a completion method with LlamaIndex's callbacks and rate limiter."""
     return cast("F", llm_completion_callback()(function))
 
 
 class LlamaDashScope(FunctionCallingLLM):
-    """A Llama text model on DashScope, as LlamaIndex's model with tools.
+    """A Llama text model on DashScope, as LlamaIndex's function-calling model.
 
-    Errors stay what they are: a rate limit is `llama_dashscope.RateLimitError` here too. Keyword
-    arguments of `chat`, `complete` and their streams that a call of `Client` has (`temperature`,
-    `stop`, `timeout`, `headers`, ...) override the fields below; others go into the request's
-    `parameters` as given.
+    Errors are those of this package: a rate limit is `llama_dashscope.RateLimitError` here too.
+    Keyword arguments of `chat`, `complete` and their streams that `Client.call` also has
+    (`temperature`, `stop`, `timeout`, `headers`, ...) override the fields below; others go into the
+    request's `parameters`.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -73,17 +73,17 @@ class LlamaDashScope(FunctionCallingLLM):
     model: str = Field(validation_alias=AliasChoices("model", "model_name"))
     """Name of the model, sent as given, such as `llama3.3-70b-instruct`."""
     temperature: float | None = None
-    """How freely the model chooses its words."""
+    """Sampling temperature: how freely the model chooses its words."""
     top_p: float | None = None
-    """Share of probability that words are chosen from."""
+    """Nucleus sampling: the probability mass that tokens are chosen from."""
     top_k: int | None = None
-    """How many of the likeliest words are chosen from."""
+    """Each token is chosen from this many of the likeliest ones."""
     max_tokens: int | None = None
     """Longest answer in tokens."""
     seed: int | None = None
     """Makes answers repeatable, as far as the service can."""
     presence_penalty: float | None = None
-    """Above 0 the model says again less of what it has said."""
+    """Above 0 the model repeats less of what it has already said."""
     repetition_penalty: float | None = None
     """Above 1 the model repeats itself less."""
     stop: list[str] | str | None = None
@@ -92,10 +92,10 @@ class LlamaDashScope(FunctionCallingLLM):
     """Further options of every call, treated like keyword arguments of `chat`."""
 
     context_window: int | None = None
-    """Input and output together, in tokens; by default what the catalogue says of the model, or
-    LlamaIndex's default where it doesn't know it."""
+    """Input and output together, in tokens; by default from `llama_dashscope.MODELS`, or else
+    LlamaIndex's default."""
     is_function_calling_model: bool = True
-    """Whether the model calls tools; where it doesn't, objects are read from its text."""
+    """Whether the model can call tools; if not, objects are read from its text."""
 
     api_key: SecretStr | None = Field(default=None, exclude=True)
     """The key; by default from the environment or a file, as for `Client`."""
@@ -106,20 +106,20 @@ class LlamaDashScope(FunctionCallingLLM):
     timeout: float | Timeout | None = Field(default=None, exclude=True)
     """Time limits of a call, as for `Client`: seconds, or a `Timeout`."""
     max_retries: int | None = None
-    """How many times to try again; by default 2."""
+    """The number of retries; by default 2."""
     client: Client | None = Field(default=None, exclude=True, repr=False)
-    """A client of one's own in place of the four fields above; it stays its owner's to close."""
+    """Your own client, used instead of key, base_url, workspace and max_retries; you close it."""
 
     _made: Client | None = PrivateAttr(default=None)
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that LlamaIndex writes into what it saves."""
+        """Return the name of the class that LlamaIndex stores when it serialises the model."""
         return "LlamaDashScope"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex wants to know of the model."""
+        """The model's properties for LlamaIndex."""
         listed = MODELS.get(self.model)
         window = listed.context_length if listed else DEFAULT_CONTEXT_WINDOW
         return LLMMetadata(
@@ -154,7 +154,7 @@ class LlamaDashScope(FunctionCallingLLM):
 
     @completion_callback
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Answer a text, which goes out as the message of a user."""
+        """Answer a prompt, which is sent as a user's message."""
         del formatted
         return chat_to_completion_decorator(self._chat)(prompt, **kwargs)
 
@@ -162,7 +162,7 @@ class LlamaDashScope(FunctionCallingLLM):
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
-        """Answer a text, without blocking the event loop."""
+        """Answer a prompt, without blocking the event loop."""
         del formatted
         return await achat_to_completion_decorator(self._achat)(prompt, **kwargs)
 
@@ -189,15 +189,15 @@ class LlamaDashScope(FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """Return which tools an answer calls.
+        """Return the tool calls of an answer.
 
         Raises:
-            ValueError: it calls none and one is wanted, or the arguments are no JSON object.
+            ValueError: there is none and one is required, or its arguments are not a JSON object.
         """
         del kwargs
         found = selections(response.message)
         if error_on_no_tool_call and not found:
-            msg = f"a tool call was expected, and the model said {response.message.content!r}"
+            msg = f"a tool call was expected, but the model said {response.message.content!r}"
             raise ValueError(msg)
         return found
 
@@ -230,7 +230,7 @@ class LlamaDashScope(FunctionCallingLLM):
         allow_parallel_tool_calls: bool = False,
         **kwargs: Any,
     ) -> ChatResponse:
-        """Keep one tool call where several are not wanted; `raw` has what the service sent."""
+        """Keep only the first tool call unless several are allowed; `raw` still has all."""
         del tools, kwargs
         message = response.message
         calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
@@ -272,7 +272,7 @@ class LlamaDashScope(FunctionCallingLLM):
             yield _last_part(stream.response, thoughts)
 
     def _client(self) -> Client:
-        """Return the client: the caller's, or one that is made when it is first needed."""
+        """Return the user's client, or else one that is made when it is first needed."""
         if self.client is not None:
             return self.client
         if self._made is None:
@@ -282,7 +282,7 @@ class LlamaDashScope(FunctionCallingLLM):
     def _call(
         self, messages: Sequence[ChatMessage], given: Mapping[str, Any]
     ) -> tuple[str, Options]:
-        """Return the model and the options of a call: this object's, then those of the call."""
+        """Return the model and the options of a call; its arguments override this object's."""
         fields = {name: getattr(self, name) for name in PARAMETERS}
         asked = {**self.additional_kwargs, **given}
         model: str = asked.pop("model", self.model)
@@ -295,28 +295,29 @@ def _answer(response: Response) -> ChatResponse:
     choices = response.output.choices
     reasoning = choices[0].message.extra.get("reasoning_content") if choices else None
     return ChatResponse(
-        message=said(response.text, reasoning or "", response.tool_calls), raw=response.to_dict()
+        message=assistant_message(response.text, reasoning or "", response.tool_calls),
+        raw=response.to_dict(),
     )
 
 
 def _thought(chunk: Chunk) -> str:
-    """Return what a chunk adds to the reasoning behind the first answer."""
+    """Return what a chunk adds to the reasoning of the first answer."""
     return "" if chunk.index else chunk.extra.get("reasoning_content") or ""
 
 
 def _part(chunk: Chunk, thoughts: str) -> ChatResponse | None:
-    """Return how far the first answer has come; None where a chunk adds nothing to it."""
+    """Return the first answer so far; None if the chunk adds nothing to it."""
     thought = _thought(chunk)
     if chunk.index or not (chunk.delta or thought):
         return None
     return ChatResponse(
-        message=said(chunk.text, thoughts, ()),
+        message=assistant_message(chunk.text, thoughts, ()),
         delta=chunk.delta,
         additional_kwargs={"thinking_delta": thought} if thought else {},
     )
 
 
 def _last_part(response: Response, thoughts: str) -> ChatResponse:
-    """Return what is known at the end: tool calls, whole however they came, and usage in `raw`."""
-    message = said(response.text, thoughts, response.tool_calls)
+    """Return what is known at the end: complete tool calls, and usage in `raw`."""
+    message = assistant_message(response.text, thoughts, response.tool_calls)
     return ChatResponse(message=message, delta="", raw=response.to_dict())

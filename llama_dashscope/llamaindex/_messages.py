@@ -1,4 +1,4 @@
-"""LlamaIndex's messages to the service's, and answers back to LlamaIndex's."""
+"""Converts LlamaIndex's messages to the service's, and answers to LlamaIndex's messages."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from llama_index.core.llms.llm import ToolSelection
 
 from llama_dashscope import InvalidRequestError, ToolCall
 
-__all__ = ["conversation", "said", "selections"]
+__all__ = ["assistant_message", "conversation", "selections"]
 
 ROLES: Final = {
     MessageRole.SYSTEM: "system",
@@ -31,16 +31,16 @@ ROLES: Final = {
     MessageRole.TOOL: "tool",
     MessageRole.FUNCTION: "tool",
 }
-"""LlamaIndex's roles in the service's terms."""
+"""LlamaIndex's roles, and the service's roles for them."""
 
 
 def conversation(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """Return a conversation as the service takes it.
+    """Return a conversation as the service accepts it.
 
-    System messages become one at the head: the service refuses one that comes later, and a second.
+    System messages are joined into one at the beginning, since the service accepts no others.
 
     Raises:
-        InvalidRequestError: a message holds what a text model doesn't take, such as a picture.
+        InvalidRequestError: a message has content that a text model can't read, such as a picture.
     """
     made = [_message(at, message) for at, message in enumerate(messages)]
     system = [message["content"] for message in made if message["role"] == "system"]
@@ -65,7 +65,7 @@ def _text(at: int, blocks: Iterable[ContentBlock]) -> str:
 
 
 def _block(at: int, block: ContentBlock) -> str | None:
-    """Return the text of a block; None where it says nothing to the model."""
+    """Return the text of a block; None if it has nothing for the model."""
     if isinstance(block, TextBlock):
         return block.text
     if isinstance(block, CitableBlock):
@@ -75,14 +75,14 @@ def _block(at: int, block: ContentBlock) -> str | None:
     if isinstance(block, (CachePoint, ThinkingBlock, ToolCallBlock)):
         return None
     msg = (
-        f"messages[{at}] has a content block of type {block.block_type!r}; Llama text models take"
-        " text alone: leave it out, or put what it says into words"
+        f"messages[{at}] has a content block of type {block.block_type!r}; Llama text models only"
+        " read text: leave it out, or describe it in words"
     )
     raise InvalidRequestError(msg)
 
 
 def _calls(message: ChatMessage) -> list[dict[str, Any]]:
-    """Return the tool calls of an earlier answer, those of older histories included."""
+    """Return the tool calls of an earlier answer, also in LlamaIndex's older form."""
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if not blocks:
         return list(message.additional_kwargs.get("tool_calls") or ())
@@ -97,10 +97,11 @@ def _call(block: ToolCallBlock) -> dict[str, Any]:
     return {"id": block.tool_call_id or "", "type": "function", "function": function}
 
 
-def said(text: str, reasoning: str, calls: Sequence[ToolCall]) -> ChatMessage:
-    """Return an answer as LlamaIndex has it.
+def assistant_message(text: str, reasoning: str, calls: Sequence[ToolCall]) -> ChatMessage:
+    """Return an answer as LlamaIndex's message.
 
-    Tool calls stand in blocks, and as dicts where LlamaIndex's streams of objects look for them.
+    Tool calls are in blocks, and also in `additional_kwargs`, where LlamaIndex's structured streams
+    look for them.
     """
     blocks: list[ContentBlock] = [ThinkingBlock(content=reasoning)] if reasoning else []
     if text or not calls:
@@ -114,7 +115,7 @@ def said(text: str, reasoning: str, calls: Sequence[ToolCall]) -> ChatMessage:
 
 
 def _arguments(text: str) -> dict[str, Any] | str:
-    """Return a tool's arguments; as the model wrote them where they are no JSON object."""
+    """Return a tool's arguments; their text if they are not a JSON object."""
     try:
         found: object = json.loads(text or "{}")
     except ValueError:
@@ -123,17 +124,17 @@ def _arguments(text: str) -> dict[str, Any] | str:
 
 
 def selections(message: ChatMessage) -> list[ToolSelection]:
-    """Return which tools a message calls.
+    """Return the tool calls of a message.
 
     Raises:
-        ValueError: the arguments of a call are no JSON object.
+        ValueError: the arguments of a call are not a JSON object.
     """
     return [_selection(block) for block in message.blocks if isinstance(block, ToolCallBlock)]
 
 
 def _selection(block: ToolCallBlock) -> ToolSelection:
     if not isinstance(block.tool_kwargs, Mapping):
-        msg = f"the arguments of the tool {block.tool_name!r} are no JSON object: "
+        msg = f"the arguments of the tool {block.tool_name!r} are not a JSON object: "
         raise ValueError(msg + repr(block.tool_kwargs[:200]))  # noqa: TRY004  what came is a text
     return ToolSelection(
         tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=block.tool_kwargs

@@ -129,10 +129,10 @@ def test_a_conversation_of_every_kind(model: ChatLlamaDashScope, server: LocalDa
     [
         (
             HumanMessage([{"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}]),
-            "type 'image_url'; Llama text models take text alone",
+            "type 'image_url'; Llama text models only read text",
         ),
         (HumanMessage([{"type": "text", "text": 5}]), "type 'text'"),
-        (FunctionMessage(content="x", name="f"), "FunctionMessage, which has no role"),
+        (FunctionMessage(content="x", name="f"), "FunctionMessage, for which the service has"),
     ],
 )
 def test_what_a_text_model_does_not_take(

@@ -96,7 +96,7 @@ def test_an_answer_without_a_tool(llm: LlamaDashScope, server: LocalDashScope) -
     server.reply("no")
     answer = llm.chat_with_tools(TOOLS, user_msg=ChatMessage(role="user", content="hi"))
 
-    with pytest.raises(ValueError, match="a tool call was expected, and the model said 'no'"):
+    with pytest.raises(ValueError, match="a tool call was expected, but the model said 'no'"):
         llm.get_tool_calls_from_response(answer)
     assert llm.get_tool_calls_from_response(answer, error_on_no_tool_call=False) == []
 
@@ -113,7 +113,7 @@ def test_arguments_that_are_no_object(
     [block] = answer.message.blocks
     assert isinstance(block, ToolCallBlock)
     assert block.tool_kwargs == arguments
-    with pytest.raises(ValueError, match="arguments of the tool 'weather' are no JSON object"):
+    with pytest.raises(ValueError, match="arguments of the tool 'weather' are not a JSON object"):
         llm.get_tool_calls_from_response(answer)
 
 
