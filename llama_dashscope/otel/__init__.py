@@ -1,12 +1,12 @@
-"""Traces and metrics of every call, by the GenAI conventions of OpenTelemetry.
+"""Traces and metrics of every call, by OpenTelemetry's GenAI semantic conventions.
 
 ::
 
     from llama_dashscope.otel import instrument
 
-    instrument()  # spans and metrics go where the program's OpenTelemetry SDK sends them
+    instrument()  # spans and metrics go to the providers of the program's OpenTelemetry SDK
 
-Programs that are started with `opentelemetry-instrument` need no line of code.
+Programs that are started with `opentelemetry-instrument` need no code at all.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What was asked and answered, as the conventions write messages; recorded only on request."""
+"""Messages of requests and responses in the conventions' format; recorded only on request."""
 
 import json
 import warnings
@@ -14,7 +14,7 @@ VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 class CaptureContent(str, Enum):
-    """Where messages are recorded, in the words of the variable."""
+    """Where messages are recorded; the values of the environment variable."""
 
     NO_CONTENT = "NO_CONTENT"
     SPAN_ONLY = "SPAN_ONLY"
@@ -23,12 +23,12 @@ class CaptureContent(str, Enum):
 
     @classmethod
     def of(cls, value: str | None, source: str) -> "CaptureContent":
-        """Read a setting; one that nobody knows records nothing, and warns."""
+        """Read a setting; an unknown value warns and means `NO_CONTENT`."""
         name = (value or cls.NO_CONTENT.value).strip().upper()
         if name in cls.__members__:
             return cls[name]
         choices = ", ".join(cls.__members__)
-        msg = f"{source} is none of {choices}: no messages are recorded"
+        msg = f"{source} must be one of {choices}: no messages are recorded"
         warnings.warn(msg, UserWarning, stacklevel=3)
         return cls.NO_CONTENT
 
@@ -39,7 +39,7 @@ class CaptureContent(str, Enum):
 
     @property
     def as_event(self) -> bool:
-        """Whether an event of its own has the messages."""
+        """Whether a separate event has the messages."""
         return self in {CaptureContent.EVENT_ONLY, CaptureContent.SPAN_AND_EVENT}
 
 
@@ -71,8 +71,8 @@ def _message(role: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
 def _asked(message: Mapping[str, Any]) -> dict[str, Any]:
     role = str(message.get("role"))
     if role == "tool":
-        told = {"id": message.get("tool_call_id"), "response": message.get("content")}
-        return _message(role, [{"type": "tool_call_response", **told}])
+        reply = {"id": message.get("tool_call_id"), "response": message.get("content")}
+        return _message(role, [{"type": "tool_call_response", **reply}])
     calls = cast("Iterable[Mapping[str, Any]]", message.get("tool_calls") or ())
     return _message(role, [*_texts(message.get("content")), *map(_tool_call, calls)])
 
@@ -87,12 +87,12 @@ def _answer(message: Message) -> dict[str, Any]:
 
 def _tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
     function: Mapping[str, Any] = call.get("function") or {}
-    told = {"id": call.get("id"), "name": function.get("name")}
-    return {"type": "tool_call", **told, "arguments": _object(function.get("arguments"))}
+    named = {"id": call.get("id"), "name": function.get("name")}
+    return {"type": "tool_call", **named, "arguments": _object(function.get("arguments"))}
 
 
 def _object(arguments: Any) -> Any:
-    """Read a call's arguments, which are JSON in a string; a model's may be broken."""
+    """Parse a tool call's arguments; return them unchanged if they are not valid JSON."""
     try:
         return json.loads(arguments)
     except (TypeError, ValueError):

@@ -1,9 +1,9 @@
-"""The event that holds what was said, by OpenTelemetry's interface for logs."""
+"""The event with the messages of a call, emitted by OpenTelemetry's logs API."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Its only name, with an underscore for as long as OpenTelemetry does not call it stable.
+# The API's only name; it keeps the underscore until OpenTelemetry declares it stable.
 from opentelemetry import _logs
 from opentelemetry.context import Context
 
@@ -13,12 +13,12 @@ __all__ = ["DetailsLogger"]
 
 
 class DetailsLogger:
-    """Emits one event a call.
+    """Emits one event per call.
 
     Args:
         scope: the instrumentation scope.
-        version: its version.
-        provider: where events go; None for the program's.
+        version: the scope's version.
+        provider: the logger provider; None for the program's.
     """
 
     def __init__(self, scope: str, version: str, provider: Any) -> None:

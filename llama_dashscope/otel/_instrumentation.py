@@ -17,7 +17,7 @@ __all__ = ["LlamaDashScopeInstrumentor", "instrument", "uninstrument"]
 
 SCOPE: Final = "llama_dashscope"
 
-_changing: Final = threading.Lock()
+_lock: Final = threading.Lock()
 _current: list[CallTracer] = []
 
 
@@ -29,17 +29,17 @@ def instrument(
     capture_content: str | None = None,
     propagate: bool = False,
 ) -> None:
-    """Record a span and measurements of every call of this process; the last settings hold.
+    """Record a span and metrics of every call in this process; call it again to change settings.
 
     Args:
-        tracer_provider: where spans go; by default the program's.
-        meter_provider: where measurements go; by default the program's.
-        logger_provider: where events with messages go, an `opentelemetry._logs.LoggerProvider`; by
-            default the program's.
+        tracer_provider: the provider for spans; by default the program's.
+        meter_provider: the provider for metrics; by default the program's.
+        logger_provider: the provider for events with messages, an
+            `opentelemetry._logs.LoggerProvider`; by default the program's.
         capture_content: where messages are recorded: `NO_CONTENT`, `SPAN_ONLY`, `EVENT_ONLY` or
-            `SPAN_AND_EVENT`; by default what OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT
-            says, else nowhere.
-        propagate: whether the service is told the trace, by the header `traceparent`.
+            `SPAN_AND_EVENT`; by default from OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT,
+            else `NO_CONTENT`.
+        propagate: whether the trace is sent to the service, in the header `traceparent`.
     """
     source = VARIABLE if capture_content is None else "capture_content"
     given = os.environ.get(VARIABLE) if capture_content is None else capture_content
@@ -51,32 +51,32 @@ def instrument(
         content_on_span=content.on_span,
         propagate=propagate,
     )
-    with _changing:
-        _forget()
+    with _lock:
+        _remove_current()
         _current.append(tracer)
         add_observer(tracer)
 
 
 def uninstrument() -> None:
-    """Record no further calls; those that are under way are recorded to their end."""
-    with _changing:
-        _forget()
+    """Record no further calls; calls in progress are still recorded to their end."""
+    with _lock:
+        _remove_current()
 
 
-def _forget() -> None:
+def _remove_current() -> None:
     while _current:
         remove_observer(_current.pop())
 
 
 class LlamaDashScopeInstrumentor:
-    """What the entry point `opentelemetry_instrumentor` names; it does what `instrument` does."""
+    """The class of the entry point `opentelemetry_instrumentor`; it calls `instrument`."""
 
     def instrument(self, **options: Any) -> None:
-        """Begin; keywords that are not those of `instrument` are for other instrumentors."""
+        """Call `instrument` with the providers; other keywords are ignored."""
         known = ("tracer_provider", "meter_provider", "logger_provider")
         instrument(**{name: options[name] for name in known if name in options})
 
     def uninstrument(self, **options: Any) -> None:
-        """End; see `uninstrument`."""
+        """Call `uninstrument`; keywords are ignored."""
         del options
         uninstrument()

@@ -1,4 +1,4 @@
-"""The four metrics of a client by the GenAI conventions."""
+"""The four client metrics of the GenAI conventions."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -15,16 +15,17 @@ __all__ = ["ClientMetrics"]
 Attributes = Mapping[str, str | int]
 
 SECONDS: Final = [0.01 * 2**power for power in range(14)]
-"""Bounds of the histograms of times, as the conventions have them: 0.01 to 81.92."""
+"""Bucket boundaries for durations, from the conventions: 0.01 to 81.92."""
 
 TOKENS: Final = [4.0**power for power in range(14)]
-"""Bounds of the histogram of tokens: 1 to 67108864."""
+"""Bucket boundaries for tokens, from the conventions: 1 to 67108864."""
 
 
 class ClientMetrics:
-    """Records what is measured of calls.
+    """Records the metrics of calls.
 
-    Each method takes the attributes of a call and the context of its span, to which exemplars lead.
+    Each method takes the attributes of a call, and the context of its span, to which exemplars
+    refer.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -58,12 +59,12 @@ class ClientMetrics:
         self._tokens.record(usage.output_tokens, received, context)
 
     def record_first_chunk(self, seconds: float, attributes: Attributes, context: Context) -> None:
-        """Record how long a stream took to begin."""
+        """Record the time to the first chunk of a stream."""
         self._first_chunk.record(seconds, attributes, context)
 
     def record_chunks(self, seconds: float, attributes: Attributes, context: Context) -> None:
         """Record the mean time between the chunks of a stream.
 
-        The conventions have one measurement a chunk; the SDK's would cost more than reading it.
+        The conventions record every chunk; that would cost more than reading the chunk.
         """
         self._per_chunk.record(seconds, attributes, context)

@@ -1,8 +1,8 @@
-"""Names of OpenTelemetry's GenAI conventions, as far as they are used here.
+"""The names from OpenTelemetry's GenAI conventions that are used here.
 
-They are strings of our own: the constants of the package opentelemetry-semantic-conventions are
-deprecated since the conventions moved (https://github.com/open-telemetry/semantic-conventions-genai).
-A test compares them with that package.
+They are copied, because the constants in opentelemetry-semantic-conventions are deprecated since
+the conventions moved (https://github.com/open-telemetry/semantic-conventions-genai). A test
+compares them with that package.
 """
 
 from typing import Final
@@ -44,7 +44,7 @@ ATTRIBUTES: Final = (
     "server.address",
     "server.port",
 )
-"""All attributes of the conventions that spans, events and measurements have."""
+"""All attributes from the conventions that spans, events and metrics use."""
 
 REQUEST: Final = {
     "max_tokens": "gen_ai.request.max_tokens",
@@ -54,11 +54,11 @@ REQUEST: Final = {
     "top_k": "gen_ai.request.top_k",
     "top_p": "gen_ai.request.top_p",
 }
-"""Numbers among a call's parameters, and what the conventions call them."""
+"""Numeric parameters of a call, and their names in the conventions."""
 
 DURATION: Final = "gen_ai.client.operation.duration"
 TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105  # no password
 TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
 TIME_PER_OUTPUT_CHUNK: Final = "gen_ai.client.operation.time_per_output_chunk"
 DETAILS: Final = "gen_ai.client.inference.operation.details"
-"""The event that holds what was said."""
+"""The event with the messages of a call."""

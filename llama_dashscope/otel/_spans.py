@@ -1,7 +1,7 @@
-"""One span a call: an observer that starts it, marks retries on it, and ends it whatever happens.
+"""One span per call: an observer that starts it, adds events for retries, and always ends it.
 
-The span is never made the current one. A stream may end in another task than it began in, and a
-context that was attached in one can't be detached in the other.
+The span is never made the current one: a stream may end in a different task than it began in, and a
+context that is attached in one task can't be detached in another.
 """
 
 import json
@@ -24,10 +24,10 @@ from ._names import REQUEST
 __all__ = ["CallTracer"]
 
 PROVIDER: Final = "dashscope"
-"""The conventions have no name of their own for the service."""
+"""Our own name for the service; the conventions define none."""
 
 RETRY: Final = "llama_dashscope.retry"
-"""The event of an attempt that failed and is followed by another."""
+"""The event of a failed attempt that is followed by another."""
 
 
 class CallTracer:
@@ -35,10 +35,10 @@ class CallTracer:
 
     Args:
         tracer: makes the spans.
-        metrics: what is measured of calls.
-        details: emits an event with the messages of each call; None for none.
+        metrics: records the metrics.
+        details: emits an event with the messages of each call; None for no events.
         content_on_span: whether spans have the messages.
-        propagate: whether the service is told the trace.
+        propagate: whether the trace is sent to the service.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CallTracer:
         content_on_span: bool,
         propagate: bool,
     ) -> None:
-        """Take what is needed."""
+        """Take the providers and the settings."""
         self.metrics = metrics
         self.details = details
         self.content_on_span = content_on_span
@@ -58,7 +58,7 @@ class CallTracer:
         self._tracer = tracer
 
     def call_started(self, call: ObservedCall) -> CallObserver:
-        """Start the span of a call, as a child of the span that is current where it is made."""
+        """Start the span of a call, as a child of the caller's current span."""
         host, port = call.address
         measured: dict[str, str | int] = {
             "gen_ai.operation.name": "chat",
@@ -76,7 +76,7 @@ class CallTracer:
 
 
 class _TracedCall(CallObserver):
-    """The span and the measurements of one call."""
+    """The span and the metrics of one call."""
 
     def __init__(
         self,
@@ -95,37 +95,37 @@ class _TracedCall(CallObserver):
         self._attempts = 0
 
     def request_headers(self) -> Mapping[str, str]:
-        """Tell the service the trace, and nothing else of the context, if that is wanted."""
+        """If `propagate` is set, return the trace header, and nothing else of the context."""
         headers: dict[str, str] = {}
         if self._owner.propagate:
             TraceContextTextMapPropagator().inject(headers, self._context())
         return headers
 
     def attempt_ended(self, attempt: AttemptEnd) -> None:
-        """Mark a retry."""
+        """Add an event if the attempt is followed by a retry."""
         self._attempts = attempt.number
         if attempt.pause is None or attempt.error is None:
             return
-        told: dict[str, AttributeValue] = {
+        attributes: dict[str, AttributeValue] = {
             "error.type": _error_type(attempt.error),
             "http.request.resend_count": attempt.number,
             "llama_dashscope.retry.pause": attempt.pause,
         }
         if attempt.status is not None:
-            told["http.response.status_code"] = attempt.status
+            attributes["http.response.status_code"] = attempt.status
         if attempt.request_id:
-            told["gen_ai.response.id"] = attempt.request_id
-        self._span.add_event(RETRY, told)
+            attributes["gen_ai.response.id"] = attempt.request_id
+        self._span.add_event(RETRY, attributes)
 
     def chunks_arrived(self, count: int) -> None:
-        """Take the time."""
+        """Note the time, and count the chunks."""
         self._latest = perf_counter()
         if self._first is None:
             self._first = self._latest
         self._chunks += count
 
     def call_ended(self, end: CallEnd) -> None:
-        """End the span, and record what was measured."""
+        """End the span and record the metrics."""
         seconds = perf_counter() - self._began
         failure = None if end.left_early else end.error
         try:
@@ -134,7 +134,7 @@ class _TracedCall(CallObserver):
             if failure is not None:
                 self._measured["error.type"] = _error_type(failure)
                 self._span.set_attribute("error.type", _error_type(failure))
-                # No message: it may show a part of an answer that was not understood.
+                # Without the message, which may quote an unreadable answer.
                 self._span.set_status(trace.StatusCode.ERROR, type(failure).__name__)
             self._record(seconds, end)
             if self._owner.details is not None:
@@ -143,25 +143,25 @@ class _TracedCall(CallObserver):
             self._span.end()
 
     def _describe(self, end: CallEnd) -> None:
-        """Put what is known at the end on the span."""
-        told: dict[str, AttributeValue] = {}
+        """Set the attributes that are known at the end."""
+        attributes: dict[str, AttributeValue] = {}
         if end.usage is not None:
-            told["gen_ai.usage.input_tokens"] = end.usage.input_tokens
-            told["gen_ai.usage.output_tokens"] = end.usage.output_tokens
+            attributes["gen_ai.usage.input_tokens"] = end.usage.input_tokens
+            attributes["gen_ai.usage.output_tokens"] = end.usage.output_tokens
         if end.request_id:
-            told["gen_ai.response.id"] = end.request_id
+            attributes["gen_ai.response.id"] = end.request_id
         if end.finish_reasons:
-            told["gen_ai.response.finish_reasons"] = end.finish_reasons
+            attributes["gen_ai.response.finish_reasons"] = end.finish_reasons
         if self._first is not None:
-            told["gen_ai.response.time_to_first_chunk"] = self._first - self._began
+            attributes["gen_ai.response.time_to_first_chunk"] = self._first - self._began
         if self._attempts > 1:
-            told["http.request.resend_count"] = self._attempts - 1
+            attributes["http.request.resend_count"] = self._attempts - 1
         if end.left_early:
-            told["llama_dashscope.left_early"] = True
+            attributes["llama_dashscope.left_early"] = True
         if self._owner.content_on_span:
-            told["gen_ai.input.messages"] = _json(input_messages(self._call.read_input()))
-            told["gen_ai.output.messages"] = _json(output_messages(end.read_response()))
-        self._span.set_attributes(told)
+            attributes["gen_ai.input.messages"] = _json(input_messages(self._call.read_input()))
+            attributes["gen_ai.output.messages"] = _json(output_messages(end.read_response()))
+        self._span.set_attributes(attributes)
 
     def _record(self, seconds: float, end: CallEnd) -> None:
         metrics, measured, context = self._owner.metrics, self._measured, self._context()
@@ -187,21 +187,23 @@ class _TracedCall(CallObserver):
 
 
 def _request_attributes(call: ObservedCall) -> dict[str, AttributeValue]:
-    """Say what was asked for, apart from what was said."""
-    told: dict[str, AttributeValue] = {"gen_ai.request.stream": True} if call.streaming else {}
+    """Return the attributes of a request, without its messages."""
+    attributes: dict[str, AttributeValue] = (
+        {"gen_ai.request.stream": True} if call.streaming else {}
+    )
     for name, value in call.parameters.items():
         if name in REQUEST and isinstance(value, int | float):
-            told[REQUEST[name]] = value
+            attributes[REQUEST[name]] = value
     count = call.parameters.get("n")
     if isinstance(count, int) and count != 1:
-        told["gen_ai.request.choice.count"] = count
+        attributes["gen_ai.request.choice.count"] = count
     if stops := _stop_sequences(call.parameters.get("stop")):
-        told["gen_ai.request.stop_sequences"] = stops
-    return told
+        attributes["gen_ai.request.stop_sequences"] = stops
+    return attributes
 
 
 def _stop_sequences(stop: object) -> Sequence[str]:
-    """Return the texts that end an answer; the service takes tokens' numbers there too."""
+    """Return the stop sequences that are strings; the service also accepts token ids."""
     if isinstance(stop, str):
         return (stop,)
     if isinstance(stop, list | tuple):
@@ -210,7 +212,7 @@ def _stop_sequences(stop: object) -> Sequence[str]:
 
 
 def _error_type(error: BaseException) -> str:
-    """Name an error by the service's code for it, or else by its class."""
+    """Return the service's error code, or else the name of the error's class."""
     code = error.code if isinstance(error, DashScopeError) else ""
     return code or type(error).__name__
 

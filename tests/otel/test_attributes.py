@@ -238,7 +238,7 @@ def test_reasoning_and_a_failure_without_an_answer(
 def test_a_setting_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """It records nothing, and says so."""
     monkeypatch.setenv(VARIABLE, "yes please")
-    with pytest.warns(UserWarning, match=f"{VARIABLE} is none of NO_CONTENT, SPAN_ONLY"):
+    with pytest.warns(UserWarning, match=f"{VARIABLE} must be one of NO_CONTENT, SPAN_ONLY"):
         instrument()
     uninstrument()
 
