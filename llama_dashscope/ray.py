@@ -1,4 +1,4 @@
-"""Each row of a dataset of Ray Data answered by a model: `AskRows`, for `Dataset.map_batches`.
+"""For Ray Data: `AskRows`, for `Dataset.map_batches`, asks a model about each row of a dataset.
 
 ::
 
@@ -23,37 +23,37 @@ else:
 __all__ = ["AskRows"]
 
 Rows = Mapping[str, Sequence[Any]]
-"""A batch of rows as Ray Data hands it on by default: columns by name, each with as many values."""
+"""A batch of rows in Ray Data's default form: columns by name, all of the same length."""
 
 
 @final
 class AskRows:
-    """Asks a model about each row; a class to be called, for `Dataset.map_batches` of Ray Data.
+    """Asks a model about each row; a callable class for `Dataset.map_batches` of Ray Data.
 
-    Each actor makes one client and keeps it. The rows of a batch are asked side by side. An actor
+    Each actor makes one client and keeps it. The rows of a batch are asked concurrently. An actor
     works on one block at a time, and on up to four of its batches, so it makes as many calls at
     once as its block has rows, up to 4 x `batch_size`.
 
-    Each row comes back with four more columns: `answer`, the text; `usage`, with `input_tokens`,
-    `output_tokens` and `total_tokens`; `error`, what went wrong, empty where there is an answer;
-    `attempts`, how many requests were sent for it. One that fails takes no other with it.
+    Each row is returned with four more columns: `answer`, the text; `usage`, with `input_tokens`,
+    `output_tokens` and `total_tokens`; `error`, the error message, empty if there is an answer;
+    `attempts`, how many requests were sent for the row. A failed row doesn't affect the others.
 
     Args:
-        client: makes the client, in each actor; a function that can be pickled. Its pace belongs
-            there: a `RedisPace`, or a `Pace` of as many requests a minute as the account may make,
-            divided by the number of actors.
+        client: a function that makes the client in each actor; it must be picklable. Set the pace
+            there: a `RedisPace`, or a `Pace` with the account's limits divided by the number of
+            actors.
         model: name of the model.
-        column: where the questions are: prompts, or conversations as lists of messages.
-        tries: how often a row may be asked in vain before that is its result, 1 or more; refusals
-            for the account's limits (429) don't count.
+        column: the column of the questions: prompts, or conversations as lists of messages.
+        tries: how many times a row may fail before the failure is its result, 1 or more; being
+            refused by the account's rate limits (429) doesn't count.
         **options: the keywords of `Options`, the same for each row.
 
     Raises:
         InvalidRequestError: an argument was refused, when an actor starts.
         TypeError: there is no such keyword.
-        KeyError: when it is called: a batch has no such column.
-        DashScopeError: when it is called: every other row would meet this error too, such as a
-            refused key or spent quota. It ends Ray's run.
+        KeyError: when called: a batch has no such column.
+        DashScopeError: when called: an error that every other row would get too, such as a refused
+            key or used-up quota. It ends Ray's run.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class AskRows:
         self._client.abatch([], model=model, tries=tries, **options)  # checks them
 
     async def __call__(self, rows: Rows) -> AsyncGenerator[dict[str, Sequence[Any]]]:
-        """Answer a batch of rows, whose columns are arrays or lists; gives them with four more."""
+        """Answer a batch of rows, whose columns are arrays or lists; yield it with four more."""
         if self._column not in rows:
             raise KeyError(f"AskRows: no column {self._column!r} among {sorted(rows)}")
         items = [_plain(each) for each in rows[self._column]]
@@ -93,7 +93,7 @@ class AskRows:
 
 
 def _columns(results: Sequence[BatchResult]) -> dict[str, Sequence[Any]]:
-    """Make columns whose values are of one type each and never None, as Parquet wants them."""
+    """Return the new columns, each of one type and without None, as Parquet requires."""
     return {
         "answer": ["" if each.response is None else each.response.text for each in results],
         "usage": [_usage(each) for each in results],
@@ -112,7 +112,7 @@ def _usage(result: BatchResult) -> dict[str, int]:
 
 
 def _plain(value: Any) -> Any:
-    """Make lists and dicts, without nulls, of what NumPy and Arrow have made of a conversation."""
+    """Convert NumPy's and Arrow's form of a conversation back to lists and dicts, without nulls."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):
