@@ -1,4 +1,4 @@
-"""One pace for programs on many machines: `RedisPace`.
+"""`RedisPace`: one rate limiter for programs on many machines.
 
 ::
 

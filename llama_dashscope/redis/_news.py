@@ -1,26 +1,26 @@
-"""What a worker has learned about its attempts and tells Redis when it next asks. No I/O."""
+"""Outcomes of a worker's attempts, summarised for its next command to Redis; without I/O."""
 
 from collections.abc import Iterable
 from typing import Final
 
 import attrs
 
-__all__ = ["Estimate", "News", "Settled", "tell"]
+__all__ = ["Estimate", "News", "Settled", "summarize"]
 
 FADING: Final = 0.95
-"""Weight of the past, per answer, in how far estimates of tokens are off."""
+"""Weight of the past, per answer, in the average error of token estimates."""
 
 
 @attrs.frozen
 class Settled:
-    """How a turn ended."""
+    """How a booked turn ended."""
 
     booked_at: int
-    """When it was booked, by Redis' clock in microseconds."""
+    """When it was booked, in microseconds of Redis' clock."""
     correction: float
-    """Tokens to be taken in addition to those that were booked."""
+    """Tokens to deduct in addition to those booked; negative to give some back."""
     given_back: bool = False
-    """Whether nobody made use of it."""
+    """Whether the turn was not used."""
     answered: bool = False
     refused: bool = False
     retry_after: float | None = None
@@ -29,26 +29,26 @@ class Settled:
 
 @attrs.frozen
 class News:
-    """The sum of what was settled."""
+    """The summary of turns that ended since the last command."""
 
     given_back: int
     correction: float
     answered_at: int
-    """When the latest request that was answered had been booked; 0 where none was."""
+    """Booking time of the latest answered request; 0 if none was answered."""
     refused_at: int
-    """When the latest request that was refused had been booked; 0 where none was."""
+    """Booking time of the latest refused request; 0 if none was refused."""
     retry_after: float
-    """Seconds that the service asks to wait; 0 where it did not say."""
+    """Seconds that the service asks to wait; 0 if it didn't say."""
 
 
-def tell(settled: Iterable[Settled]) -> News:
-    """Sum up."""
-    all_of_them = list(settled)
-    refusals = [each for each in all_of_them if each.refused]
+def summarize(settled: Iterable[Settled]) -> News:
+    """Return the summary of turns that ended."""
+    ended = list(settled)
+    refusals = [each for each in ended if each.refused]
     return News(
-        given_back=sum(each.given_back for each in all_of_them),
-        correction=sum(each.correction for each in all_of_them),
-        answered_at=max((each.booked_at for each in all_of_them if each.answered), default=0),
+        given_back=sum(each.given_back for each in ended),
+        correction=sum(each.correction for each in ended),
+        answered_at=max((each.booked_at for each in ended if each.answered), default=0),
         refused_at=max((each.booked_at for each in refusals), default=0),
         retry_after=max((each.retry_after or 0.0 for each in refusals), default=0.0),
     )
@@ -56,16 +56,16 @@ def tell(settled: Iterable[Settled]) -> News:
 
 @attrs.define
 class Estimate:
-    """How many tokens requests come to, learned from how many they were expected to come to."""
+    """Corrects estimates of tokens by the ratio of actual to estimated tokens so far."""
 
     expected: float = 0.0
     counted: float = 0.0
 
     def correct(self, tokens: int) -> float:
-        """Put an expectation right by what was seen so far."""
+        """Return a corrected estimate."""
         return tokens * self.counted / self.expected if self.expected else float(tokens)
 
     def learn(self, expected: int, counted: int) -> None:
-        """See what a request came to."""
+        """Take the estimated and the actual tokens of a request into account."""
         self.expected = self.expected * FADING + expected
         self.counted = self.counted * FADING + counted

@@ -1,4 +1,4 @@
-"""Turns that were booked in Redis, and what a process learns from how they end."""
+"""Turns booked in Redis, and their outcomes in this process."""
 
 from collections import deque
 from math import inf
@@ -7,33 +7,33 @@ import attrs
 
 from llama_dashscope import Outcome
 
-from ._news import Estimate, News, Settled, tell
+from ._news import Estimate, News, Settled, summarize
 
 __all__ = ["ModelTurns", "RedisPermit"]
 
 
 @attrs.define(eq=False)
 class ModelTurns:
-    """What this process knows of its turns at one model. Threads may share it: a deque is safe."""
+    """This process's ended turns for one model. Threads may share it: a deque is thread-safe."""
 
     settled: deque[Settled] = attrs.field(factory=deque[Settled])
     estimate: Estimate = attrs.field(factory=Estimate)
     announced_at: float = -inf
-    """When Redis was last told that this process is there."""
+    """When this process last announced itself to Redis."""
 
     def news(self) -> News:
-        """Take out what was settled."""
-        return tell([self.settled.popleft() for _ in range(len(self.settled))])
+        """Remove the ended turns and return their summary."""
+        return summarize([self.settled.popleft() for _ in range(len(self.settled))])
 
     @property
     def was_refused(self) -> bool:
-        """Whether the service has refused a request and Redis does not know it yet."""
+        """Whether the service has refused a request of which Redis doesn't know yet."""
         return any(each.refused for each in tuple(self.settled))
 
 
 @attrs.define(eq=False)
 class RedisPermit:
-    """Leave to make one attempt, booked in Redis."""
+    """The permit to make one attempt, booked in Redis."""
 
     _turns: ModelTurns
     _booked_at: int
@@ -42,7 +42,7 @@ class RedisPermit:
     _open: bool = True
 
     def settle(self, outcome: Outcome, /) -> None:
-        """Tell how the attempt ended; a second time counts for nothing."""
+        """Report how the attempt ended; only the first call counts."""
         if not self._open:
             return
         self._open = False
@@ -64,6 +64,6 @@ class RedisPermit:
         )
 
     def give_back(self) -> None:
-        """Return a turn that nobody takes."""
+        """Give back the turn, which was not used."""
         self._open = False
         self._turns.settled.append(Settled(self._booked_at, -self._tokens, given_back=True))

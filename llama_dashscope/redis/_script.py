@@ -1,4 +1,4 @@
-"""The Lua script that gives turns, and how it is run by each kind of Redis client."""
+"""The Lua script that books turns, and functions to run it with each kind of Redis client."""
 
 from collections.abc import Sequence
 from hashlib import sha1
@@ -18,7 +18,7 @@ AnyRedis = AsyncRedis | SyncRedis
 Arguments = Sequence[str | float]
 
 LUA: Final = """\
--- Gives one request of a model its turn. Times are microseconds of this server's own clock.
+-- Books the turn of one request to a model. Times are microseconds of this server's own clock.
 local key, crowd = KEYS[1], KEYS[2]
 local a = {}
 for i = 1, 10 do a[i] = tonumber(ARGV[i]) end
@@ -27,8 +27,8 @@ local given_back, correction, answered, refused, retry_after = a[4], a[5], a[6],
 local longest, ahead = a[9], a[10]
 local worker = ARGV[11]
 
--- Kept as text: when the next request and the next token are due, when a pause ends, when it began,
--- how many there were in a row, and the time.
+-- Stored as text: when the next request and the next token are due, when the pause ends, when it
+-- began, the number of pauses in a row, and the time of this update.
 local burst, first_pause, forgotten = 20000, 250000, 30000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -38,11 +38,11 @@ local f = {}
 for number in string.gmatch(kept, '%S+') do f[#f + 1] = tonumber(number) end
 local requests, tokens, resumes, cooled, strikes, seen = unpack(f)
 
--- Another server with another clock may have taken over: what was ahead stays as far ahead.
+-- After a failover the new server's clock may be behind: shift all times by the difference.
 local back = math.max(0, seen - now)
 requests, tokens, resumes, cooled = requests - back, tokens - back, resumes - back, cooled - back
 
--- What the worker has learned since it last asked.
+-- The outcomes that the worker reports.
 requests = requests - given_back * request_time
 tokens = tokens + correction * token_time
 if answered > cooled then strikes = 0 end
@@ -59,8 +59,8 @@ if worker ~= '' then
 end
 local workers = math.max(1, redis.call('ZCARD', crowd))
 
--- A turn is booked where nothing stands against it; else the worker comes back, and a crowd of
--- workers not more often than 1,000 times a second all together.
+-- Book a turn if it is not too early; else the worker asks again later, so that all workers
+-- together ask at most 1,000 times a second.
 requests, tokens = math.max(requests, now - burst), math.max(tokens, now - burst)
 local early = math.max(resumes - now, tokens - now, requests - now - ahead)
 local booked, wait = 1, math.max(requests - now, 0)
@@ -80,7 +80,7 @@ SHA: Final = sha1(LUA.encode(), usedforsecurity=False).hexdigest()
 
 
 async def run_async(client: AsyncRedis, keys: Sequence[str], arguments: Arguments) -> list[int]:
-    """Run the script by a client of asyncio; one that Redis has forgotten is sent again."""
+    """Run the script with an asyncio client; send it again if Redis doesn't have it."""
     try:
         reply = await client.evalsha(SHA, len(keys), *keys, *arguments)
     except NoScriptError:
@@ -91,7 +91,7 @@ async def run_async(client: AsyncRedis, keys: Sequence[str], arguments: Argument
 async def run_in_thread(
     client: SyncRedis, keys: Sequence[str], arguments: Arguments, limiter: anyio.CapacityLimiter
 ) -> list[int]:
-    """Run the script by a client that blocks, in a worker thread; given up, it ends by itself."""
+    """Run the script with a blocking client in a worker thread, which is abandoned if cancelled."""
 
     def run() -> list[int]:
         try:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from llama_dashscope.redis._news import Estimate, News, Settled, tell
+from llama_dashscope.redis._news import Estimate, News, Settled, summarize
 
 NOTHING = News(given_back=0, correction=0, answered_at=0, refused_at=0, retry_after=0)
 
 
 def test_nothing_is_told_where_nothing_was_settled() -> None:
     """Times are 0 then."""
-    assert tell([]) == NOTHING
+    assert summarize([]) == NOTHING
 
 
 def test_corrections_and_turns_given_back_add_up() -> None:
     """Tokens may go either way."""
     settled = [Settled(1, 30), Settled(2, -50), Settled(3, -10, given_back=True)]
 
-    assert tell(settled) == News(
+    assert summarize(settled) == News(
         given_back=1, correction=-30, answered_at=0, refused_at=0, retry_after=0
     )
 
@@ -34,7 +34,7 @@ def test_the_latest_answer_and_the_latest_refusal_count() -> None:
         Settled(55, 0, refused=True, retry_after=2),
     ]
 
-    assert tell(settled) == News(
+    assert summarize(settled) == News(
         given_back=0, correction=0, answered_at=40, refused_at=60, retry_after=7
     )
 

@@ -362,8 +362,8 @@ async def test_a_clients_event_loop_is_the_only_one(kind: str) -> None:
         ({"timeout": 0}, "timeout must be a number above 0"),
         ({"timeout": True}, "timeout must be a number above 0"),
         ({"workers": "four"}, "workers must be a number above 0"),
-        ({"account": ""}, "account must be a text"),
-        ({"account": 7}, "account must be a text"),
+        ({"account": ""}, "account must be a string"),
+        ({"account": 7}, "account must be a string"),
     ],
     ids=repr,
 )
