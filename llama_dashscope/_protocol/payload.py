@@ -5,7 +5,7 @@ import re
 from typing import Any, Final, cast
 
 from .sse import BOM
-from .surrogates import join_surrogates
+from .surrogates import join_in_frame, join_surrogates
 
 __all__ = ["as_object", "as_text", "read_payload"]
 
@@ -31,7 +31,7 @@ def read_payload(data: bytes, *, is_frame: bool = False) -> dict[str, Any] | Non
         text = data.removeprefix(BOM).decode().strip(SPACE)
         payload, end = read_json(text)
         if b"\\u" in data and HALF.search(data):
-            payload = join_surrogates(payload, keep_ends=is_frame)
+            payload = join_in_frame(payload) if is_frame else join_surrogates(payload)
     except (ValueError, RecursionError):
         return None
     return as_object(payload) if end == len(text) else None

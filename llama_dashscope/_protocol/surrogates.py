@@ -9,14 +9,9 @@ import re
 from collections.abc import Hashable, Iterator
 from typing import Any, Final, cast
 
-__all__ = ["SurrogateJoiner", "has_surrogates", "join_surrogates"]
+__all__ = ["SurrogateJoiner", "has_surrogates", "join_in_frame", "join_surrogates"]
 
 SURROGATES: Final = re.compile("[\ud800-\udfff]")
-INNER: Final = re.compile("(?s)([\udc00-\udfff]?)(.*?)([\ud800-\udbff]?)")
-"""A text, with an optional second half of a character before it and a first half after it."""
-
-GROWING: Final = frozenset({"arguments", "content", "reasoning_content", "text"})
-"""Fields that a stream sends in pieces."""
 
 
 def has_surrogates(text: str) -> bool:
@@ -24,37 +19,37 @@ def has_surrogates(text: str) -> bool:
     return not text.isascii() and SURROGATES.search(text) is not None
 
 
-def join_surrogates(value: object, *, keep_ends: bool = False) -> object:
-    """Return a JSON value with pairs joined and halves replaced, in every text at any depth.
-
-    Args:
-        value: a JSON value.
-        keep_ends: leave a half at the end of a text that a stream sends in pieces;
-            `SurrogateJoiner` finds its other half in the next frame.
-    """
+def join_surrogates(value: object) -> object:
+    """Return a JSON value with pairs joined and halves replaced, in every text at any depth."""
     if isinstance(value, str):
         return _joined(value)
     if isinstance(value, list):
-        return [join_surrogates(item, keep_ends=keep_ends) for item in cast("list[object]", value)]
+        return [join_surrogates(item) for item in cast("list[object]", value)]
     if not isinstance(value, dict):
         return value
     return {
-        _joined(key): _inner_joined(item)
-        if keep_ends and key in GROWING and isinstance(item, str)
-        else join_surrogates(item, keep_ends=keep_ends)
+        _joined(key): join_surrogates(item)
         for key, item in cast("dict[str, object]", value).items()
     }
+
+
+def join_in_frame(payload: object) -> object:
+    """Do the same with a frame, but leave the texts that a stream sends in pieces as they are.
+
+    `SurrogateJoiner` finds the other halves of these in the next frame.
+    """
+    joined = join_surrogates(payload)
+    pairs = zip(_growing_texts(_object(joined)), _growing_texts(_object(payload)), strict=True)
+    for (_, holder, name, _), (_, sent, _, _) in pairs:
+        if isinstance(text := sent.get(name), str):
+            holder[name] = text
+    return joined
 
 
 def _joined(text: str) -> str:
     if not has_surrogates(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _inner_joined(text: str) -> str:
-    found = INNER.fullmatch(text)
-    return f"{found[1]}{_joined(found[2])}{found[3]}" if found else text
 
 
 class SurrogateJoiner:

@@ -228,6 +228,20 @@ def test_halves_in_a_whole_answer() -> None:
     assert response.output.extra == {"note\ufffd": ["😀", "\ufffd"]}
 
 
+def test_halves_in_other_fields_of_a_frame() -> None:
+    """No text is left with a half, though its field has the name of one that goes on."""
+    note = {"text": "a\ud83d", "content": ["\udc00b", "\ud83d\ude00"]}
+    split: list[dict[str, Any]] = [
+        {"output": {"text": "a", "finish_reason": "stop", "note": note}, "content": "c\ud83d"}
+    ]
+
+    response = streamed(split, incremental=True, n=1)
+
+    assert response.text == "a"
+    assert response.output.extra == {"note": {"text": "a\ufffd", "content": ["\ufffdb", "😀"]}}
+    assert response.extra == {"content": "c\ufffd"}
+
+
 @pytest.mark.parametrize("named", [{}, {"index": 0}], ids=["no index", "one index"])
 def test_a_new_id_opens_a_new_call(named: dict[str, int]) -> None:
     """Tool calls one after another are told apart by id, whatever their index says."""
