@@ -280,9 +280,9 @@ def test_attempts(
 
 
 def test_a_call_that_fails(run: Callable[..., Any], server: LocalDashScope, shelf: Shelf) -> None:
-    """The error is the one that the caller gets."""
+    """The error is the one that the caller gets, told with its request id."""
     server.fault(RateLimited())
-    caught: list[BaseException] = []
+    caught: list[RateLimitError] = []
 
     async def main() -> None:
         async with client(server, retry=0) as own:
@@ -293,8 +293,10 @@ def test_a_call_that_fails(run: Callable[..., Any], server: LocalDashScope, shel
 
     run(main)
 
-    assert [shelf.diary.end.error] == caught
-    assert not shelf.diary.end.left_early
+    end = shelf.diary.end
+    assert [end.error] == caught
+    assert (end.usage, end.request_id) == (None, caught[0].request_id)
+    assert not end.left_early
 
 
 def test_a_stream_that_breaks(

@@ -167,6 +167,18 @@ def test_a_limit_of_requests_at_once_is_respected() -> None:
     assert run.refusals < 0.02
 
 
+def test_one_request_may_always_be_under_way() -> None:
+    """However often the service refuses for concurrency, one is let through, and one alone."""
+    pace = begin(6000)
+    pace.settle(0.0, pace.book(0.0, 1), refusal="concurrency")
+
+    assert pace.wait(10.0) == 0.0
+
+    pace.book(10.0, 1)
+
+    assert pace.wait(20.0) == inf
+
+
 def test_one_refusal_at_a_known_limit_is_bad_luck() -> None:
     """The rate stays; a second one within five seconds takes it down."""
     pace = begin(6000)

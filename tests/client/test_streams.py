@@ -354,7 +354,11 @@ def test_sync_early_exits(server: LocalDashScope, leave: Callable[[], object]) -
         assert client.call(MODEL, "hi").text == "aaaaa"
 
 
-@pytest.mark.parametrize("tail", [b"", b":beat\n\n" * 3, b"data:{}\n\n", b"junk"], ids=str)
+@pytest.mark.parametrize(
+    "tail",
+    [b"", b":beat\n\n" * 3, b"data:{}\n\n", b"junk"],
+    ids=["nothing", "heartbeats", "an empty frame", "junk"],
+)
 def test_after_the_finish(
     road: tuple[str, str], client: Client, server: LocalDashScope, tail: bytes
 ) -> None:

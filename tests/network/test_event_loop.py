@@ -9,12 +9,15 @@ from types import ModuleType
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from client_matrix import MODEL
 
 from llama_dashscope import Client
+from llama_dashscope._network import event_loop
 from llama_dashscope._network.event_loop import (
     EventLoop,
+    close_from_sync,
     is_closed,
     on_loop_end,
     running_loop,
@@ -71,6 +74,44 @@ def test_a_failure_in_the_background(backend: str, caplog: pytest.LogCaptureFixt
 
     assert anyio.run(main, backend=backend) == "went on"
     assert "no luck" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_is_not_waited_for_in_its_own_thread(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sync code closes there is closed once the loop goes on."""
+    monkeypatch.setattr(event_loop, "PATIENCE", 3600)
+    done: list[str] = []
+
+    async def close() -> None:
+        done.append("close")
+
+    async def main() -> None:
+        close_from_sync([(running_loop(), close)])
+        done.append("main")
+        while len(done) < 2:
+            await anyio.lowlevel.checkpoint()
+
+    anyio.run(main, backend=backend)
+    assert done == ["main", "close"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_is_waited_for_in_another_thread(backend: str) -> None:
+    """What sync code closes elsewhere is closed when it goes on."""
+    done: list[str] = []
+
+    async def close() -> None:
+        done.append("close")
+
+    async def main() -> None:
+        loop = running_loop()
+        await anyio.to_thread.run_sync(lambda: close_from_sync([(loop, close)]))
+        done.append("main")
+
+    anyio.run(main, backend=backend)
+    assert done == ["close", "main"]
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

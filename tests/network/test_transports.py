@@ -480,33 +480,38 @@ class TestCustom:
             await client.acall(MODEL, "hi")
 
     @pytest.mark.parametrize(
-        ("error", "expected"),
+        ("error", "expected", "why"),
         [
-            (httpx.ConnectTimeout("t"), APITimeoutError),
-            (httpx.ReadTimeout("t"), APITimeoutError),
-            (httpx.ConnectError("c"), APIConnectionError),
-            (httpx.RemoteProtocolError("p"), APIConnectionError),
-            (httpx.ProxyError("p"), APIConnectionError),
+            (httpx.ConnectTimeout("t"), APITimeoutError, r"within 1 s \(timeout\.connect\)"),
+            (httpx.ReadTimeout("t"), APITimeoutError, r"within 2 s \(timeout\.read\)"),
+            (httpx.ConnectError("c"), APIConnectionError, "^can't connect to .*: ConnectError: c "),
+            (httpx.RemoteProtocolError("p"), APIConnectionError, "broke before .*Error: p "),
+            (httpx.ProxyError("p"), APIConnectionError, "^the proxy refuses .*: ProxyError: p "),
         ],
     )
     @pytest.mark.anyio
-    async def test_its_errors(self, error: Exception, expected: type[Exception]) -> None:
-        """Its errors become ours."""
+    async def test_its_errors(
+        self, error: Exception, expected: type[APIConnectionError], why: str
+    ) -> None:
+        """Its errors become ours, which say where and why."""
 
         def answer(_: httpx.Request) -> httpx.Response:
             raise error
 
-        client = Client("sk-1", retry=0, transport=httpx.MockTransport(answer))
+        limits = Timeout(connect=1, read=2, idle=3)
+        transport = httpx.MockTransport(answer)
+        client = Client("sk-1", retry=0, transport=transport, timeout=limits)
 
-        with pytest.raises(expected) as raised:
+        with pytest.raises(expected, match=why) as raised:
             await client.acall(MODEL, "hi")
+        assert "dashscope.aliyuncs.com" in str(raised.value)
         assert raised.value.__cause__ is error
 
     @pytest.mark.parametrize(
         ("error", "expected", "why"),
         [
-            (httpx.ReadTimeout("t"), APITimeoutError, "timeout.idle"),
-            (httpx.ReadError("gone"), APIConnectionError, "broke within"),
+            (httpx.ReadTimeout("t"), APITimeoutError, r"within 3 s \(timeout\.idle\)"),
+            (httpx.ReadError("gone"), APIConnectionError, "broke within .*: ReadError: gone "),
             (ssl.SSLError("bad record"), APIConnectionError, "broke within"),
         ],
     )
@@ -515,7 +520,8 @@ class TestCustom:
         self, error: Exception, expected: type[Exception], why: str
     ) -> None:
         """So do those that come late."""
-        client = Client("sk-1", retry=0, transport=Pieces(b"{", error))
+        transport = Pieces(b"{", error)
+        client = Client("sk-1", retry=0, transport=transport, timeout=Timeout(read=2, idle=3))
 
         with pytest.raises(expected, match=why) as raised:
             await client.acall(MODEL, "hi")

@@ -262,7 +262,7 @@ def nowhere() -> type[Any]:
             (dict[int, str], "into: the keys must be str"),
             (Literal[b"x"], "into: b'x' has no form in JSON"),
             ({"type": "object"}, "into: {'type': 'object'} is not a type"),
-            ("Stop", "into: 'Stop' is a name in quotes"),
+            ("Stop", "into: 'Stop' is a name in quotes, which Python 3.10 can't"),
             (Unreadable, "into: complex has no form in JSON"),
             (7, "into: 7 has no form in JSON"),
             (

@@ -33,6 +33,7 @@ READ = {
     "trailing comma": '{"city": "罗马", "days": 3,}',
     "comments": '{"city": "罗马", // where\n "days": /* how long */ 3} # done',
     "comment first": f"// the trip\n{GOOD}",
+    "comment with braces first": f'// such as {{"city": "Rom"}}\n{GOOD}',
     "single quotes": "{'city': '罗马', 'days': 3}",
     "curly quotes": "{“city”: “罗马”, “days”: 3}",
     "Chinese punctuation": '{"city"："罗马"，"days"：3}',
