@@ -150,6 +150,14 @@ def test_the_readme_leads_to_what_is_there() -> None:
     assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/zh").glob("*.md")), ids=lambda p: p.name)
+def test_a_chinese_paragraph_is_one_line(page: Path) -> None:
+    """A line break within it would be shown as a space, which Chinese has none of."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+    assert re.findall(r".{0,20}[，。；：！？、）]\n[^\s#|>*\d-].{0,20}", prose) == []
+
+
 @pytest.mark.parametrize("page", ["guide", "zh"])
 @pytest.mark.parametrize("command", ["chat", "batch", "models", "serve"])
 def test_the_page_of_the_command_line_has_every_option(
