@@ -11,7 +11,9 @@ async def main() -> None:
     async with Client(timeout=limits, retry=1) as client:
         try:
             reply = await client.acall(
-                "llama3.3-70b-instruct", messages=[Message("user", "介绍一下自己")], timeout=20
+                "llama3.3-70b-instruct",
+                messages=[Message("user", "介绍一下自己")],
+                timeout=20,  # for this call: connect, read and idle; total stays 60
             )
             print(reply.text)
         except APITimeoutError as error:
