@@ -1,19 +1,19 @@
-"""The pytest plugin: a fixture `dashscope`, installed with the package, nothing to import.
+"""The pytest plugin: the fixture `dashscope`, available as soon as the package is installed.
 
-pytest imports this module at every start, in projects that never use the fixture too. So it stands
-beside the package and not in it, and imports the package when a test first asks for the server.
+pytest imports this module at every start, even in projects that don't use the fixture. So it is
+outside of the package, and imports the package only when a test first uses the server.
 
     def test_summary(dashscope):
         dashscope.reply("short")
-        assert my_program.summary("long") == "short"  # it says Client() or Generation.call(...)
+        assert my_program.summary("long") == "short"  # it uses Client() or Generation.call(...)
 
-The environment leads every DashScope client of the code under test to the server: this package's,
-and the official SDK's. One server runs in each test process, so xdist needs no care; each test
-finds it as new. A marker scripts it:
+Environment variables direct every DashScope client in the code under test to the server: this
+package's and the official SDK's. Each test process has its own server, so xdist works; the server
+is reset for each test. A marker scripts it:
 
     @pytest.mark.dashscope(reply="short", fault=RateLimited(), times=2)
 
-When a test fails, its report has a section with what the server saw.
+The report of a failed test has a section with the requests that the server received.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _MARKER = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line("markers", _MARKER)
 
 
 @pytest.fixture(scope="session")
 def dashscope_options() -> dict[str, Any]:
-    """Arguments for `LocalDashScope`; define a fixture of this name to choose others."""
+    """Arguments for `LocalDashScope`; override this fixture to change them."""
     return {}
 
 
@@ -54,7 +54,7 @@ def dashscope_options() -> dict[str, Any]:
 def dashscope_server(
     dashscope_options: dict[str, Any],
 ) -> Generator[LocalDashScope, None, None]:
-    """The server of this test process; ask for `dashscope` instead."""
+    """The server of this test process; tests use `dashscope` instead."""
     from llama_dashscope.testing import LocalDashScope  # noqa: PLC0415  # see above
 
     with LocalDashScope(**dashscope_options) as server:
@@ -67,7 +67,7 @@ def dashscope(
     monkeypatch: pytest.MonkeyPatch,
     dashscope_server: LocalDashScope,
 ) -> Generator[LocalDashScope, None, None]:
-    """A DashScope on this machine; for the test, the environment leads every client to it."""
+    """A local DashScope; during the test, environment variables direct every client to it."""
     dashscope_server.reset()
     _lead(monkeypatch, dashscope_server)
     for marker in request.node.iter_markers(_FIXTURE):
@@ -76,13 +76,13 @@ def dashscope(
     dashscope_server.reset()
 
 
-@pytest.hookimpl(hookwrapper=True)  # `wrapper` needs pluggy 1.2, and pytest 7 takes 0.12
+@pytest.hookimpl(hookwrapper=True)  # `wrapper` needs pluggy 1.2, but pytest 7 accepts 0.12
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, Result[pytest.TestReport], None]:
-    """Tell what the server saw, where a test that used it fails."""
+    """Add the server's report to that of a failed test."""
     outcome = yield
-    # An item of another plugin need not have fixtures.
+    # Items of other plugins may have no fixtures.
     fixtures: dict[str, Any] | None = getattr(item, "funcargs", None)
     server: LocalDashScope | None = (fixtures or {}).get(_FIXTURE)
     if server is None:
@@ -95,11 +95,11 @@ def pytest_runtest_makereport(
 def _lead(monkeypatch: pytest.MonkeyPatch, server: LocalDashScope) -> None:
     for name, value in server.environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DASHSCOPE_BASE_URL", server.base_url)  # what the official SDK 2 reads first
+    monkeypatch.setenv("DASHSCOPE_BASE_URL", server.base_url)  # version 2 of the official SDK
     for name in ("NO_PROXY", "no_proxy"):
         others = os.environ.get(name)
         monkeypatch.setenv(name, f"{others},{server.host}" if others else server.host)
-    official = sys.modules.get("dashscope")  # it reads the environment once, when it is imported
+    official = sys.modules.get("dashscope")  # it reads the environment only once, at its import
     if official:
         monkeypatch.setattr(official, "base_http_api_url", server.base_url, raising=False)
         monkeypatch.setattr(official, "api_key", server.api_key, raising=False)

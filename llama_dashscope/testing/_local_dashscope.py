@@ -1,4 +1,4 @@
-"""`LocalDashScope`: the server, and what a test asks of it."""
+"""`LocalDashScope`: the server, as tests use it."""
 
 import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
@@ -29,36 +29,34 @@ from ._service.script import Script, Source, When
 from ._service.service import API, Service
 
 _LAST_PORT = 65535
-_GLANCE = 0.01  # seconds; a frame that goes out is no news to wake anybody for
-_SETTLING = 8  # turns of the loop in which it has seen all that had reached its sockets before
+_POLL_SECONDS = 0.01  # `changed` is not notified for each frame that is sent
+_SETTLE_TURNS = 8  # iterations in which the event loop reads all that has reached its sockets
 
 
 @final
 class LocalDashScope:
     """A DashScope on this machine: real HTTP on loopback, the service's answers byte for byte.
 
-    It lives on a thread of its own, so it serves sync code, asyncio and trio alike. Use it in a
-    `with` or `async with` block, or call `start` and `close`. A browser sees at `origin` what
-    is going on.
+    It runs in its own thread, so it serves sync code, asyncio and trio. Use it in a `with` or
+    `async with` block, or call `start` and `close`. Open `origin` in a browser to see the requests.
 
     Args:
-        host: the address to listen on. On any but a loopback address, whoever reaches the port can
-            read at the status page what is asked.
+        host: the address to listen on. If it is not a loopback address, anyone who can reach the
+            port can read the requests on the status page.
         port: the port; 0 for any free one.
-        allowed_hosts: names that it is called by, besides loopback names and addresses and `host`;
-            `"*"` for any. A request for another name is refused with 421, since it may come from a
-            web page that points its own name at this machine (DNS rebinding).
-        api_key: the key it accepts; every other is refused with 401.
-        models: names it answers for besides the service's Llama models, None for any name.
-        tokens_per_second: how fast it speaks; None for as fast as it can.
+        allowed_hosts: names of the server, in addition to `host` and loopback names and addresses;
+            `"*"` for any. A request with another name in its Host header is refused with 421, since
+            it may come from a web page that points its own name at this machine (DNS rebinding).
+        api_key: the key that it accepts; any other is refused with 401.
+        models: accepted model names, in addition to the service's Llama models; None for any name.
+        tokens_per_second: the speed of answers; None for as fast as possible.
         first_token_delay: seconds before the first token.
-        max_body: the largest request body it takes, in bytes.
-        keep: how many of the last exchanges it remembers; fewer where their bodies come to more
-            than 256 MB.
-        on_end: called with each exchange that is over, on the server's thread.
+        max_body: the largest accepted request body, in bytes.
+        keep: how many of the latest exchanges are kept; fewer if their bodies exceed 256 MB.
+        on_end: called with each exchange that has ended, in the server's thread.
 
     Raises:
-        ConfigurationError: the port, the key, or a name among `allowed_hosts` can't be one.
+        ConfigurationError: the port, the key, or a name in `allowed_hosts` is invalid.
     """
 
     def __init__(
@@ -87,7 +85,7 @@ class LocalDashScope:
             GenerationSpeed(tokens_per_second or FOREVER, first_token_delay),
         )
         hosts = AllowedHosts(host, allowed_hosts)
-        self._hub = ServerState(service, hosts, max_body, keep, on_end)
+        self._state = ServerState(service, hosts, max_body, keep, on_end)
         self._listener: Listener | None = None
 
     # lifetime
@@ -96,19 +94,22 @@ class LocalDashScope:
         """Listen and serve, until `close`.
 
         Raises:
-            OSError: the address is not free.
-            RuntimeError: it runs already.
+            OSError: the address is in use or can't be used.
+            RuntimeError: it is already running.
         """
         if self._listener:
-            msg = "this LocalDashScope runs already"
+            msg = "this LocalDashScope is already running"
             raise RuntimeError(msg)
         self._listener = Listener(
-            self.host, self._wanted_port, partial(ServerConnection, self._hub), self._hub.drop_all
+            self.host,
+            self._wanted_port,
+            partial(ServerConnection, self._state),
+            self._state.drop_all,
         )
-        self._hub.base_url = self.base_url
+        self._state.base_url = self.base_url
 
     def close(self) -> None:
-        """Stop listening and drop every connection; does nothing if it doesn't run."""
+        """Stop listening and drop every connection; does nothing if it isn't running."""
         listener, self._listener = self._listener, None
         if listener:
             listener.close()
@@ -140,7 +141,7 @@ class LocalDashScope:
 
     @contextmanager
     def down(self) -> Generator[None]:
-        """Be gone for a while: open connections drop, new ones are refused, the port stays ours."""
+        """Within the block, drop open connections and refuse new ones; the port stays reserved."""
         listener = self._running()
         listener.run(listener.go_down())
         try:
@@ -148,7 +149,7 @@ class LocalDashScope:
         finally:
             listener.run(listener.go_up())
 
-    # where it is
+    # addresses
 
     @property
     def port(self) -> int:
@@ -157,145 +158,145 @@ class LocalDashScope:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, as a client on this machine reaches it."""
+        """Scheme, host and port, for clients on this machine."""
         host = reachable(self.host)
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}"
 
     @property
     def base_url(self) -> str:
-        """What a client takes for the service's address, as DASHSCOPE_HTTP_BASE_URL holds it."""
+        """The base URL for clients, and the value for DASHSCOPE_HTTP_BASE_URL."""
         return self.origin + API
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment variables that lead a DashScope client here."""
+        """The environment variables that direct a DashScope client to this server."""
         return {"DASHSCOPE_API_KEY": self.api_key, "DASHSCOPE_HTTP_BASE_URL": self.base_url}
 
-    # what it does
+    # replies and faults
 
     def reply(self, source: Source | Sequence[Source]) -> None:
-        """Say what it replies.
+        """Set the reply to calls.
 
         Args:
             source: a text, `Reply`, `ToolCall`, `Raw` or fault, or a function of the request that
-                gives one (it may be async, and runs on the server's loop): so it answers every
-                call from now on. A list holds one of these for each successive call; when it is
-                used up, the standing reply is back.
+                returns one (it may be async, and runs in the server's event loop). It answers every
+                call from now on. A list has one of these for each of the next calls; after these
+                the previous reply is used again.
         """
         self._script.reply(source)
 
     def fault(self, fault: Fault | Mix, *, times: int | None = 1, when: When | None = None) -> None:
-        """Let calls fail. Those that the service itself would refuse don't count.
+        """Make calls fail. Calls that the service itself would refuse don't count.
 
         Args:
-            fault: what happens. A `Mix` stands until `reset` and strikes at its own rate.
-            times: how many calls it happens to; None for all.
-            when: a function of the request that says whether it may happen to that one.
+            fault: the fault. A `Mix` lasts until `reset` and happens at its own rate.
+            times: how many calls are affected; None for all.
+            when: a function that returns for a request whether it may be affected.
         """
         self._script.arm(fault, times, when)
 
     def random_faults(
         self, rate: float, faults: Sequence[Fault] = DEFAULT_MIX, *, seed: int | None = None
     ) -> None:
-        """Let some calls fail at random.
+        """Make some calls fail at random.
 
         Args:
-            rate: the share that fails, `1 / 20` for one in twenty.
-            faults: what to draw from.
-            seed: the same seed makes the same decisions, call by call.
+            rate: the share of calls that fail, `1 / 20` for one in twenty.
+            faults: the faults to choose from.
+            seed: the same seed makes the same choices, call by call.
         """
         self.fault(Mix(rate, faults, seed))
 
     def reset(self) -> None:
-        """Be as new: no scripts, no faults, an empty log; what is being answered breaks off.
+        """Remove scripts and faults, empty the log, and break off answers in progress.
 
-        Idle connections stay, so that a client that outlives a test finds its server again.
+        Idle connections stay open, so that a client that outlives a test can go on using them.
         """
         self._script.clear()
         if self._listener:
-            self._listener.run(self._hub.drop_busy())
+            self._listener.run(self._state.drop_busy())
             self.wait_idle()
-        self._hub.forget()
+        self._state.forget()
 
-    # what it saw
+    # the log
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """The last `keep` requests received, with what became of each, oldest first."""
-        return self._hub.exchanges()
+        """The last `keep` requests received, each with its outcome, oldest first."""
+        return self._state.exchanges()
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """The requests received, oldest first, those it refused included."""
+        """The requests received, oldest first, including refused ones."""
         return [exchange.request for exchange in self.exchanges]
 
     @property
     def connections_accepted(self) -> int:
-        """How many connections were opened to it, since `reset` if that was called."""
-        return self._hub.accepted
+        """How many connections were opened, since the last `reset`."""
+        return self._state.accepted
 
     @property
     def open_connections(self) -> int:
         """How many connections are open now."""
-        return self._hub.open
+        return self._state.open
 
     @property
     def running(self) -> int:
         """How many requests are being answered now."""
-        return self._hub.running
+        return self._state.running
 
     def wait_idle(self, timeout: float = 5.0) -> None:
         """Wait until no request is being answered.
 
-        Everything that reached the server's sockets before this call is counted.
+        Everything that reached the server's sockets before this call is taken into account.
 
         Raises:
-            TimeoutError: some still are, after `timeout` seconds.
+            TimeoutError: requests are still being answered after `timeout` seconds.
         """
         self.wait_for(lambda server: server.running == 0, timeout)
 
     async def await_idle(self, timeout: float = 5.0) -> None:
-        """Do as `wait_idle`, without blocking the event loop."""
+        """Do the same as `wait_idle`, without blocking the event loop."""
         await anyio.to_thread.run_sync(self.wait_idle, timeout, abandon_on_cancel=True)
 
     def wait_for(self, holds: Callable[["LocalDashScope"], bool], timeout: float = 5.0) -> None:
-        """Wait until something holds, such as `lambda server: server.open_connections == 0`.
+        """Wait for a condition, such as `lambda server: server.open_connections == 0`.
 
         Raises:
-            TimeoutError: it doesn't, after `timeout` seconds; the message says what is going on.
+            TimeoutError: it is not met after `timeout` seconds; the message has the report.
         """
         listener = self._running()
-        listener.run(_settle(self._hub.turns))
+        listener.run(_settle(self._state.turns))
         ends = monotonic() + timeout
-        with self._hub.changed:
+        with self._state.changed:
             while not holds(self):
                 if monotonic() >= ends:
-                    raise TimeoutError(f"not so within {timeout} s:\n{self.report()}")
-                self._hub.changed.wait(_GLANCE)
+                    raise TimeoutError(f"condition not met within {timeout} s:\n{self.report()}")
+                self._state.changed.wait(_POLL_SECONDS)
 
     async def await_for(
         self,
         holds: Callable[["LocalDashScope"], bool],
         timeout: float = 5.0,
     ) -> None:
-        """Do as `wait_for`, without blocking the event loop."""
+        """Do the same as `wait_for`, without blocking the event loop."""
         await anyio.to_thread.run_sync(self.wait_for, holds, timeout, abandon_on_cancel=True)
 
     def report(self) -> str:
-        """Tell what it saw, a line for each request."""
+        """Return the counts, and one line for each request."""
         counts = f"{self.connections_accepted} connections accepted, {self.open_connections} open"
-        return "\n".join([f"{self._hub.requests} requests, {counts}", *map(str, self.exchanges)])
+        return "\n".join([f"{self._state.requests} requests, {counts}", *map(str, self.exchanges)])
 
     def _running(self) -> Listener:
         if self._listener is None:
-            msg = "this LocalDashScope doesn't run: use it in a with block, or call start()"
+            msg = "this LocalDashScope isn't running: use it in a with block, or call start()"
             raise RuntimeError(msg)
         return self._listener
 
 
 async def _settle(turns: AdmissionQueue) -> None:
     turn = 0
-    while turn < _SETTLING or turns:  # a few turns
+    while turn < _SETTLE_TURNS or turns:
         await asyncio.sleep(0)
         turn += 1

@@ -1,4 +1,4 @@
-"""The pytest plugin by the name that `-p` and `pytest_plugins` take."""
+"""The pytest plugin under a module name for `-p` and `pytest_plugins`."""
 
 from _llama_dashscope_pytestplugin import (
     dashscope,

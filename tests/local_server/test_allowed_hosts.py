@@ -58,7 +58,7 @@ def test_all_interfaces(bound: str) -> None:
 @pytest.mark.parametrize("name", ["http://box", "box:80", "[::1]", "a b", ""])
 def test_what_is_no_name(name: str) -> None:
     """A name with more to it would never be met, so the mistake is told at once."""
-    with pytest.raises(ConfigurationError, match="allowed_hosts must be bare names"):
+    with pytest.raises(ConfigurationError, match="allowed_hosts must be host names"):
         LocalDashScope(allowed_hosts=[name])
 
     LocalDashScope(allowed_hosts=["fe80::1"])
@@ -95,7 +95,7 @@ def test_the_refusal_says_what_to_do(server: LocalDashScope, call: Call) -> None
         assert told.status_code == 421
         assert told.json()["code"] == "MisdirectedRequest"
         assert told.json()["message"] == (
-            "This server isn't called 'dashscope:8844'. If that is its name, allow it by "
+            "'dashscope:8844' is not a name of this server. If it should be, allow it by "
             "LocalDashScope(allowed_hosts=...) or serve --allow-host."
         )
     assert [exchange.status for exchange in server.exchanges] == [421, 421]

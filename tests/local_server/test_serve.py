@@ -146,7 +146,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--upstream foo", "'foo' must be an address like http://host:port"),
         ("--upstream ftp://127.0.0.1/v1", "it begins with http:// or https://"),
         ("--api-key é", "api_key has a space, a line break or a character"),
-        ("--allow-host http://box:1", "bare names such as 'box.example', got 'http://box:1'"),
+        (
+            "--allow-host http://box:1",
+            "host names such as 'box.example', without port, got 'http://box:1'",
+        ),
     ],
 )
 def test_what_no_option_can_be(
@@ -218,7 +221,7 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
 
     said = capsys.readouterr().err
     assert f"port {port} of 127.0.0.1 is taken, perhaps by another `llama-dashscope serve`" in said
-    assert said.endswith("take another port, or 0 for any free one\n")
+    assert said.endswith("use another port, or 0 for any free one\n")
 
 
 def test_help_can_be_printed() -> None:

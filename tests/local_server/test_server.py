@@ -77,8 +77,8 @@ def test_a_port_that_is_taken(server: LocalDashScope) -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (OSError(errno.EACCES, "no"), "port 80 is not for everyone; take one above 1023"),
-        (OSError(errno.EADDRNOTAVAIL, "no"), "box is no address of this machine"),
+        (OSError(errno.EACCES, "no"), "port 80 needs special rights; use one above 1023"),
+        (OSError(errno.EADDRNOTAVAIL, "no"), "box is not an address of this machine"),
         (socket.gaierror(-2, "no"), "there is no host 'box'"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
     ],
@@ -117,7 +117,7 @@ def test_start_and_close() -> None:
 
 def test_starting_twice(server: LocalDashScope) -> None:
     """Starting a server that runs is an error."""
-    with pytest.raises(RuntimeError, match="runs already"):
+    with pytest.raises(RuntimeError, match="is already running"):
         server.start()
 
 
@@ -200,8 +200,9 @@ def test_a_wait_that_takes_too_long(server: LocalDashScope, call: Call) -> None:
     with pytest.raises(TimeoutError) as info:
         server.wait_for(lambda server: server.open_connections == 7, timeout=0.01)
 
-    assert "not so within 0.01 s:\n1 requests, 1 connections accepted, 1 open\n#1 " in str(
-        info.value
+    assert (
+        "condition not met within 0.01 s:\n1 requests, 1 connections accepted, 1 open\n#1 "
+        in str(info.value)
     )
 
 

@@ -1,8 +1,8 @@
-"""Which Host headers the server answers: a defence against DNS rebinding.
+"""Checks the Host header of requests, as a defence against DNS rebinding.
 
-A web page can point a name of its own at this machine, and a browser then lets it read what a
-server here says. Such a request carries the page's name as its Host, and a server that answers
-only to its own names tells the page nothing.
+A web page can point its own domain name at this machine; the browser then lets it read answers of a
+server here. Such requests have the page's name in their Host header, so the server only accepts its
+own names.
 """
 
 import ipaddress
@@ -21,15 +21,15 @@ _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104  # to compare with; nothing is 
 class AllowedHosts:
     """The names by which clients may address a server.
 
-    Loopback names and addresses are always among them. A server on all interfaces answers to every
-    IP address as well: a rebound name is never one.
+    Loopback names and addresses are always allowed. A server that listens on all interfaces also
+    allows every IP address, which can't be a rebound name.
 
     Args:
         bound: the host that the server listens on.
-        names: further names, in any case; `"*"` for every name.
+        names: further names, in upper or lower case; `"*"` for every name.
 
     Raises:
-        ConfigurationError: a name has more to it, as a scheme or a port.
+        ConfigurationError: a name is not a bare host name; it may have a scheme or a port.
     """
 
     def __init__(self, bound: str, names: Iterable[str] = ()) -> None:
@@ -37,12 +37,12 @@ class AllowedHosts:
         self._any_address = bound in _WILDCARDS
 
     def allows(self, host: str | None) -> bool:
-        """Tell whether to answer a request with this Host header; HTTP/1.0 may have none."""
+        """Tell whether a Host header is allowed; in HTTP/1.0 it may be missing."""
         if host is None or ANY in self._names:
             return True
         try:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:  # brackets that don't close
+        except ValueError:  # an unclosed bracket
             return False
         if not name or "@" in host:
             return False
@@ -50,12 +50,12 @@ class AllowedHosts:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or an address leads to this machine, and no other machine can use it."""
+    """Tell whether a name or an address is a loopback one, which only this machine can reach."""
     return is_local(f"//[{host}]" if ":" in host else f"//{host}")
 
 
 def reachable(bound: str) -> str:
-    """Return the host by which this machine reaches a server of its own that listens on `bound`."""
+    """Return the host by which clients on this machine reach a server that listens on `bound`."""
     if bound in _WILDCARDS:
         return "::1" if ":" in bound else "127.0.0.1"
     return bound
@@ -64,7 +64,7 @@ def reachable(bound: str) -> str:
 def _checked(name: str) -> str:
     if name != ANY and not _NAME.fullmatch(name) and not _is_address(name):
         raise ConfigurationError(
-            f"allowed_hosts must be bare names such as 'box.example', got {name!r}"
+            f"allowed_hosts must be host names such as 'box.example', without port, got {name!r}"
         )
     return name.lower()
 

@@ -1,4 +1,4 @@
-"""One connection: bytes in, requests up, answers out, one after the other."""
+"""One connection of the server: reads requests and sends the answers, one at a time."""
 
 import asyncio
 import socket
@@ -17,41 +17,41 @@ from .response_writer import ResponseWriter
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _MAX_UNREAD = 64 * 1024
-"""So many bytes may wait behind a running answer; then the socket isn't read any more."""
+"""Most bytes that are read ahead while an answer is sent; above that, reading pauses."""
 _LINGER = 2.0
-"""Seconds for which a refused client may go on sending, so that a reset doesn't eat the refusal."""
+"""Seconds until a refused connection is closed: an earlier reset could discard the refusal."""
 
 
 class Host(Protocol):
-    """What a connection needs from its server."""
+    """The interface of the server to its connections."""
 
     @property
     def max_body(self) -> int:
-        """The largest body taken, in bytes."""
+        """The largest accepted body, in bytes."""
         ...
 
     def opened(self, connection: "ServerConnection") -> int:
-        """Note a new connection and give it its number."""
+        """Register a new connection and return its number."""
         ...
 
     def closed(self, connection: "ServerConnection") -> None:
-        """Note that it is gone."""
+        """Unregister a closed connection."""
         ...
 
     def in_turn(self, function: Callable[[], None]) -> None:
-        """Call a function, now or when those that came before have had their turn."""
+        """Call a function, now or after those that were queued before."""
         ...
 
     def received(self, connection: int, incoming: http1.Incoming, started: float) -> Exchange:
-        """Note a request, and when it came by the monotonic clock."""
+        """Register a request, with its arrival time by the monotonic clock."""
         ...
 
     def ended(self, exchange: Exchange) -> None:
-        """Note that an exchange is over."""
+        """Register the end of an exchange."""
         ...
 
     async def answer(self, exchange: Exchange) -> ResponsePlan:
-        """Decide what becomes of a request."""
+        """Return the answer to a request."""
         ...
 
 
@@ -102,13 +102,13 @@ class ServerConnection(asyncio.Protocol):
         return self._task is not None
 
     def abort(self) -> None:
-        """Drop the connection and whatever was still to be sent."""
+        """Drop the connection and all unsent data."""
         if self._exchange:
             self._exchange.end("cut")
         self._transport.abort()
 
     def _read_on(self, came: float) -> None:
-        if self._task or self._refused or self._transport.is_closing():  # since its turn was set
+        if self._task or self._refused or self._transport.is_closing():  # while it was queued
             return
         try:
             incoming = self._reader.take()
@@ -146,7 +146,7 @@ class ServerConnection(asyncio.Protocol):
             how = await sender.send()
             whole = how == "clean" and sender.complete
             exchange.end("cut" if not whole else "failed" if exchange.error else "answered")
-        except Exception as error:  # noqa: BLE001 - it belongs to this exchange, not to the server
+        except Exception as error:  # noqa: BLE001 - ends this exchange only, not the server
             exchange.error, how = error, "rst"
             exchange.end("cut")
             answer = silence("rst")
@@ -154,7 +154,7 @@ class ServerConnection(asyncio.Protocol):
             exchange.end("client left")
             self._host.ended(exchange)
             self._task = None
-        self._go_on(exchange, answer, how)
+        self._after_response(exchange, answer, how)
 
     async def _next_answer(self, exchange: Exchange) -> ResponsePlan:
         if self._next_request is None:
@@ -163,7 +163,7 @@ class ServerConnection(asyncio.Protocol):
         exchange.fault = self._next_fault
         return silence(how)
 
-    def _go_on(self, exchange: Exchange, answer: ResponsePlan, how: Ending) -> None:
+    def _after_response(self, exchange: Exchange, answer: ResponsePlan, how: Ending) -> None:
         if how == "rst":
             self._reset()
         elif how == "fin" or not answer.keep:

@@ -1,4 +1,4 @@
-"""HTTP/1.1: h11 reads requests; heads and chunks are written by hand, as faults need them."""
+"""HTTP/1.1: h11 parses requests; answers are written by hand, since faults must be possible."""
 
 import zlib
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ _CRLF = b"\r\n"
 
 
 class MalformedRequestError(Exception):
-    """What arrived is no HTTP/1.1 request, or is too large; `status` says which."""
+    """The bytes are not an HTTP/1.1 request, or it is too large; `status` is the status to send."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -25,7 +25,7 @@ class MalformedRequestError(Exception):
 
 @frozen
 class Incoming:
-    """One request as it came over the wire."""
+    """One request as it was received."""
 
     method: str
     target: str
@@ -36,33 +36,33 @@ class Incoming:
 
 
 class RequestReader:
-    """Collects bytes and gives back whole requests, in order.
+    """Parses bytes into complete requests, in order.
 
     Args:
-        max_body: the largest body taken, in bytes.
+        max_body: the largest accepted body, in bytes.
     """
 
     def __init__(self, max_body: int) -> None:
         self._max_body = max_body
         self._unread = bytearray()
         self.awaits_continue = False
-        """The client has sent a head with `Expect: 100-continue` and waits for a word."""
+        """Whether the client has sent `Expect: 100-continue` and waits for `100 Continue`."""
         self._begin()
 
     @property
     def unread(self) -> int:
-        """How many bytes were fed that `take` has not looked at yet."""
+        """How many bytes `take` has not processed yet."""
         return len(self._unread)
 
     def feed(self, data: bytes) -> None:
-        """Take in what the socket gave."""
+        """Add bytes from the socket."""
         self._unread += data
 
     def take(self) -> Incoming | None:
-        """Give back the next whole request, or None while more bytes are needed.
+        """Return the next complete request, or None if more bytes are needed.
 
         Raises:
-            MalformedRequestError: the bytes can't become a request any more.
+            MalformedRequestError: the bytes are not a valid request.
         """
         self._pass_on()
         try:
@@ -78,7 +78,7 @@ class RequestReader:
         return self._finish()
 
     def _begin(self) -> None:
-        # A parser for each request: to reuse one, it would have to hear of every response.
+        # A new parser for each request: reusing one would require passing it every response.
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._fresh = True
         self._head: h11.Request | None = None
@@ -115,7 +115,7 @@ class RequestReader:
 
     def _finish(self) -> Incoming:
         head, body, (rest, _) = self._head, bytes(self._body), self._parser.trailing_data
-        assert head is not None  # noqa: S101  # h11 ends no message that it hasn't begun
+        assert head is not None  # noqa: S101  # h11 emits the head before the end
         self.awaits_continue = False
         self._begin()
         self._unread[:0] = rest
@@ -137,7 +137,7 @@ def _join(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
 
 
 def head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
-    """Write a status line and headers."""
+    """Return a status line and headers as bytes."""
     lines = [
         f"HTTP/1.1 {status} {reason_phrase(status)}",
         *(f"{name}: {value}" for name, value in headers),
@@ -146,18 +146,18 @@ def head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """Frame `data` as one chunk of a chunked body; nothing becomes nothing, not the last chunk."""
+    """Return `data` as one chunk of a chunked body; no data gives no chunk, not the last one."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 class GzipStream:
-    """A gzip stream that costs little memory, since hundreds of them may run at once."""
+    """A gzip stream with low memory use, since hundreds of them may run at once."""
 
     def __init__(self) -> None:
         self._zip = zlib.compressobj(level=1, wbits=16 + 10, memLevel=2)
 
     def send(self, data: bytes) -> bytes:
-        """Compress `data` so that the other side can read all of it now."""
+        """Compress `data` and flush, so that the receiver can read all of it at once."""
         return self._zip.compress(data) + self._zip.flush(zlib.Z_SYNC_FLUSH)
 
     def end(self) -> bytes:

@@ -1,4 +1,4 @@
-"""A listening socket and the thread with the event loop that serves it."""
+"""A listening socket, and the thread whose event loop serves it."""
 
 import asyncio
 import errno
@@ -15,13 +15,13 @@ _COMMAND = "`llama-dashscope serve`"
 
 
 class Listener:
-    """Accepts connections on an asyncio loop of its own, so that it needs no one else's.
+    """Accepts connections in its own asyncio event loop.
 
     Args:
         host: the address to listen on.
         port: the port, 0 for any free one.
-        protocol: makes what serves a connection.
-        on_close: called on the loop when the listener ends, to drop what is still open.
+        protocol: makes the protocol of a connection.
+        on_close: called in the loop when the listener ends, to drop open connections.
     """
 
     _accepting: asyncio.Server
@@ -46,7 +46,7 @@ class Listener:
         started.wait(_START_SECONDS)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run something on the loop, from another thread, and wait for it."""
+        """Run a coroutine in the loop, from another thread, and wait for its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Listener:
         )
 
     async def go_down(self) -> None:
-        """Refuse connections, but keep the port: it stays bound, and nobody listens."""
+        """Refuse connections but keep the port: the socket is bound but not listening."""
         self._leave()
         self._socket = _bind(self.host, self.port)
 
@@ -83,15 +83,15 @@ class Listener:
         started.set()
         await self._stop.wait()
         self._leave()
-        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - they are ending with their connections
+        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - they end with their connections
             await asyncio.sleep(0)
 
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's delay off only where the protocol is spelt out
+    # asyncio sets TCP_NODELAY only if the protocol number is given explicitly
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if os.name == "posix":  # pragma: no branch - on Windows the option would let others in
+    if os.name == "posix":  # pragma: no branch - on Windows others could then bind the port too
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
@@ -102,13 +102,13 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _reason(error: OSError, host: str, port: int) -> str:
-    """Say why nobody can listen there, and what to do."""
+    """Say why the address can't be used, and what to do."""
     if isinstance(error, socket.gaierror):
-        return f"there is no host {host!r}; to listen on this machine alone, take 127.0.0.1"
+        return f"there is no host {host!r}; to listen on this machine only, use 127.0.0.1"
     reasons = {
         errno.EADDRINUSE: f"port {port} of {host} is taken, perhaps by another {_COMMAND};"
-        " take another port, or 0 for any free one",
-        errno.EACCES: f"port {port} is not for everyone; take one above 1023, or 0 for any free",
-        errno.EADDRNOTAVAIL: f"{host} is no address of this machine; take 127.0.0.1",
+        " use another port, or 0 for any free one",
+        errno.EACCES: f"port {port} needs special rights; use one above 1023, or 0 for any free",
+        errno.EADDRNOTAVAIL: f"{host} is not an address of this machine; use 127.0.0.1",
     }
     return reasons.get(error.errno or 0, str(error.strerror))

@@ -1,4 +1,4 @@
-"""Sends one answer: head, pieces and pauses in their time, chunked, gzipped, dripped or cut."""
+"""Sends one answer by its plan: head, pieces and pauses; chunked, gzipped, dripped or cut."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Iterable
@@ -16,15 +16,14 @@ from llama_dashscope.testing._service.response_plan import (
     ResponsePlan,
 )
 
-_BREATH = 32  # after so many pieces that had no pace, other connections get a turn
+_YIELD_EVERY = 32  # after this many pieces, other connections get a turn
 
 
 class ResponseWriter:
-    """Sends `answer` through `transport`, which is `writable` unless its buffer is full.
+    """Sends `answer` through `transport`; `writable` is set unless the transport's buffer is full.
 
-    Hundreds of these may wait for their next frame at once, so there is as little as can be between
-    the task and its timer: each generator and each coroutine is one more thing that the garbage
-    collector looks at, and while it looks no frame goes out.
+    Hundreds of these may wait for their next frame at once, so few objects are used per wait: each
+    generator and coroutine prolongs garbage collection, which delays frames.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class ResponseWriter:
         """False once a fault has ended the answer."""
 
     async def send(self) -> Ending:
-        """Send everything and say how it ended."""
+        """Send everything and return how it ended."""
         pieces = self._answer.pieces
         if isinstance(pieces, AsyncGenerator):
             cut = await self._send_as_they_come(pieces)
@@ -69,7 +68,7 @@ class ResponseWriter:
         return None
 
     async def _send_pieces(self, pieces: Iterable[BodyPart], first: int = 0) -> Ending | None:
-        """Send pieces in their time; say how a fault ended them, if one did."""
+        """Send pieces at their times; if a fault ends them, return how."""
         for index, piece in enumerate(pieces, first):
             for step in self._answer.edit(index, piece):
                 if isinstance(step, End):
@@ -86,7 +85,7 @@ class ResponseWriter:
                 if step.error:
                     self._exchange.error = step.error
                 self._exchange.sent(step.data)
-                if self._exchange.pieces_sent % _BREATH == 0:
+                if self._exchange.pieces_sent % _YIELD_EVERY == 0:
                     await asyncio.sleep(0)
         return None
 
@@ -110,7 +109,7 @@ class ResponseWriter:
             for start in range(0, len(data), size):
                 self._transport.write(data[start : start + size])
                 await _sleep(seconds)
-        elif data and not self._transport.is_closing():  # asyncio would log what it can't send
+        elif data and not self._transport.is_closing():  # asyncio would log the failed write
             self._transport.write(data)
         if not self._writable.is_set():
             await self._writable.wait()

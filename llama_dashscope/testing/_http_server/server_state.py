@@ -1,4 +1,4 @@
-"""What all connections of a server share: the service that answers, the log, the counters."""
+"""The state that a server's connections share: the service, the log and the counters."""
 
 import itertools
 import threading
@@ -22,11 +22,11 @@ from .connection import ServerConnection
 from .http1 import Incoming
 
 _MAX_KEPT_BYTES = 256 * 1024 * 1024
-"""So much the bodies of the remembered requests may come to."""
+"""Most bytes of request bodies that the log keeps."""
 
 
 class ServerState:
-    """Written by the loop's thread, read by any; `changed` tells of every change."""
+    """Written in the server's thread, read in any; `changed` is notified of changes."""
 
     def __init__(
         self,
@@ -53,29 +53,29 @@ class ServerState:
         return len(self._connections)
 
     def exchanges(self) -> list[Exchange]:
-        """Copy the log."""
+        """Return a copy of the log."""
         with self.changed:
             return list(self._exchanges)
 
     def forget(self) -> None:
-        """Empty the log and count from 0 again."""
+        """Empty the log and reset the counters."""
         with self.changed:
             self.accepted = self.requests = self.faults_met = self._kept_bytes = 0
             self._exchanges.clear()
 
     async def drop_busy(self) -> None:
-        """Drop the connections that are being answered on."""
+        """Drop the connections on which an answer is being sent."""
         for connection in tuple(self._connections):
             if connection.busy:
                 connection.abort()
 
     def drop_all(self) -> None:
-        """Drop every connection; call it on the loop."""
+        """Drop every connection; call it in the server's loop."""
         for connection in tuple(self._connections):
             connection.abort()
 
     def opened(self, connection: ServerConnection) -> int:
-        """Note a new connection and give it its number."""
+        """Register a new connection and return its number."""
         with self.changed:
             self.accepted += 1
             self._connections.add(connection)
@@ -83,17 +83,17 @@ class ServerState:
             return next(self._numbers)
 
     def closed(self, connection: ServerConnection) -> None:
-        """Note that it is gone."""
+        """Unregister a closed connection."""
         with self.changed:
             self._connections.discard(connection)
             self.changed.notify_all()
 
     def in_turn(self, function: Callable[[], None]) -> None:
-        """Call a function, now or when those that came before have had their turn."""
+        """Call a function, now or after those that were queued before."""
         self.turns.take(function)
 
     def received(self, connection: int, incoming: Incoming, started: float) -> Exchange:
-        """Note a request; those for the status page have the number 0 and are not counted."""
+        """Register a request; those for the status page have the number 0 and are not counted."""
         if status_page.serves(incoming.method, incoming.target):
             return Exchange(_request(0, connection, incoming), started=started)
         with self.changed:
@@ -116,7 +116,7 @@ class ServerState:
             self._kept_bytes -= len(self._exchanges.popleft().request.body)
 
     def ended(self, exchange: Exchange) -> None:
-        """Note that an exchange is over."""
+        """Register the end of an exchange."""
         if exchange.request.number == 0:
             return
         with self.changed:
@@ -124,18 +124,18 @@ class ServerState:
             self.faults_met += exchange.fault is not None
             self.changed.notify_all()
         if self._on_end:
-            self._tell(self._on_end, exchange)
+            self._call_on_end(self._on_end, exchange)
         exchange.request.shrink()
 
     @staticmethod
-    def _tell(on_end: Callable[[Exchange], None], exchange: Exchange) -> None:
+    def _call_on_end(on_end: Callable[[Exchange], None], exchange: Exchange) -> None:
         try:
             on_end(exchange)
-        except Exception as error:  # noqa: BLE001 - the user's own function; the server goes on
+        except Exception as error:  # noqa: BLE001 - of the user's function; the server continues
             exchange.error = error
 
     async def answer(self, exchange: Exchange) -> ResponsePlan:
-        """Show the page, or let the service decide what becomes of a request."""
+        """Return the status page, or the service's answer."""
         request = exchange.request
         host = request.headers.get("host")
         if not self._hosts.allows(host):
@@ -161,9 +161,9 @@ def _misdirected(host: str) -> Refusal:
     return Refusal(
         HTTPStatus.MISDIRECTED_REQUEST,
         "MisdirectedRequest",
-        f"This server isn't called {printable(host)!r}. If that is its name, allow it by "
+        f"{printable(host)!r} is not a name of this server. If it should be, allow it by "
         "LocalDashScope(allowed_hosts=...) or serve --allow-host.",
-        at_the_gate=True,
+        before_model=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""The status page at `/`: what the server sees, live, for a browser."""
+"""The status page at `/`: shows the server's requests live in a browser."""
 
 import time
 import zlib
@@ -29,7 +29,7 @@ _HEADERS = (
 
 
 def serves(method: str, target: str) -> bool:
-    """Whether a request is for the page, and so no matter of the service or its log."""
+    """Tell whether a request is for the status page, so not for the service or its log."""
     return method in {"GET", "HEAD"} and target.partition("?")[0] in {_PAGE, _STATUS, _EXCHANGE}
 
 
@@ -38,7 +38,7 @@ def answer(
     status: Callable[[], dict[str, Any]],
     exchanges: Callable[[], list[Exchange]],
 ) -> ResponsePlan:
-    """Answer with the page, with the status that it asks for all the time, or with one exchange."""
+    """Answer with the page, with the status that the page polls, or with one exchange."""
     path, _, query = request.path.partition("?")
     kind, code = "application/json", 200
     if path == _STATUS:
@@ -53,7 +53,7 @@ def answer(
 
 
 def describe(exchange: Exchange) -> dict[str, Any]:
-    """Tell of one exchange what the page shows."""
+    """Return the summary of one exchange for the page."""
     request = exchange.request
     spent = (exchange.ended or time.monotonic()) - exchange.started
     return {
@@ -72,7 +72,7 @@ def describe(exchange: Exchange) -> dict[str, Any]:
 
 
 def detail(exchange: Exchange) -> dict[str, Any]:
-    """Tell of one exchange what was asked and answered, without the key."""
+    """Return the request and the answer of one exchange, without the key."""
     request = exchange.request
     headers = {
         name: "***" if name in _SECRETS else value for name, value in request.headers.items()
@@ -86,14 +86,14 @@ def detail(exchange: Exchange) -> dict[str, Any]:
 
 
 def _text(body: bytes) -> str:
-    """Return the beginning of a body, unpacked where it is packed."""
+    """Return the beginning of a body, decompressed if it is gzipped."""
     if body.startswith(_GZIP):
         body = zlib.decompressobj(wbits=31).decompress(body, _LONGEST_BODY)
     return body[:_LONGEST_BODY].decode("utf-8", "replace")
 
 
 def newest(exchanges: list[Exchange]) -> list[dict[str, Any]]:
-    """Tell of the last exchanges, the newest first."""
+    """Return summaries of the last exchanges, newest first."""
     return [describe(exchange) for exchange in exchanges[: -SHOWN - 1 : -1]]
 
 

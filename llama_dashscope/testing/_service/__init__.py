@@ -1,1 +1,1 @@
-"""What the local DashScope says: rules, replies, faults and how they are rendered."""
+"""The service that the local DashScope imitates: rules, replies, faults and their rendering."""

@@ -1,7 +1,7 @@
-"""An account's limits for each model: requests and tokens a minute, and how fast the load grows.
+"""An account's rate limits for each model: requests and tokens per minute, growth of the rate.
 
-The service counts them by the minute and enforces them by the second ("Rate limits" of Model
-Studio's documentation, https://help.aliyun.com/zh/model-studio/rate-limit).
+The service states them per minute and enforces them per second ("Rate limits" in Model Studio's
+documentation, https://help.aliyun.com/zh/model-studio/rate-limit).
 """
 
 import re
@@ -15,7 +15,7 @@ from .received_request import ReceivedRequest
 from .response_plan import BodyPart, ResponsePlan
 
 ALWAYS: Final = 10
-"""Requests a second that no limit of growth refuses."""
+"""Requests a second that the growth limit never refuses."""
 
 TOTAL: Final = re.compile(rb'"total_tokens": ?(\d+)')
 
@@ -35,7 +35,7 @@ GROWTH: Final = ErrorStatus(
 
 @define
 class Allowance:
-    """What may be used of one thing: it fills by the second, up to what a second has."""
+    """A token bucket for requests or tokens; it holds at most one second's worth."""
 
     a_second: float
     most: float
@@ -44,13 +44,13 @@ class Allowance:
 
     @classmethod
     def of(cls, a_minute: float | None, now: float) -> "Allowance":
-        """Begin full; without a limit there is no end to it."""
+        """Return a full bucket; infinite if there is no limit."""
         a_second = float("inf") if a_minute is None else a_minute / 60
         most = max(1.0, a_second)
         return cls(a_second, most, most, now)
 
     def available(self, now: float) -> float:
-        """Say what may be used now."""
+        """Return how much is available now."""
         self.left = min(self.most, self.left + self.a_second * (now - self.at))
         self.at = now
         return self.left
@@ -58,19 +58,19 @@ class Allowance:
 
 @define
 class ModelAccount:
-    """What an account has used of one model."""
+    """An account's use of one model."""
 
     requests: Allowance
     tokens: Allowance
     growth: float | None
     second: int = 0
     count: int = 0
-    """Requests let through in this second."""
+    """Requests admitted in this second."""
     before: int = 0
-    """Requests let through in the second before."""
+    """Requests admitted in the previous second."""
 
     def refuse(self, now: float) -> ErrorStatus | None:
-        """Say how a request is refused; None lets it through, and counts it."""
+        """Return the error that refuses a request; None admits and counts it."""
         second = int(now)
         if second != self.second:
             self.before = self.count if second == self.second + 1 else 0
@@ -93,27 +93,27 @@ def _above_zero(_: object, attribute: Any, value: float | None) -> None:
 
 @frozen
 class AccountLimits(Fault):
-    """Calls beyond an account's limits are refused with 429, as the service does.
+    """Calls beyond an account's rate limits are refused with 429, as by the service.
 
-    It stands until `reset`, beside other faults, and counts each model by itself; `times` and
-    `when` mean nothing to it.
+    It lasts until `reset`, in addition to other faults, and counts each model separately; `times`
+    and `when` don't apply to it.
     """
 
     requests_per_minute: float | None = field(default=None, validator=_above_zero)
-    """Requests a minute, enforced by the second (`Throttling.RateQuota`)."""
+    """Requests a minute, enforced per second (`Throttling.RateQuota`)."""
     tokens_per_minute: float | None = field(default=None, validator=_above_zero)
-    """Tokens a minute, questions and answers, counted as answers go out, enforced by the second
+    """Tokens a minute, input and output, counted as answers are sent, enforced per second
     (`Throttling.AllocationQuota`)."""
     growth: float | None = field(default=None, validator=_above_zero)
-    """Factor by which requests may grow from one second to the next (`Throttling.BurstRate`); 10 a
-    second are always let through."""
+    """Factor by which the requests may increase from one second to the next
+    (`Throttling.BurstRate`); 10 a second are always admitted."""
     _accounts: dict[str, ModelAccount] = field(
         init=False, factory=dict[str, ModelAccount], repr=False, eq=False
     )
     _asked: dict[str, str] = field(init=False, factory=dict[str, str], repr=False, eq=False)
 
     def __str__(self) -> str:
-        """Name the limits."""
+        """Return the limits as text."""
         known = {
             "requests a minute": self.requests_per_minute,
             "tokens a minute": self.tokens_per_minute,

@@ -1,4 +1,4 @@
-"""The log of one request: what came, what was answered, how it ended."""
+"""The log entry of one request: the request, the answer, and how it ended."""
 
 import time
 from typing import Literal, TypeAlias
@@ -12,50 +12,50 @@ _LONGEST_ERROR = 500  # characters
 _LONGEST_ANSWER = 64 * 1024  # bytes
 
 Outcome: TypeAlias = Literal["running", "answered", "failed", "cut", "client left"]
-"""`"failed"` is an answer that tells of an `error`; `"cut"` is one that a fault, or the end of the
-server, broke off."""
+"""`"failed"` is an answer that reports an `error`; `"cut"` is one that was broken off by a fault or
+by the end of the server."""
 
 
 @define(eq=False)
 class Exchange:
-    """A request and what became of it; it changes while the answer is on its way."""
+    """A request and its outcome; it changes while the answer is sent."""
 
     request: ReceivedRequest
     status: int | None = None
-    """The HTTP status sent, None before that or if nothing is ever answered."""
+    """The HTTP status sent; None before that, or if nothing is ever answered."""
     fault: Fault | None = None
-    """The fault it met."""
+    """The fault that was injected; None if there was none."""
     pieces_sent: int = 0
-    """How many frames of a stream went out; a body that is no stream counts as one."""
+    """How many frames of a stream were sent; a body that is not a stream counts as one."""
     answer: bytearray | None = field(factory=bytearray, repr=False)
-    """The first 64 KB of the body sent; None where 200 more requests have come since."""
+    """The first 64 KB of the body sent; None once 200 more requests have come."""
     outcome: Outcome = "running"
     error: Exception | None = None
-    """What a scripted function raised, or how an upstream failed."""
+    """The error that a scripted function or an upstream raised."""
     received: float = field(factory=time.time)
-    """When it came, in seconds since 1970."""
+    """When the request arrived, in seconds since 1970."""
     started: float = field(factory=time.monotonic)
-    """The same on a clock that nobody sets, as `ended` is."""
+    """The same by the monotonic clock, as for `ended`."""
     ended: float | None = None
 
     def sent(self, data: bytes) -> None:
-        """Note a piece of the answer that went out."""
+        """Record a piece of the answer that was sent."""
         self.pieces_sent += 1
         if self.answer is not None and len(self.answer) < _LONGEST_ANSWER:
             self.answer += data[: _LONGEST_ANSWER - len(self.answer)]
 
     def end(self, outcome: Outcome) -> None:
-        """Note how it ended, the first time."""
+        """Record how it ended; only the first call counts."""
         if self.ended is None:
             self.outcome, self.ended = outcome, time.monotonic()
 
     @property
     def shown_error(self) -> str | None:
-        """The error on one line; None for none."""
+        """The error in one line; None if there is none."""
         return printable(repr(self.error), _LONGEST_ERROR) if self.error else None
 
     def __str__(self) -> str:
-        """One line for a log."""
+        """Return one line for a log."""
         request, spent = self.request, (self.ended or time.monotonic()) - self.started
         pieces = f"{self.pieces_sent} piece{'' if self.pieces_sent == 1 else 's'}"
         how = f"{'stream' if request.streaming else 'call'} {self.outcome}"

@@ -1,4 +1,4 @@
-"""Faults written as one line of text, for the command line.
+"""Parses faults written as one line of text, for the command line.
 
 rate-limited*2                       the first two calls
 cut-stream(after=3, how=rst)         every call
@@ -15,20 +15,22 @@ from attrs import fields, frozen
 
 from .faults import DEFAULT_MIX, Fault, Mix
 
-_ITEM = re.compile(r"\s*(?P<name>[\w-]+)\s*(?:\((?P<told>[^()]*)\))?\s*(?:\*\s*(?P<times>\d+))?\s*")
+_ITEM = re.compile(
+    r"\s*(?P<name>[\w-]+)\s*(?:\((?P<arguments>[^()]*)\))?\s*(?:\*\s*(?P<times>\d+))?\s*"
+)
 _RATE = re.compile(r"\s*(?P<percent>\d+(?:\.\d+)?)\s*%")
 
 
 @frozen
 class ArmedFault:
-    """One fault to arm, and for how many calls; None for all."""
+    """One fault, and for how many calls it is armed; None for all."""
 
     fault: Fault | Mix
     times: int | None = None
 
 
 def kebab(kind: type) -> str:
-    """Write the name of a fault as the command line does."""
+    """Return the name of a fault on the command line."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
 
 
@@ -39,18 +41,18 @@ def _kinds(kind: type[Fault] = Fault) -> list[type[Fault]]:
 KINDS: Mapping[str, type[Fault]] = {
     kebab(kind): kind for kind in _kinds() if kind.__module__ == Fault.__module__
 }
-"""Every fault of this package by the name that the command line gives it."""
+"""Every fault of this package by its name on the command line."""
 
 
 def parse_faults(spec: str, seed: int | None = None) -> list[ArmedFault]:
-    """Read what faults are to happen.
+    """Return the faults in a text.
 
     Args:
         spec: the text, as above.
-        seed: decides what a random mix draws.
+        seed: the seed of a random mix.
 
     Raises:
-        ValueError: it can't be read; the message says what can.
+        ValueError: the text is invalid; the message says what is allowed.
     """
     rate = _RATE.match(spec)
     orders = _items(spec[rate.end() :] if rate else spec)
@@ -70,18 +72,18 @@ def _items(text: str) -> list[ArmedFault]:
         found = _ITEM.match(text, at)
         if not found or text[found.end() : found.end() + 1] not in {"", ","}:
             raise ValueError(f"can't read {text[at:].strip()!r}: a fault is name(argument=value)*3")
-        orders.append(_order(found["name"], found["told"] or "", found["times"]))
+        orders.append(_order(found["name"], found["arguments"] or "", found["times"]))
         at = found.end() + 1
     return orders
 
 
-def _order(name: str, told: str, times: str | None) -> ArmedFault:
+def _order(name: str, arguments_text: str, times: str | None) -> ArmedFault:
     kind = KINDS.get(name)
     if kind is None:
         raise ValueError(f"no fault is called {name!r}; there are {', '.join(sorted(KINDS))}")
     types = {each.name: each.type for each in fields(kind)}
     arguments: dict[str, Any] = {}
-    for argument in filter(str.strip, told.split(",")):
+    for argument in filter(str.strip, arguments_text.split(",")):
         key, _, value = (each.strip() for each in argument.partition("="))
         if key not in types:
             raise ValueError(f"{name} has no {key!r}; it has {', '.join(types)}")
@@ -92,10 +94,10 @@ def _order(name: str, told: str, times: str | None) -> ArmedFault:
 def _value(what: str, text: str, kind: Any) -> object:
     choices: Sequence[object] = get_args(kind) if get_origin(kind) is Literal else ()
     if choices and text not in choices:
-        raise ValueError(f"{what} is one of {', '.join(map(str, choices))}, not {text!r}")
+        raise ValueError(f"{what} must be one of {', '.join(map(str, choices))}, got {text!r}")
     if kind not in {int, float}:
         return text
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{what} is a number, not {text!r}") from None
+        raise ValueError(f"{what} must be a number, got {text!r}") from None

@@ -1,6 +1,6 @@
-"""Faults: ways in which a service, or the network before it, fails. Each says what it does.
+"""Faults: ways in which the service, or the network in front of it, fails.
 
-A fault either takes the place of an answer (`replace`) or spoils a good one (`spoil`).
+A fault either replaces an answer (`replace`) or changes a good one (`spoil`).
 """
 
 import random
@@ -39,19 +39,19 @@ class Fault:
     """The base of all faults."""
 
     def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan | None:
-        """Give an answer of its own, or None to let the reply through."""
+        """Return the fault's own answer, or None to let the reply through."""
         del request, request_id
         return None
 
     def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
-        """Change the answer that the reply makes."""
+        """Return the reply's answer, changed."""
         del request_id
         return answer
 
     def __str__(self) -> str:
-        """Name the fault, and what it was told beyond its defaults."""
-        told = [each for each in fields(type(self)) if getattr(self, each.name) != each.default]
-        values = (f"{each.name}={getattr(self, each.name)!r}" for each in told)
+        """Return the fault's name, and the arguments that differ from the defaults."""
+        changed = [each for each in fields(type(self)) if getattr(self, each.name) != each.default]
+        values = (f"{each.name}={getattr(self, each.name)!r}" for each in changed)
         return f"{type(self).__name__}({', '.join(values)})"
 
 
@@ -59,9 +59,9 @@ class Fault:
 class ErrorStatus(Fault):
     """The call is refused with this status, code and message.
 
-    `shape` is how the service says so: `"json"`, an HTTP status and a JSON body; `"frame"`, HTTP
-    200 and an error frame, as recorded for streams in 2024; `"status-frame"`, an HTTP status and a
-    body that is such a frame; `"ok-json"`, HTTP 200 and a JSON body with only code and message.
+    `shape` is the form of the error: `"json"`, an HTTP status and a JSON body; `"frame"`, HTTP 200
+    and an error frame, as recorded for streams in 2024; `"status-frame"`, an HTTP status and a body
+    that is such a frame; `"ok-json"`, HTTP 200 and a JSON body with only code and message.
     """
 
     status: int = 500
@@ -70,7 +70,7 @@ class ErrorStatus(Fault):
         "An internal error has occured, please try again later or contact service support."
     )
     retry_after: float | str | None = None
-    """The `Retry-After` header, in seconds or as any text; none by default, as on the service."""
+    """The `Retry-After` header, in seconds or as any text; by default none, as from the service."""
     shape: Literal["json", "frame", "status-frame", "ok-json"] = "json"
 
     def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan:
@@ -87,7 +87,7 @@ class ErrorStatus(Fault):
 
 @frozen
 class RateLimited(ErrorStatus):
-    """The call is refused with 429: too many requests just now."""
+    """The call is refused with 429: too many requests."""
 
     status: int = 429
     code: str = "Throttling.RateQuota"
@@ -96,7 +96,7 @@ class RateLimited(ErrorStatus):
 
 @frozen
 class QuotaSpent(ErrorStatus):
-    """The call is refused with 429 for good: the free quota, the only one Llama has, is gone."""
+    """The call is refused with 429: the free quota, the only one for Llama, is used up."""
 
     status: int = 429
     code: str = "Throttling.AllocationQuota"
@@ -105,7 +105,7 @@ class QuotaSpent(ErrorStatus):
 
 @frozen
 class Unavailable(ErrorStatus):
-    """The call is refused with 503: the model has no room."""
+    """The call is refused with 503: the model has no capacity."""
 
     status: int = 503
     code: str = "ModelUnavailable"
@@ -123,7 +123,7 @@ class Moderated(ErrorStatus):
 
 @frozen
 class GatewayPage(Fault):
-    """The gateway answers in the service's stead, with an HTML page and no request id."""
+    """A gateway answers instead of the service, with an HTML page and no request id."""
 
     status: int = 502
     body: str | None = None
@@ -155,7 +155,7 @@ class Drop(Fault):
 
 @frozen
 class BlackHole(Fault):
-    """The request is swallowed: no byte of an answer ever comes, and the connection stays open."""
+    """No byte of an answer is ever sent, and the connection stays open."""
 
     def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan:
         del request, request_id
@@ -164,7 +164,7 @@ class BlackHole(Fault):
 
 @frozen
 class SlowStart(Fault):
-    """The answer begins this many seconds late."""
+    """The answer is delayed by this many seconds."""
 
     seconds: float = 1.0
 
@@ -175,9 +175,10 @@ class SlowStart(Fault):
 
 @frozen
 class CutStream(Fault):
-    """The answer ends after so many frames: cleanly, or by closing or resetting the connection.
+    """The answer ends after `after` frames: cleanly, or by closing or resetting the connection.
 
-    Without a stream half of the body is sent first (nothing after 0), and "clean" is a FIN.
+    An answer that is not streamed ends after half of its body (with `after=0`, before it), and
+    "clean" then means a FIN.
     """
 
     after: int = 1
@@ -191,7 +192,7 @@ class CutStream(Fault):
 
 @frozen
 class Stall(Fault):
-    """The answer goes silent after so many frames: for so many seconds, or for ever."""
+    """The answer pauses after `after` frames: for `seconds`, or for ever."""
 
     after: int = 1
     seconds: float = FOREVER
@@ -203,11 +204,12 @@ class Stall(Fault):
 
 @frozen
 class Drip(Fault):
-    """Everything comes right, but only a few bytes at a time."""
+    """The answer is correct but sent a few bytes at a time."""
 
     size: int = 1
+    """Bytes per write."""
     seconds: float = 0.001
-    """Between one write and the next."""
+    """Seconds between two writes."""
 
     def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
@@ -216,7 +218,7 @@ class Drip(Fault):
 
 @frozen
 class Heartbeats(Fault):
-    """After so many frames only comments come, for so many seconds or for ever."""
+    """After `after` frames only comments are sent, for `seconds` or for ever."""
 
     every: float = 0.05
     after: int = 0
@@ -241,9 +243,9 @@ class Heartbeats(Fault):
 
 @frozen
 class ErrorFrame(Fault):
-    """A stream that began well ends in an error frame, after so many frames of content.
+    """A stream ends in an error frame after `after` frames of content.
 
-    A call without a stream is refused with the same status.
+    A call that is not streamed is refused with the same status.
     """
 
     after: int = 1
@@ -266,7 +268,10 @@ class ErrorFrame(Fault):
 
 @frozen
 class Garbled(Fault):
-    """The frame after so many good ones, or the body of a call, is no JSON; then it goes on."""
+    """The frame after `after` good ones is invalid JSON, and then the stream continues.
+
+    For a call that is not streamed, the body is invalid JSON.
+    """
 
     after: int = 0
 
@@ -281,10 +286,10 @@ class Garbled(Fault):
 
 @frozen
 class CloseIdle(Fault):
-    """The answer is right and promises to keep the connection, which is then closed while idle."""
+    """The answer is correct and keeps the connection alive, which is then closed while idle."""
 
     after: float = 0.0
-    """Seconds between the answer and the end."""
+    """Seconds between the answer and the closing."""
 
     def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
@@ -293,9 +298,9 @@ class CloseIdle(Fault):
 
 @frozen
 class StaleConnection(Fault):
-    """The answer is right, but the next request on the same connection meets a dead end.
+    """The answer is correct, but the next request on the same connection gets no answer.
 
-    `how` is what it meets: the connection is closed, reset, or swallows it for ever.
+    `how` says what happens then: the connection is closed, reset, or stays silent for ever.
     """
 
     how: Literal["fin", "rst", "hang"] = "rst"
@@ -317,21 +322,21 @@ DEFAULT_MIX: tuple[Fault, ...] = (
     ErrorFrame(after=2),
     StaleConnection("fin"),
 )
-"""What a random mix draws from by default: all of it passes quickly, nothing hangs."""
+"""The default faults of a random mix: all are over quickly, none hangs."""
 
 
 @frozen
 class Mix:
-    """So many of the calls fail, each in a way drawn at random; the same seed draws the same."""
+    """A share of the calls fails, each by a fault chosen at random; a seed makes it repeatable."""
 
     rate: float
-    """Between 0 and 1; `1 / 20` for one in twenty."""
+    """The share, between 0 and 1; `1 / 20` for one in twenty."""
     faults: Sequence[Fault] = DEFAULT_MIX
     seed: int | None = None
     _random: random.Random = field(init=False, repr=False, eq=False)
 
     def __str__(self) -> str:
-        """Name the share and what may happen."""
+        """Return the share and the faults as text."""
         ways = "any way" if self.faults is DEFAULT_MIX else ", ".join(map(str, self.faults))
         return f"{self.rate * 100:.3g}% of the calls: {ways}"
 
@@ -340,7 +345,7 @@ class Mix:
         object.__setattr__(self, "_random", generator)
 
     def draw(self) -> Fault | None:
-        """Decide for one call."""
+        """Return the fault for one call; None if it doesn't fail."""
         chosen = self._random.choice(self.faults)
         return chosen if self._random.random() < self.rate else None
 

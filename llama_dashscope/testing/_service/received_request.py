@@ -1,4 +1,4 @@
-"""What the server received, parsed, so that a test can assert on it."""
+"""A request that the server received, parsed for assertions in tests."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,26 +14,26 @@ _LONGEST_EXCERPT = 160
 
 @frozen(slots=False)
 class ReceivedRequest:
-    """One request that reached the server. Everything is read off the wire, nothing is guessed."""
+    """One request that the server received, as it was sent."""
 
     number: int
-    """Counts the requests of this server from 1, since `reset` if that was called."""
+    """Number of the request, from 1; `reset` starts again."""
     connection: int
-    """Which connection brought it; counts from 1 when the server is made."""
+    """Number of its connection, from 1."""
     method: str
     path: str
-    """With the query, as sent."""
+    """The path with the query, as sent."""
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """The headers; names are in lower case."""
     body: bytes = field(repr=False)
     http_version: str = field(default="HTTP/1.1", repr=False)
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON, or None where it is not JSON."""
+        """The body as JSON, or None if it is not JSON."""
         try:
             return json.loads(self.body)
-        except (ValueError, RecursionError):  # the latter for 100,000 brackets
+        except (ValueError, RecursionError):  # RecursionError: nested too deeply
             return None
 
     @property
@@ -44,40 +44,40 @@ class ReceivedRequest:
 
     @property
     def model(self) -> str | None:
-        """The model asked for."""
+        """The requested model."""
         model = self._member("model")
         return model if isinstance(model, str) else None
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The messages of `input`, empty if it has none."""
+        """The messages in `input`; empty if there are none."""
         return [as_dict(message) for message in as_list(self.input.get("messages"))]
 
     @property
     def prompt(self) -> str | None:
-        """The prompt of `input`."""
+        """The prompt in `input`."""
         prompt = self.input.get("prompt")
         return prompt if isinstance(prompt, str) else None
 
     @property
     def input(self) -> dict[str, Any]:
-        """The `input` object, empty if there is none."""
+        """The `input` object; empty if there is none."""
         return as_dict(self._member("input"))
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The `parameters` object, empty if there is none."""
+        """The `parameters` object; empty if there is none."""
         return as_dict(self._member("parameters"))
 
     @property
     def streaming(self) -> bool:
-        """Whether it asks for a stream: `X-DashScope-SSE: enable`, `Accept: text/event-stream`."""
+        """Whether it requests a stream, by `X-DashScope-SSE` or `Accept: text/event-stream`."""
         enabled = self.headers.get("x-dashscope-sse", "").lower() == "enable"
         return enabled or "text/event-stream" in self.headers.get("accept", "").lower()
 
     @property
     def incremental(self) -> bool:
-        """Whether frames carry only what is new; by default each repeats all the text so far."""
+        """Whether frames are to have only the new text; by default each repeats all text so far."""
         return self.parameters.get("incremental_output") is True
 
     @property
@@ -87,35 +87,35 @@ class ReceivedRequest:
 
     @property
     def text(self) -> str:
-        """What the user said last: the prompt, or the content of the last message."""
+        """The question: the prompt, or the content of the last message."""
         content = self.messages[-1].get("content") if self.messages else self.prompt
         return content if isinstance(content, str) else ""
 
     @cached_property
     def excerpt(self) -> str:
-        """The beginning of what the user said last."""
+        """The beginning of `text`."""
         return self.text[:_LONGEST_EXCERPT]
 
     @cached_property
     def title(self) -> str:
-        """What it asks for, on one line for a log: the model, or else the method and the path."""
+        """A title in one line, for a log: the model, or else the method and the path."""
         return printable(self.model or f"{self.method} {self.path}")
 
     @property
     def accepts_gzip(self) -> bool:
-        """Whether the client takes a gzip body."""
+        """Whether the client accepts a gzip body."""
         return "gzip" in self.headers.get("accept-encoding", "").lower()
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether the client means to use the connection again."""
+        """Whether the client wants to reuse the connection."""
         closes = self.headers.get("connection", "").lower() == "close"
         return self.http_version == "HTTP/1.1" and not closes
 
     def shrink(self) -> None:
-        """Let go of the parsed body, which can take 20 times the room of its bytes.
+        """Drop the parsed body, which can take 20 times the memory of its bytes.
 
-        Whoever asks for it again has it parsed again; what a log shows is kept.
+        It is parsed again if needed; title and excerpt are kept for the log.
         """
         _ = self.title, self.excerpt
         vars(self).pop("json", None)
@@ -125,21 +125,21 @@ class ReceivedRequest:
 
 
 def printable(text: str, longest: int = _LONGEST_SHOWN) -> str:
-    """Shorten text from outside, with escapes for what would move a terminal's cursor.
+    """Return text from outside shortened, with unprintable characters escaped.
 
     Args:
         text: any text.
-        longest: how many characters of it are shown.
+        longest: how many characters are shown.
     """
     shown = text if len(text) <= longest else f"{text[:longest]}..."
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
 
 
 def as_dict(value: object) -> dict[str, Any]:
-    """Take `value` for a JSON object, an empty one where it is none."""
+    """Return `value` if it is a JSON object, else an empty one."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """Take `value` for a JSON array, an empty one where it is none."""
+    """Return `value` if it is a JSON array, else an empty one."""
     return list(cast("Iterable[Any]", value)) if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""Replies as answers: one JSON body, or the frames of a stream."""
+"""Renders replies as answers: one JSON body, or the frames of a stream."""
 
 from collections.abc import Iterator, Sequence
 from itertools import count, repeat
@@ -13,18 +13,18 @@ from .responses import Payload
 from .scripted_replies import Raw, Reply, TokenizedReply, ToolCall, settle
 
 UNFINISHED = "null"
-"""The word, not JSON null, that a stream gives as `finish_reason` until the end."""
+"""The `finish_reason` of a stream's frames before the end: a string, not JSON null."""
 
 
 @frozen
 class GenerationSpeed:
-    """How fast the model speaks where a reply doesn't say."""
+    """The speed of answers, for replies that don't set their own."""
 
     tokens_per_second: float = FOREVER
     first_token_delay: float = 0.0
 
     def of(self, reply: Reply) -> "GenerationSpeed":
-        """Settle what `reply` leaves open."""
+        """Return the speed for a reply, whose own values take precedence."""
         speed, delay = reply.tokens_per_second, reply.first_token_delay
         return GenerationSpeed(
             self.tokens_per_second if speed is None else speed,
@@ -32,20 +32,20 @@ class GenerationSpeed:
         )
 
     def times(self) -> Iterator[float]:
-        """Give the time of each token in turn, in seconds after the request."""
+        """Yield the time of each token, in seconds after the request."""
         if self.tokens_per_second == FOREVER:
             return repeat(self.first_token_delay)
         return (self.first_token_delay + index / self.tokens_per_second for index in count())
 
     def total(self, tokens: int) -> float:
-        """Say how long so many tokens take, in seconds."""
+        """Return how long this many tokens take, in seconds."""
         return self.first_token_delay + tokens / self.tokens_per_second
 
 
 def answer(
     reply: Reply, request: ReceivedRequest, request_id: str, pace: GenerationSpeed
 ) -> ResponsePlan:
-    """Answer `request` with `reply`, in the format and manner it asks for."""
+    """Return the answer with `reply`, in the format that `request` asks for."""
     said, pace = settle(reply, request), pace.of(reply)
     sent = tokenizer.count_input(request.prompt, request.messages)
     writer = _Writer(request, reply, reply.request_id or request_id, sent)
@@ -56,7 +56,7 @@ def answer(
 
 
 def raw_answer(raw: Raw, request: ReceivedRequest) -> ResponsePlan:
-    """Send what `raw` says and nothing else."""
+    """Return the answer with exactly the bytes of `raw`."""
     times = count(0.0, raw.pause)
     pieces = tuple(BodyPart(data, at) for data, at in zip(raw.chunks, times, strict=False))
     names = {name.lower() for name in raw.headers}
@@ -83,14 +83,14 @@ class _Writer:
     input_tokens: int
 
     def whole(self, said: TokenizedReply) -> Payload:
-        """Everything in one payload."""
+        """Return the payload of an answer that is not streamed."""
         text, calls = "".join(said.pieces), [_call(i, c) for i, c in enumerate(said.tool_calls)]
         message: Payload = {"role": "assistant", "content": text}
         choice = {"finish_reason": said.finish_reason, "message": _with_calls(message, calls)}
         return self._payload(text, said.finish_reason, choice, said.tokens)
 
     def stream(self, said: TokenizedReply) -> Iterator[Payload]:
-        """One payload for each token, and one that finishes."""
+        """Yield one payload for each token, and a last one with the finish_reason."""
         incremental = self.request.incremental
         text, calls, tokens = "", list[Payload](), 0
         for piece in said.pieces:
@@ -132,7 +132,7 @@ def _call(index: int, call: ToolCall) -> Payload:
 
 
 def _call_pieces(calls: Sequence[ToolCall]) -> Iterator[Payload]:
-    """Name each call first; what follows carries a part of its arguments, and only the index."""
+    """Yield the pieces of calls: first the name, then parts of the arguments with the index."""
     for index, call in enumerate(calls):
         yield _call(index, evolve(call, arguments=""))
         for part in tokenizer.cut(call.arguments_text):

@@ -1,4 +1,4 @@
-"""A response as a plan: status, headers, and the parts of the body with the time of each."""
+"""The plan of a response: status, headers, and the parts of the body with their times."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from http import HTTPStatus
@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from attrs import evolve, frozen
 
 Ending: TypeAlias = Literal["clean", "fin", "rst", "hang"]
-"""How an answer ends: the body properly, or the connection closed, or reset, or mute for ever."""
+"""How an answer ends: the body properly, or the connection closed, reset, or silent for ever."""
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -15,7 +15,7 @@ FOREVER = float("inf")
 
 
 def reason_phrase(status: int) -> str:
-    """Return the reason phrase of a status; empty where HTTP defines none."""
+    """Return the reason phrase of a status; empty if HTTP defines none."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -24,63 +24,63 @@ def reason_phrase(status: int) -> str:
 
 @frozen
 class BodyPart:
-    """Some bytes of the body, sent at once."""
+    """Some bytes of the body, sent together."""
 
     data: bytes
     at: float = 0.0
-    """When, in seconds after the request came in."""
+    """When to send them, in seconds after the request arrived."""
     error: Exception | None = None
-    """Why the answer failed, where these bytes say that it did."""
+    """The error that these bytes report, if they report one."""
 
 
 @frozen
 class Pause:
-    """Nothing for some seconds; what comes after is late by as much."""
+    """A pause; everything after it is delayed by this many seconds."""
 
     seconds: float
 
 
 @frozen
 class End:
-    """The answer stops here, whatever was to follow."""
+    """The answer ends here, without the rest."""
 
     how: Ending
 
 
 Step: TypeAlias = BodyPart | Pause | End
 Edit: TypeAlias = Callable[[int, BodyPart], Iterable[Step]]
-"""What becomes of the piece with this index; index 0 is the first."""
+"""Returns the steps that replace the piece with an index; index 0 is the first."""
 
 
 def as_it_is(_index: int, piece: BodyPart) -> Iterable[Step]:
-    """Leave every piece alone."""
+    """Return a piece unchanged."""
     return (piece,)
 
 
 @frozen
 class ResponsePlan:
-    """Everything the connection needs to know to send it."""
+    """Everything that the connection needs in order to send a response."""
 
     status: int
     headers: Headers
     pieces: Iterable[BodyPart] | AsyncGenerator[BodyPart, None]
     framing: Literal["length", "chunked", "raw"] = "length"
     gzip: bool = False
-    """Whether a chunked body is compressed on the way, frame by frame."""
+    """Whether a chunked body is compressed, frame by frame."""
     end: Ending = "clean"
     keep: bool = True
-    """Whether the connection lives on after a clean end."""
+    """Whether the connection is kept alive after a clean end."""
     edit: Edit = as_it_is
     delay: float = 0.0
-    """Seconds by which everything is late."""
+    """Seconds by which everything is delayed."""
     drip: tuple[int, float] | None = None
-    """So many bytes at a time, with so many seconds between."""
+    """Bytes per write, and seconds between writes."""
     idle_close: float | None = None
     """Seconds after which the server closes the idle connection."""
     next_request: Ending | None = None
-    """What awaits the next request on the same connection, if not an answer."""
+    """What happens to the next request on the same connection, if it gets no answer."""
     error: Exception | None = None
-    """Why there is only a refusal, where the service's rules are not the reason."""
+    """The error that caused a refusal, if it isn't due to the service's rules."""
     raw_head: bytes | None = None
     """Sent instead of the status line and headers; `status` is then only for the log."""
 
@@ -91,16 +91,16 @@ class ResponsePlan:
 
 
 def silence(how: Ending) -> ResponsePlan:
-    """Answer nothing at all."""
+    """Return a response that sends nothing."""
     return ResponsePlan(0, (), (), framing="raw", end=how, raw_head=b"")
 
 
 def cut_at(
     answer: ResponsePlan, index: int, steps: Callable[[BodyPart], Iterable[Step]]
 ) -> ResponsePlan:
-    """Put `steps` in the place of the piece with this index.
+    """Replace the piece with this index by `steps`.
 
-    A body that is not a stream counts as two pieces, its halves, so that "after one" is half of it.
+    A body that is not streamed counts as two pieces, its halves, so "after one" is half of it.
     """
 
     def edit(at: int, piece: BodyPart) -> Iterable[Step]:

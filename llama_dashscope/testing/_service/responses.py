@@ -1,7 +1,7 @@
-"""Payloads and frames as the service writes them, byte for byte.
+"""Payloads and frames exactly as the service writes them, byte for byte.
 
-The shapes follow recorded answers: compact JSON, characters as they are, no space after `id:`,
-`event:` and `data:`, the status in a comment, a blank line after every frame.
+They follow recorded answers: compact JSON, no escapes for non-ASCII characters, no space after
+`id:`, `event:` and `data:`, the status in a comment, a blank line after every frame.
 """
 
 import gzip
@@ -17,22 +17,22 @@ from .rules import Refusal
 Payload = dict[str, Any]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_GZIP_FROM = 256  # below that many bytes gzip makes a body longer rather than shorter
+_GZIP_FROM = 256  # gzip makes smaller bodies longer
 
 
 def to_json(payload: Payload) -> bytes:
-    """Write `payload` as the service does."""
+    """Return a payload as JSON, formatted as by the service."""
     return _encode(payload).encode("utf-8", "replace")
 
 
 def frame(number: int, payload: Payload, status: int = 200, event: str = "result") -> bytes:
-    """Write one frame of a stream."""
+    """Return one frame of a stream."""
     head = f"id:{number}\nevent:{event}\n:HTTP_STATUS/{status}\ndata:"
     return b"%b%b\n\n" % (head.encode(), to_json(payload))
 
 
 def error_payload(problem: Refusal, request_id: str) -> Payload:
-    """Say what went wrong."""
+    """Return the payload of an error."""
     return {"code": problem.code, "message": problem.message, "request_id": request_id}
 
 
@@ -44,7 +44,7 @@ def json_answer(
     at: float = 0.0,
     headers: Headers = (),
 ) -> ResponsePlan:
-    """Answer with one JSON body, `at` seconds after the request."""
+    """Return an answer with one JSON body, `at` seconds after the request."""
     body = to_json(payload)
     return body_answer(
         request, body, status=status, at=at, request_id=payload["request_id"], headers=headers
@@ -61,7 +61,7 @@ def body_answer(
     at: float = 0.0,
     headers: Headers = (),
 ) -> ResponsePlan:
-    """Answer with a body of known length; no request id means the service never saw the request."""
+    """Return an answer with a body of known length; without a request id it is a gateway's."""
     service = _service_headers(request_id, finished=True, ms=at * 1000) if request_id else ()
     zipped = request.accepts_gzip and len(body) >= _GZIP_FROM
     if zipped:
@@ -74,7 +74,7 @@ def body_answer(
 
 
 def bare_answer(request: ReceivedRequest, status: int, headers: Headers = ()) -> ResponsePlan:
-    """Answer without a body, as a gateway does where nothing is behind the path."""
+    """Return an answer without a body, like a gateway's for an unknown path."""
     length = ("content-length", "0")
     headers = (length, *headers, *_closing(request))
     return ResponsePlan(status, headers, (), keep=request.keeps_alive)
@@ -88,7 +88,7 @@ def stream_answer(
     status: int = 200,
     headers: Headers = (),
 ) -> ResponsePlan:
-    """Answer with a stream of frames."""
+    """Return an answer with a stream of frames."""
     chunked = request.http_version == "HTTP/1.1"
     framing: Headers = (("transfer-encoding", "chunked"),) if chunked else ()
     zipped: Headers = (("content-encoding", "gzip"),) if chunked and request.accepts_gzip else ()
@@ -111,9 +111,9 @@ def refusal(
     *,
     headers: Headers = (),
 ) -> ResponsePlan:
-    """Refuse a request: by status and JSON, or a stream by HTTP 200 and a frame that says it."""
+    """Return a refusal: a status and JSON, or for a stream HTTP 200 and an error frame."""
     payload = error_payload(problem, request_id)
-    if request.streaming and not problem.at_the_gate:
+    if request.streaming and not problem.before_model:
         return stream_answer(
             request,
             (BodyPart(frame(1, payload, problem.status, "error")),),
@@ -124,7 +124,7 @@ def refusal(
 
 
 def frames(payloads: Iterable[Payload], times: Iterable[float]) -> Iterator[BodyPart]:
-    """Number the frames of a stream and give each its time."""
+    """Yield the numbered frames of a stream, each with its time."""
     for number, (payload, at) in enumerate(zip(payloads, times, strict=False), 1):
         yield BodyPart(frame(number, payload), at)
 

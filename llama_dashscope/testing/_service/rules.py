@@ -1,7 +1,7 @@
-"""What the service refuses, and with which status, code and message.
+"""The requests that the service refuses, each with status, code and message.
 
-Codes and messages follow the service's public table of error codes and recorded answers; where
-the public sources are silent, the message is this server's own, marked "ours".
+Codes and messages are from the service's public table of error codes and from recorded answers.
+Messages marked "ours" are this server's own, since no public source has them.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -22,27 +22,27 @@ class Refusal:
     status: int
     code: str
     message: str
-    at_the_gate: bool = False
-    """Refused before the model sees it: by HTTP status even where a stream was asked for."""
+    before_model: bool = False
+    """Whether it is refused before the model is reached: by HTTP status, even for a stream."""
 
 
 def _invalid(message: str) -> Refusal:
     return Refusal(400, "InvalidParameter", message)
 
 
-INVALID_KEY = Refusal(401, "InvalidApiKey", "Invalid API-key provided.", at_the_gate=True)
-NO_KEY = Refusal(401, "InvalidApiKey", "No API-key provided.", at_the_gate=True)
+INVALID_KEY = Refusal(401, "InvalidApiKey", "Invalid API-key provided.", before_model=True)
+NO_KEY = Refusal(401, "InvalidApiKey", "No API-key provided.", before_model=True)
 NOT_JSON = Refusal(
-    400, "BadRequest.IllegalInput", "The input parameter requires json format.", at_the_gate=True
+    400, "BadRequest.IllegalInput", "The input parameter requires json format.", before_model=True
 )
 NO_ASYNC = Refusal(
-    403, "AccessDenied", "current user api does not support asynchronous calls.", at_the_gate=True
+    403, "AccessDenied", "current user api does not support asynchronous calls.", before_model=True
 )
 NO_MODEL = Refusal(
     400,
     "BadRequest.EmptyModel",
     'Required parameter "model" missing from request.',
-    at_the_gate=True,
+    before_model=True,
 )
 NO_INPUT = Refusal(400, "BadRequest.EmptyInput", "Required input parameter missing from request.")
 UNKNOWN_MODEL = Refusal(404, "ModelNotFound", "Model can not be found.")
@@ -58,21 +58,21 @@ NO_TOOLS_IN_TEXT = _invalid("The tool call is not supported.")
 INCREMENTAL_CALL = _invalid("incremental_output is only supported in stream mode.")  # ours
 
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
-_UNLISTED = Model("", 32_000, 30_000)  # a name that only this server was told to answer for
+_UNLISTED = Model("", 32_000, 30_000)  # for names that only this server accepts
 _INT_64 = 2**63 - 1
 _MAX_TEMPERATURE, _MAX_PENALTY, _MAX_N = 2, 2, 4
 
 
 @frozen
 class Rules:
-    """Everything that decides whether a request is taken."""
+    """Decides whether a request is accepted."""
 
     api_keys: Collection[str]
     models: Collection[str] | None
-    """Names it answers for besides the catalogue; None for any name at all."""
+    """Accepted model names, in addition to the catalogue; None for any name."""
 
     def check(self, request: ReceivedRequest) -> Refusal | None:
-        """Say why `request` is refused, or None if it is fine."""
+        """Return why a request is refused; None if it is accepted."""
         return self._check_gate(request) or self._check_model(request) or _check_call(request)
 
     def _check_gate(self, request: ReceivedRequest) -> Refusal | None:
@@ -127,7 +127,7 @@ def _check_message(index: int, message: dict[str, Any]) -> Refusal | None:
         return ROLE_OR_CONTENT
     calls_tools = role == "assistant" and message.get("tool_calls")
     if content is not None and not isinstance(content, str):
-        # agentscope sends an empty list where the model said nothing but called tools.
+        # agentscope sends an empty list for a message with only tool calls.
         return None if calls_tools and content == [] else NOT_A_STRING
     late_system = role == "system" and index > 0
     return ROLE_OR_CONTENT if late_system or not (content or calls_tools) else None

@@ -1,4 +1,4 @@
-"""Values that fit a JSON Schema: what the local server answers where a client asks for one."""
+"""Makes values that fit a JSON Schema, for the local server's answers to requests with one."""
 
 import json
 from collections.abc import Mapping
@@ -6,25 +6,25 @@ from typing import Any, Final
 
 from .received_request import ReceivedRequest, as_dict, as_list
 
-__all__ = ["example", "schema_asked_for"]
+__all__ = ["example", "requested_schema"]
 
-ANNOUNCED: Final = "JSON Schema"
-"""What stands in a question before the schema, as the client writes it and most people do."""
+MARKER: Final = "JSON Schema"
+"""The words before a schema in a question, in this client's instruction and most others."""
 
 DEEPEST: Final = 8
-"""Where a schema that holds itself comes to its end."""
+"""The depth at which a recursive schema ends."""
 
 MOST: Final = 1000
-"""How many values an example holds at most; a small schema can ask for millions."""
+"""Most values in an example; a small schema can require millions."""
 
 STRINGS: Final = {"date": "2026-01-31", "date-time": "2026-01-31T09:30:00Z"}
 SCALARS: Final = {"boolean": True, "integer": 1, "null": None, "number": 1.5}
 
 
-def schema_asked_for(request: ReceivedRequest) -> dict[str, Any] | None:
+def requested_schema(request: ReceivedRequest) -> dict[str, Any] | None:
     """Return the JSON Schema in the system message or the prompt of a request, if there is one."""
     first = request.messages[0].get("content") if request.messages else request.prompt
-    _, _, rest = str(first).partition(ANNOUNCED)
+    _, _, rest = str(first).partition(MARKER)
     start = rest.find("{")
     if start < 0:
         return None
@@ -36,24 +36,24 @@ def schema_asked_for(request: ReceivedRequest) -> dict[str, Any] | None:
 
 
 def example(schema: Mapping[str, Any]) -> object:
-    """Make a value that fits a schema: of a choice the first, of an object what it must have."""
+    """Return a value that fits a schema: the first option, and only required fields."""
     return _Examples(as_dict(schema.get("$defs"))).make(schema, "text", 0)
 
 
 class _Examples:
-    """Makes values that fit schemas which share definitions."""
+    """Makes values for schemas with shared definitions."""
 
     def __init__(self, shared: Mapping[str, Any]) -> None:
         self._shared = shared
         self._left = MOST
 
     def make(self, schema: Mapping[str, Any], name: str, depth: int) -> object:
-        """Make a value.
+        """Return a value.
 
         Args:
             schema: the schema of this value.
-            name: what a string says.
-            depth: how deep in the whole value this one stands.
+            name: the value if it is a string.
+            depth: how deeply this value is nested.
         """
         self._left -= 1
         if depth > DEEPEST or self._left < 0:

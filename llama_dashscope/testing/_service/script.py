@@ -1,4 +1,4 @@
-"""What the server does next: the order of replies and faults."""
+"""The script of the server: replies and faults for the next calls."""
 
 import threading
 from collections import deque
@@ -14,9 +14,9 @@ from .response_plan import ResponsePlan
 from .scripted_replies import Raw, Reply, ToolCall, default_reply
 
 Scripted: TypeAlias = str | Reply | ToolCall | Raw | Fault | ResponsePlan
-"""What can be answered to one request; a plain string is the text of a reply."""
+"""What can answer one request; a plain string is the text of a reply."""
 Source: TypeAlias = Scripted | Callable[[ReceivedRequest], Scripted | Awaitable[Scripted]]
-"""The same, or a function of the request that gives it; it may be async (asyncio)."""
+"""The same, or a function of the request that returns it; it may be async (asyncio)."""
 When: TypeAlias = Callable[[ReceivedRequest], bool]
 
 
@@ -36,7 +36,7 @@ class _Armed:
 
 @define
 class Script:
-    """Replies and faults in waiting; it is read by the server's thread and written by others."""
+    """Replies and faults for the next calls; read in the server's thread, written in others."""
 
     _lock: threading.Lock = field(factory=threading.Lock)
     _standing: Source = default_reply
@@ -47,7 +47,7 @@ class Script:
     """The account's limits."""
 
     def reply(self, source: Source | Sequence[Source]) -> None:
-        """Let every call from now on have this, or each successive call its own."""
+        """Set the reply to all further calls, or a list of replies to the next ones."""
         with self._lock:
             if isinstance(source, list | tuple):
                 self._queue.extend(cast("Sequence[Source]", source))
@@ -55,7 +55,7 @@ class Script:
                 self._standing = cast("Source", source)
 
     def arm(self, fault: Fault | Mix, times: int | None, when: When | None) -> None:
-        """Let `fault` happen to so many calls, or to all."""
+        """Arm a fault for this many calls; None for all."""
         with self._lock:
             if isinstance(fault, Mix):
                 self._mix = fault
@@ -65,20 +65,20 @@ class Script:
                 self._armed.append(_Armed(fault, float("inf") if times is None else times, when))
 
     def clear(self) -> None:
-        """Forget everything: default replies, no faults."""
+        """Remove all faults, and go back to default replies."""
         with self._lock:
             self._standing, self._mix, self.limits = default_reply, None, None
             self._queue.clear()
             self._armed.clear()
 
     def waiting(self) -> list[str]:
-        """Name the faults that are still to happen."""
+        """Return the armed faults as text."""
         with self._lock:
             armed = [f"{each.fault}{each.how_often}" for each in self._armed if each.left > 0]
             return armed + [str(each) for each in (self._mix, self.limits) if each]
 
     def next_fault(self, request: ReceivedRequest) -> Fault | None:
-        """Take the fault that happens to this call, if one does."""
+        """Return the fault for this call, or None, and count it."""
         with self._lock:
             for armed in self._armed:
                 if armed.fits(request):
@@ -87,6 +87,6 @@ class Script:
             return self._mix.draw() if self._mix else None
 
     def next_source(self) -> Source:
-        """Take what answers this call."""
+        """Return the source of the reply to this call."""
         with self._lock:
             return self._queue.popleft() if self._queue else self._standing

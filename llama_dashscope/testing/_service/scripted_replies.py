@@ -1,4 +1,4 @@
-"""What the model says: text, tool calls, and how fast; and what it says when nobody scripted it."""
+"""Replies of the model, scripted or by default: text, tool calls and speed."""
 
 import json
 import re
@@ -10,14 +10,14 @@ from attrs import evolve, field, frozen
 from llama_dashscope.testing._service import tokenizer
 
 from .received_request import ReceivedRequest, as_dict, as_list
-from .schema_example import example, schema_asked_for
+from .schema_example import example, requested_schema
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 @frozen
 class ToolCall:
-    """One call of a tool that the model asks for."""
+    """A tool call that the model asks for."""
 
     name: str
     arguments: Mapping[str, Any] | str = field(factory=dict[str, Any])
@@ -27,7 +27,7 @@ class ToolCall:
 
     @property
     def arguments_text(self) -> str:
-        """The arguments as they go over the wire."""
+        """The arguments as they are sent."""
         if isinstance(self.arguments, str):
             return self.arguments
         return json.dumps(self.arguments, ensure_ascii=False)
@@ -37,31 +37,32 @@ class ToolCall:
 class Reply:
     """One reply of the model.
 
-    `max_tokens` and `stop` of the request shorten it, unless it says its `finish_reason` itself.
+    `max_tokens` and `stop` of the request shorten it, unless `finish_reason` is set.
     """
 
     text: str = ""
     tool_calls: Sequence[ToolCall] = ()
     finish_reason: str | None = None
-    """By default `"stop"`, `"length"` or `"tool_calls"`, as it happens."""
+    """By default `"stop"`, `"length"` or `"tool_calls"`, as appropriate."""
     pieces: Sequence[str] | None = None
-    """How a stream cuts the text; it takes the place of `text`. Each piece counts as a token."""
+    """The text as the pieces of a stream, instead of `text`. Each piece counts as a token."""
     tokens_per_second: float | None = None
-    """None for the server's own pace; infinity for no pace at all."""
+    """Speed of the reply; None for the server's, infinity for as fast as possible."""
     first_token_delay: float | None = None
-    """Seconds before the first token; None for the server's own."""
+    """Seconds before the first token; None for the server's value."""
     usage: Mapping[str, Any] = field(factory=dict[str, Any])
-    """Members to add to the counted usage, or to put in their place."""
+    """Fields to add to the counted usage, or to override in it."""
     request_id: str | None = None
     """By default a new one each time."""
 
 
 @frozen
 class Raw:
-    """Exact bytes, for answers that no service should give.
+    """Exact bytes, for invalid answers.
 
-    With `head` everything is sent as it stands. Without it a head is made of `status` and
-    `headers`, and the body goes chunked, each of `chunks` as one, unless the headers name a length.
+    With `head`, everything is sent unchanged. Without it, the head is made from `status` and
+    `headers`, and each of `chunks` is sent as one chunk of a chunked body, unless the headers have
+    a length.
     """
 
     chunks: Sequence[bytes] = ()
@@ -73,12 +74,12 @@ class Raw:
     pause: float = 0.0
     """Seconds between the chunks."""
     end: Literal["clean", "fin", "rst", "hang"] = "clean"
-    """After the last chunk: the body ends properly, or the connection is closed, reset or mute."""
+    """After the last chunk the body ends properly, or the connection is closed, reset or silent."""
 
 
 @frozen
 class TokenizedReply:
-    """A reply settled for one request: its tokens and how it finished."""
+    """A reply to one request: its tokens and its finish_reason."""
 
     pieces: Sequence[str]
     tool_calls: Sequence[ToolCall]
@@ -86,14 +87,14 @@ class TokenizedReply:
 
     @property
     def tokens(self) -> int:
-        """How many tokens it came to."""
+        """Its number of tokens."""
         return len(self.pieces) + sum(
             tokenizer.count(c.arguments_text) + 1 for c in self.tool_calls
         )
 
 
 def settle(reply: Reply, request: ReceivedRequest) -> TokenizedReply:
-    """Cut the reply as `stop` and `max_tokens` of the request ask."""
+    """Return the reply's tokens, shortened by `stop` and `max_tokens` of the request."""
     calls = tuple(
         evolve(call, id=call.id or f"call_{request.number}_{index}")
         for index, call in enumerate(reply.tool_calls)
@@ -124,15 +125,15 @@ def _until_stop(pieces: list[str], stop: object) -> list[str]:
 
 
 def default_reply(request: ReceivedRequest) -> Reply:
-    """Answer by itself: always the same to the same request, in the language of the question.
+    """Return the reply if none is scripted: deterministic, in the language of the question.
 
-    A question with a JSON Schema in its system message or prompt gets a value that fits it.
+    A request with a JSON Schema in its system message or prompt gets a value that fits it.
     """
     parameters = request.parameters
     tool, form = as_dict(parameters.get("tool_choice")), as_dict(parameters.get("response_format"))
     if "function" in tool:
         return Reply(tool_calls=[ToolCall(str(as_dict(tool["function"]).get("name", "")))])
-    schema = schema_asked_for(request)
+    schema = requested_schema(request)
     if schema is not None:
         return Reply(json.dumps(example(schema), ensure_ascii=False))
     text = _introduction(request)

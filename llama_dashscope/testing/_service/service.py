@@ -1,4 +1,4 @@
-"""The service without its sockets: a request in, an answer out."""
+"""The service without sockets: returns the answer to a request."""
 
 import inspect
 import uuid
@@ -20,14 +20,14 @@ API = "/api/v1"
 
 @define
 class Service:
-    """Answers requests by its rules and its script."""
+    """Answers requests by rules and script."""
 
     rules: Rules
     script: Script
     pace: rendering.GenerationSpeed
 
     async def answer(self, exchange: Exchange) -> ResponsePlan:
-        """Decide what becomes of a request, and note in `exchange` which fault it met."""
+        """Return the answer to a request, and note the fault in `exchange` if there is one."""
         request, request_id = exchange.request, str(uuid.uuid4())
         if refused := self._refuse(request, request_id):
             return refused
@@ -45,7 +45,7 @@ class Service:
             return answer
         try:
             answer = await self._reply(exchange, request_id)
-        except Exception as error:  # noqa: BLE001 - the user's own function; the caller is told
+        except Exception as error:  # noqa: BLE001 - of the user's function; sent to the client
             problem = Refusal(500, "InternalError", f"The scripted reply raised {error!r}.")
             return evolve(responses.refusal(request, problem, request_id), error=error)
         return fault.spoil(answer, request_id) if fault else answer

@@ -1,1 +1,1 @@
-"""A local model server behind the local DashScope: its dialect and how it is asked."""
+"""Forwards requests of the local DashScope to a server with OpenAI's API."""

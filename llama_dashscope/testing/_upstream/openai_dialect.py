@@ -1,4 +1,4 @@
-"""Two dialects of chat, DashScope's own and OpenAI's, translated both ways."""
+"""Translates between DashScope's API and OpenAI's chat API, in both directions."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -36,11 +36,11 @@ _FILTERED = Refusal(400, "DataInspectionFailed", "Output data may contain inappr
 
 
 def to_chat(request: ReceivedRequest, model: str | None) -> dict[str, Any]:
-    """Say in OpenAI's dialect what `request` asks for.
+    """Return the body of OpenAI's chat request for a DashScope request.
 
     Args:
-        request: what a client of DashScope sent.
-        model: the name to ask for; None for the one that the client asked for.
+        request: the request of a DashScope client.
+        model: the model name to send; None for the requested one.
     """
     given = {name: value for name, value in request.parameters.items() if value is not None}
     chat: dict[str, Any] = {"model": model or request.model, "messages": _messages(request)}
@@ -70,34 +70,34 @@ def _messages(request: ReceivedRequest) -> list[dict[str, Any]]:
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     calls = [as_dict(call) for call in as_list(message.get("tool_calls"))]
-    told = {key: value for key, value in message.items() if key != "tool_calls"}
-    if calls:  # DashScope numbers them, OpenAI goes by their order
-        told["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
-    return told
+    fields = {key: value for key, value in message.items() if key != "tool_calls"}
+    if calls:  # DashScope numbers tool calls, OpenAI uses their order
+        fields["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
+    return fields
 
 
 def from_chat(chat: Mapping[str, Any], request: ReceivedRequest, request_id: str) -> Payload:
-    """Say in DashScope's dialect what an upstream answered to a call.
+    """Return an upstream's answer as DashScope's payload.
 
     Raises:
-        UpstreamError: it was withheld, or is no answer.
+        UpstreamError: a filter withheld the answer, or there is none.
     """
     choices = [as_dict(choice) for choice in as_list(chat.get("choices"))]
     if not choices:
-        raise UpstreamError(Refusal(500, "InternalError", "The upstream gave no choices."))
-    told = [_ChatChoice(request.result_format == "message") for _ in choices]
-    for choice, each in zip(choices, told, strict=True):
+        raise UpstreamError(Refusal(500, "InternalError", "The upstream returned no choices."))
+    states = [_ChatChoice(request.result_format == "message") for _ in choices]
+    for choice, each in zip(choices, states, strict=True):
         each.add(as_dict(choice.get("message")), choice.get("logprobs"))
         each.finish(str(choice.get("finish_reason") or "stop"))
-    usage = _usage(as_dict(chat.get("usage")), request, sum(each.tokens for each in told))
+    usage = _usage(as_dict(chat.get("usage")), request, sum(each.tokens for each in states))
     if request.result_format == "text":
-        return {"output": told[0].whole(), "usage": usage, "request_id": request_id}
-    output = {"choices": [_numbered(each.whole(), i, len(told)) for i, each in enumerate(told)]}
+        return {"output": states[0].whole(), "usage": usage, "request_id": request_id}
+    output = {"choices": [_numbered(each.whole(), i, len(states)) for i, each in enumerate(states)]}
     return {"output": output, "usage": usage, "request_id": request_id}
 
 
 class UpstreamError(Exception):
-    """The upstream refused or failed; `problem` says it as DashScope does."""
+    """The upstream refused or failed; `problem` is the error in DashScope's form."""
 
     def __init__(self, problem: Refusal, retry_after: str | None = None) -> None:
         super().__init__(problem.message)
@@ -105,7 +105,7 @@ class UpstreamError(Exception):
 
 
 def problem(status: int, body: object) -> Refusal:
-    """Say in DashScope's dialect why an upstream refused."""
+    """Return an upstream's error in DashScope's form."""
     error = as_dict(body).get("error", body)
     message = as_dict(error).get("message") or (error if isinstance(error, str) else "")
     status = 400 if status == 422 else status
@@ -114,8 +114,8 @@ def problem(status: int, body: object) -> Refusal:
 
 
 @frozen
-class _Saying:
-    """What a choice says: in a frame of a stream, up to it, or in all."""
+class _ChoiceContent:
+    """The content of a choice: of one frame, of all frames so far, or of the whole answer."""
 
     text: str = ""
     reasoning: str = ""
@@ -123,7 +123,7 @@ class _Saying:
     logprobs: list[Any] = field(factory=list[Any])
 
     def message(self) -> Payload:
-        """Return it as DashScope's message."""
+        """Return the content as DashScope's message."""
         message: Payload = {"content": self.text, "role": "assistant"}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
@@ -131,13 +131,13 @@ class _Saying:
             message["tool_calls"] = self.calls
         return message
 
-    def beside(self) -> Payload:
-        """Return what stands beside the message of a choice."""
+    def side_fields(self) -> Payload:
+        """Return the fields of a choice next to its message."""
         return {"logprobs": {"content": self.logprobs}} if self.logprobs else {}
 
 
 def _text(content: object) -> str:
-    """Return content as one string; some servers send it in parts."""
+    """Return content as one string; some servers send a list of parts."""
     if isinstance(content, str):
         return content
     return "".join(str(as_dict(part).get("text") or "") for part in as_list(content))
@@ -145,7 +145,7 @@ def _text(content: object) -> str:
 
 @define
 class _ChatChoice:
-    """One choice of an answer, as it grows."""
+    """One choice of an answer, as far as it has arrived."""
 
     as_message: bool
     text: str = ""
@@ -155,10 +155,10 @@ class _ChatChoice:
     tokens: int = 0
     finish_reason: str | None = None
 
-    def add(self, delta: Mapping[str, Any], logprobs: object) -> "_Saying | None":
-        """Take in what is new, and give it back; None if nothing is."""
+    def add(self, delta: Mapping[str, Any], logprobs: object) -> "_ChoiceContent | None":
+        """Add a delta and return its content; None if it has none."""
         text = _text(delta.get("content"))
-        # vLLM, Ollama and OpenRouter say `reasoning`, llama.cpp `reasoning_content`.
+        # vLLM, Ollama and OpenRouter send `reasoning`, llama.cpp `reasoning_content`.
         thought = _text(delta.get("reasoning_content") or delta.get("reasoning"))
         calls = [self._add_call(as_dict(call)) for call in as_list(delta.get("tool_calls"))]
         of_tokens = as_list(as_dict(logprobs).get("content"))
@@ -168,14 +168,14 @@ class _ChatChoice:
         self.reasoning += thought
         self.logprobs += of_tokens
         self.tokens += 1
-        return _Saying(text, thought, calls, of_tokens)
+        return _ChoiceContent(text, thought, calls, of_tokens)
 
     def _add_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         index = call.get("index")
         index = index if isinstance(index, int) else len(self.calls)
         new = as_dict(call.get("function"))
         arguments = new.get("arguments") or ""
-        if not isinstance(arguments, str):  # Ollama's own dialect has an object here
+        if not isinstance(arguments, str):  # Ollama's native form is an object
             arguments = json.dumps(arguments, ensure_ascii=False)
         if index in self.calls:
             self.calls[index]["function"]["arguments"] += arguments
@@ -187,31 +187,31 @@ class _ChatChoice:
         return whole | {"function": dict(function)}
 
     def finish(self, reason: str) -> None:
-        """Note how it finished.
+        """Set the finish_reason.
 
         Raises:
-            UpstreamError: the upstream's filter withheld the rest.
+            UpstreamError: the upstream's content filter withheld the rest.
         """
         if reason == "content_filter":
             raise UpstreamError(_FILTERED)
         self.finish_reason = _FINISH.get(reason, reason)
 
-    def so_far(self) -> "_Saying":
-        """All of it up to now."""
-        return _Saying(self.text, self.reasoning, list(self.calls.values()), self.logprobs)
+    def so_far(self) -> "_ChoiceContent":
+        """Return the content so far."""
+        return _ChoiceContent(self.text, self.reasoning, list(self.calls.values()), self.logprobs)
 
     def whole(self) -> Payload:
-        """All of it as the choice of an answer in one piece."""
+        """Return the complete choice, for an answer that is not streamed."""
         if not self.as_message:
             return {"finish_reason": self.finish_reason, "text": self.text}
         said = self.so_far()
         message = {"role": "assistant"} | said.message()
-        return {"finish_reason": self.finish_reason, "message": message, **said.beside()}
+        return {"finish_reason": self.finish_reason, "message": message, **said.side_fields()}
 
 
 @define
 class ChatFrames:
-    """Turns the chunks of a stream into payloads of DashScope's frames."""
+    """Converts the chunks of OpenAI's stream into payloads of DashScope's frames."""
 
     request: ReceivedRequest
     request_id: str
@@ -220,21 +220,21 @@ class ChatFrames:
 
     @property
     def finished(self) -> bool:
-        """Whether every choice has said how it finished."""
+        """Whether every choice has a finish_reason."""
         reasons = [choice.finish_reason for choice in self._choices.values()]
         return bool(reasons) and None not in reasons
 
     def feed(self, chunk: Mapping[str, Any]) -> list[Payload]:
-        """Take in a chunk, and give back the payloads that it makes.
+        """Add a chunk and return its payloads.
 
         Raises:
-            UpstreamError: the chunk is an error, or says that a filter withheld the rest.
+            UpstreamError: the chunk is an error, or a content filter withheld the rest.
         """
         if "error" in chunk:
             raise UpstreamError(problem(_status(chunk["error"]), chunk))
         self._usage |= as_dict(chunk.get("usage"))
-        told = [self._feed_choice(as_dict(choice)) for choice in as_list(chunk.get("choices"))]
-        return [payload for payload in told if payload]
+        payloads = [self._feed_choice(as_dict(choice)) for choice in as_list(chunk.get("choices"))]
+        return [payload for payload in payloads if payload]
 
     def _feed_choice(self, choice: Mapping[str, Any]) -> Payload | None:
         index = choice.get("index")
@@ -252,14 +252,14 @@ class ChatFrames:
         )
 
     def end(self) -> Payload:
-        """Make the payload of the last frame, which says how all finished.
+        """Return the payload of the last frame, which has the finish_reasons.
 
         Raises:
-            UpstreamError: the upstream never said so.
+            UpstreamError: the upstream's stream ended before all finish_reasons.
         """
         if not self.finished:
             raise UpstreamError(Refusal(500, "InternalError", "The upstream ended too early."))
-        nothing = _Saying()
+        nothing = _ChoiceContent()
         return self._payload(
             (
                 index,
@@ -269,21 +269,21 @@ class ChatFrames:
             for index, state in sorted(self._choices.items())
         )
 
-    def _payload(self, told: Iterable[tuple[int, "_Saying", str]]) -> Payload:
-        told = list(told)
+    def _payload(self, contents: Iterable[tuple[int, "_ChoiceContent", str]]) -> Payload:
+        contents = list(contents)
         if self.request.result_format == "text":
-            _, said, reason = told[0]
+            _, said, reason = contents[0]
             output: Payload = {"finish_reason": reason, "text": said.text}
         else:
             many = max(self.request.parameters.get("n") or 1, len(self._choices))
             output = {
                 "choices": [
                     _numbered(
-                        {"message": said.message(), "finish_reason": reason, **said.beside()},
+                        {"message": said.message(), "finish_reason": reason, **said.side_fields()},
                         index,
                         many,
                     )
-                    for index, said, reason in told
+                    for index, said, reason in contents
                 ]
             }
         tokens = sum(each.tokens for each in self._choices.values())
@@ -295,16 +295,16 @@ def _numbered(choice: Payload, index: int, many: int) -> Payload:
     return choice | {"index": index} if many > 1 else choice
 
 
-def _usage(told: Mapping[str, Any], request: ReceivedRequest, tokens: int) -> Payload:
-    """Give the upstream's count in DashScope's words; before it has counted, an estimate."""
-    sent, got = told.get("prompt_tokens"), told.get("completion_tokens")
+def _usage(counted: Mapping[str, Any], request: ReceivedRequest, tokens: int) -> Payload:
+    """Return the upstream's usage in DashScope's form; an estimate if there is none yet."""
+    sent, got = counted.get("prompt_tokens"), counted.get("completion_tokens")
     if not isinstance(sent, int):
         sent = tokenizer.count_input(request.prompt, request.messages)
     if not isinstance(got, int):
         got = tokens
     usage: Payload = {"total_tokens": sent + got, "input_tokens": sent, "output_tokens": got}
     for theirs, name in _USAGE_DETAILS.items():
-        if details := told.get(theirs):
+        if details := counted.get(theirs):
             usage[name] = details
     return usage
 

@@ -1,4 +1,4 @@
-"""A real model behind the local DashScope: any server that speaks OpenAI's chat completions."""
+"""`Upstream`: forwards requests of the local DashScope to any server with OpenAI's chat API."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from llama_dashscope.testing._upstream import openai_dialect
 
 from .openai_dialect import ChatFrames, UpstreamError
 
-if TYPE_CHECKING:  # it takes long to import, and most who import this module never ask an upstream
+if TYPE_CHECKING:  # slow to import, and rarely needed by importers of this module
     import httpx
 
 _PATH = "/chat/completions"
@@ -34,17 +34,17 @@ class Upstream:
     """Lets a real model answer: `server.reply(Upstream("http://127.0.0.1:8080/v1"))`.
 
     Works with any OpenAI-compatible chat server: llama.cpp, Ollama, vLLM, DashScope's own
-    compatible mode. When the client leaves, the upstream's connection is closed at once, so that
-    the model stops.
+    compatible mode. When the client disconnects, the connection to the upstream is closed at once,
+    so that the model stops.
 
     Args:
         url: the server's address up to `/chat/completions`.
-        model: the model's name there; None for the name that the client asks for.
-        api_key: the key for it, if it wants one.
-        timeout: the longest silence to put up with, in seconds.
+        model: the model's name there; None for the name that the client requests.
+        api_key: the upstream's key, if it needs one.
+        timeout: longest wait for data, in seconds.
 
     Raises:
-        ConfigurationError: the address is none.
+        ConfigurationError: the address is invalid.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Upstream:
         return f"Upstream({self._url.removesuffix(_PATH)!r}, model={self._model!r})"
 
     async def __call__(self, request: ReceivedRequest) -> ResponsePlan:
-        """Answer one request of a client of DashScope."""
+        """Answer one request of a DashScope client."""
         request_id = str(uuid.uuid4())
         if request.streaming:
             return responses.stream_answer(request, self._stream(request, request_id), request_id)
@@ -116,7 +116,7 @@ class Upstream:
 
     @asynccontextmanager
     async def _send(self, request: ReceivedRequest) -> "AsyncGenerator[httpx.Response, None]":
-        """Ask the upstream; a connection serves one request, so leaving early ends it."""
+        """Ask the upstream, over a new connection, so that leaving early closes it."""
         import httpx  # noqa: PLC0415  # see above
 
         chat = responses.to_json(openai_dialect.to_chat(request, self._model))
@@ -154,7 +154,7 @@ async def _chunks(reply: "httpx.Response") -> AsyncGenerator[dict[str, Any], Non
 def _refused(reply: "httpx.Response", body: bytes) -> UpstreamError:
     try:
         said = _json(body)
-    except UpstreamError:  # some gateway's page; the status says enough
+    except UpstreamError:  # a gateway's page; the status is enough
         said = {}
     return UpstreamError(
         openai_dialect.problem(reply.status_code, said), reply.headers.get("retry-after")
@@ -170,4 +170,6 @@ def _json(data: bytes) -> dict[str, Any]:
     try:
         return as_dict(json.loads(data))
     except (ValueError, RecursionError):
-        raise UpstreamError(Refusal(500, "InternalError", "The upstream sent no JSON.")) from None
+        raise UpstreamError(
+            Refusal(500, "InternalError", "The upstream sent invalid JSON.")
+        ) from None
