@@ -1,4 +1,4 @@
-"""A browser for tests: Chromium without a window, spoken to over a pipe.
+"""A browser for tests: headless Chromium, controlled over a pipe.
 
 The protocol is https://chromedevtools.github.io/devtools-protocol/; messages end with a NUL.
 """
@@ -30,7 +30,7 @@ OPTIONS = [
     "--remote-debugging-pipe",
     "--window-size=900,760",
 ]
-# The browser wants its pipes as 3 and 4.
+# The browser expects its pipes as file descriptors 3 and 4.
 START = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -41,7 +41,7 @@ KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, "")}
 
 
 class Page:
-    """A page in a browser; what it is told is done when the call returns."""
+    """A page in a browser; each method waits until its command has been executed."""
 
     def __init__(self, into: int, out: int) -> None:
         """Open an empty page in the browser at the other ends of two pipes."""
@@ -54,7 +54,7 @@ class Page:
         self.renew()
 
     def renew(self) -> None:
-        """Be another page, with nothing of the last one left."""
+        """Replace the page by a new, empty one."""
         self._session, last = None, self._target
         self._target = self.tell("Target.createTarget", url="about:blank")["targetId"]
         attached = self.tell("Target.attachToTarget", targetId=self._target, flatten=True)
@@ -63,7 +63,7 @@ class Page:
             self.tell("Target.closeTarget", targetId=last)
 
     def tell(self, method: str, **parameters: object) -> dict[str, Any]:
-        """Have a method of the protocol done and return its result."""
+        """Call a method of the protocol and return its result."""
         self._count += 1
         message = {"id": self._count, "method": method, "params": parameters}
         if self._session:
@@ -85,12 +85,12 @@ class Page:
         return message
 
     def open(self, address: str) -> None:
-        """Go to an address and wait until it is shown."""
+        """Open an address and wait until it is loaded."""
         self.tell("Page.navigate", url=address)
         self.until(f"location.href.startsWith({address!r}) && document.readyState === 'complete'")
 
-    def look(self, expression: str) -> Any:  # whatever the page says
-        """Return the value of an expression of the page."""
+    def look(self, expression: str) -> Any:  # any JSON value
+        """Return the value of a JavaScript expression in the page."""
         found = self.tell(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -98,7 +98,7 @@ class Page:
         return found["result"].get("value")
 
     def until(self, condition: str) -> None:
-        """Wait until something holds on the page, for 20 seconds."""
+        """Wait until a condition holds in the page, at most 20 seconds."""
         program = """new Promise((held, failed) => {
             const end = Date.now() + 20000;
             const look = () => (CONDITION) ? held(true)
@@ -109,11 +109,11 @@ class Page:
         assert self.look(program.replace("CONDITION", condition)) is True
 
     def write(self, text: str) -> None:
-        """Type a text where the cursor is."""
+        """Type a text at the cursor."""
         self.tell("Input.insertText", text=text)
 
     def press(self, key: str) -> None:
-        """Press a key and let go of it."""
+        """Press and release a key."""
         code, text = KEYS[key]
         what = {"key": key, "code": key, "windowsVirtualKeyCode": code}
         self.tell("Input.dispatchKeyEvent", type="keyDown", text=text, **what)
@@ -130,11 +130,11 @@ class Page:
             self.tell("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **where)
 
     def picture(self, path: Path) -> None:
-        """Keep a picture of what is shown."""
+        """Save a screenshot."""
         path.write_bytes(base64.b64decode(self.tell("Page.captureScreenshot")["data"]))
 
     def close(self) -> None:
-        """End the browser."""
+        """Close the browser."""
         self._session = None
         self.tell("Browser.close")
 

@@ -1,4 +1,4 @@
-"""The ways that a call can go: each face over each transport on each event loop that has it."""
+"""The matrix of calls: each method of the client, with each transport, on each event loop."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ MODEL = "llama3.3-70b-instruct"
 HAS_AIOHTTP = importlib.util.find_spec("aiohttp") is not None
 
 Face = Literal["acall", "astream", "call", "stream"]
-Roads = list[tuple[Literal["httpx", "aiohttp"], Literal["asyncio", "trio"]]]
+Stacks = list[tuple[Literal["httpx", "aiohttp"], Literal["asyncio", "trio"]]]
 
-ROADS: Roads = [("httpx", "asyncio"), ("httpx", "trio")]
+STACKS: Stacks = [("httpx", "asyncio"), ("httpx", "trio")]
 if HAS_AIOHTTP:
-    ROADS.append(("aiohttp", "asyncio"))
+    STACKS.append(("aiohttp", "asyncio"))
 FACES: list[Face] = ["acall", "astream", "call", "stream"]
 
 
 @frozen
 class Outcome:
-    """What a caller got."""
+    """The outcome of a call."""
 
     text: str
-    """What was read, chunk by chunk; of a call, the whole text."""
+    """The text that was read, chunk by chunk; for a call that is not streamed, the whole text."""
     response: Response | None
     error: Exception | None
     seconds: float
 
     @property
     def raised(self) -> DashScopeError:
-        """The error, which is one of ours."""
+        """The error, which must be a DashScopeError."""
         assert isinstance(self.error, DashScopeError)
         return self.error
 
 
 @frozen
 class Leg:
-    """One way: a face of the client, a transport, an event loop."""
+    """One combination: a method of the client, a transport, an event loop."""
 
     face: Face
     transport: Literal["httpx", "aiohttp"]
@@ -67,7 +67,7 @@ class Leg:
         server: LocalDashScope,
         **settings: Any,
     ) -> Client:
-        """Make a client of the server that goes this way."""
+        """Make a client of the server with this transport."""
         settings = {"base_url": server.base_url, "transport": self.transport, **settings}
         return Client(server.api_key, **settings)
 
@@ -79,13 +79,13 @@ class Leg:
         at_chunk: Callable[[], object] = bool,
         **options: Any,
     ) -> Outcome:
-        """Ask so many times on one event loop, close the client, and tell how the last one went.
+        """Make calls in one event loop, close the client, and return the last outcome.
 
         Args:
-            client: the client to ask.
-            times: how often.
+            client: the client to use.
+            times: how many calls to make.
             at_chunk: called after each chunk.
-            **options: the call's own.
+            **options: the options of the calls.
         """
         options.setdefault("prompt", "Who are you?")
         outcomes: list[Outcome] = []
@@ -114,7 +114,7 @@ class Leg:
 
 
 class _Asking:
-    """One call, and what comes of it."""
+    """One call and its outcome."""
 
     def __init__(
         self, client: Client, options: dict[str, Any], at_chunk: Callable[[], object]
@@ -134,7 +134,7 @@ class _Asking:
         try:
             self._response = await self._client.acall(MODEL, **self._options)
             self._text = self._response.text
-        except Exception as error:  # noqa: BLE001 - whatever comes is the outcome
+        except Exception as error:  # noqa: BLE001 - any error is the outcome
             self._error = error
 
     async def astream(self) -> None:
@@ -165,14 +165,14 @@ class _Asking:
             self._error = error
 
 
-LEGS = [Leg(face, *road) for face, road in itertools.product(FACES, ROADS)]
+LEGS = [Leg(face, *stack) for face, stack in itertools.product(FACES, STACKS)]
 
 
 def ask(
-    road: tuple[str, str], base_url: str, times: int = 1, *, prompt: str = "hi", **settings: Any
+    stack: tuple[str, str], base_url: str, times: int = 1, *, prompt: str = "hi", **settings: Any
 ) -> Response:
-    """Ask so many times by a client made for it, and return the last answer."""
-    settings = {"transport": road[0], "retry": 0, **settings}
+    """Make calls with a new client, and return the last answer."""
+    settings = {"transport": stack[0], "retry": 0, **settings}
 
     async def main() -> Response:
         async with Client("sk-local", base_url=base_url, **settings) as client:
@@ -180,4 +180,4 @@ def ask(
                 await client.acall(MODEL, prompt)
             return await client.acall(MODEL, prompt)
 
-    return anyio.run(main, backend=road[1])
+    return anyio.run(main, backend=stack[1])

@@ -1,6 +1,6 @@
-"""Answers as models give them when they are asked for JSON, and what each one means.
+"""Typical answers of models that are asked for JSON, and how each one is to be read.
 
-They are asked for a `Trip`. The same list tests this package and compares it with others.
+All are answers to a request for a `Trip`. The list tests this package and compares it with others.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Trip:
 
 
 class Answer(NamedTuple):
-    """What a model wrote."""
+    """A model's answer."""
 
     kind: str
-    """What is odd about it."""
+    """What is special about it."""
     text: str
     meant: dict[str, Any] | None
-    """The trip that a careful reader takes it for; None where that reader would ask again."""
+    """The trip that the answer means; None if it must be refused."""
     reason: str = ""
-    """A part of what is said about it where it is refused."""
+    """A part of the error message if it is refused."""
 
 
 TRIP: dict[str, Any] = {
@@ -57,17 +57,17 @@ ECHO = '{"type": "object", "properties": {"title": {"type": "string"}}, "require
 
 
 def changed(**fields: Any) -> str:
-    """Write the trip with other values."""
+    """Return the trip as JSON, with other values."""
     return json.dumps({**TRIP, **fields}, ensure_ascii=False)
 
 
 def stop(**fields: Any) -> str:
-    """Write the trip with other values in its stop."""
+    """Return the trip as JSON, with other values in its stop."""
     return changed(stops=[{**TRIP["stops"][0], **fields}])
 
 
 def without(field: str) -> str:
-    """Write the trip without a field."""
+    """Return the trip as JSON, without a field."""
     return json.dumps({name: value for name, value in TRIP.items() if name != field})
 
 

@@ -1,4 +1,4 @@
-"""The official SDK's manners: what it leaves behind, a test puts away."""
+"""Cleans up what the official SDK leaves open after a test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def closing_its_session(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that may call the SDK, which keeps a session for each loop until the exit."""
+    """Run a coroutine that may call the SDK, then close the session that the SDK keeps per loop."""
     try:
         return await coroutine
     finally:

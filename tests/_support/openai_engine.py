@@ -1,4 +1,4 @@
-"""A small stand-in for servers like llama.cpp, Ollama and vLLM, by the standard library alone."""
+"""A small stand-in for servers like llama.cpp, Ollama and vLLM, with only the standard library."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request as the engine's script says."""
+    """Answers one request by the engine's script."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Note the request, then act."""
+        """Record the request, then run the next act."""
         body = self.rfile.read(int(self.headers["content-length"]))
         engine = cast("Engine", self.server)
         engine.requests.append((self.path, dict(self.headers), json.loads(body)))
         engine.acts.popleft()(self)
 
     def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Say nothing."""
+        """Log nothing."""
 
     def send(self, status: int, body: bytes, kind: str = "application/json", **more: str) -> None:
-        """Send a whole answer."""
+        """Send an answer that is not streamed."""
         self.send_response(status)
         for name, value in {"content-type": kind, "content-length": str(len(body)), **more}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @final
 class Engine(ThreadingHTTPServer):
-    """Speaks OpenAI's chat completions on loopback."""
+    """A server with OpenAI's chat completions API on loopback."""
 
     daemon_threads = True
 
@@ -64,7 +64,7 @@ class Engine(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Its address, as such servers give it."""
+        """Its base URL."""
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     @property
@@ -100,7 +100,7 @@ def refuses(status: int, body: object, **headers: str) -> Act:
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> bytes:
-    """Write one chunk of a stream."""
+    """Return one chunk of a stream."""
     choice = {"index": index, "delta": delta, "finish_reason": finish}
     return json.dumps({"object": "chat.completion.chunk", "choices": [choice]}).encode()
 

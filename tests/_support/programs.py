@@ -1,4 +1,4 @@
-"""Programs of their own that talk to a local server: what they print, and how they end."""
+"""Runs programs that call a local server; returns their output and exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis of a test's own: Debian's `redis-server` on a free port of this machine."""
+"""A Redis server for a test: Debian's `redis-server` on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ LONGEST_START = 10.0
 
 
 def free_port() -> int:
-    """Find a port on which nobody listens."""
+    """Return a free port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 class RedisServer:
-    """A Redis that keeps nothing on disk, and that can be killed, started again and frozen."""
+    """A Redis without persistence that can be killed, restarted and frozen."""
 
     def __init__(self, folder: Path) -> None:
-        """Choose a port; nothing runs yet."""
+        """Choose a port; the server is not started yet."""
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Its URL."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process id."""
         assert self._process is not None
         return self._process.pid
 
     def start(self, *more: str) -> None:
-        """Start it, with nothing in it, and wait until it answers."""
+        """Start it empty, and wait until it answers."""
         assert PROGRAM is not None
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", "."]
         self._process = subprocess.Popen(
@@ -57,19 +57,19 @@ class RedisServer:
             sleep(0.01)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, like a crash."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """Have it do nothing until it is thawed; its connections stay open."""
+        """Suspend it until `thaw`; its connections stay open."""
         assert sys.platform != "win32"
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Have it go on."""
+        """Resume it."""
         assert sys.platform != "win32"
         os.kill(self.pid, signal.SIGCONT)
 

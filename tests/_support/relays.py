@@ -1,4 +1,4 @@
-"""What stands between a client and a server: TLS, and proxies of each kind, on real sockets."""
+"""Relays between a client and a server: TLS, and proxies of each kind, on real sockets."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Writer: TypeAlias = asyncio.StreamWriter
 
 @define
 class Relay:
-    """A relay on loopback; passes on to `upstream` what it is told to.
+    """A relay on loopback.
 
     Args:
-        upstream: the port that TLS is taken off for; proxies are told where to.
+        upstream: the port to which `tls` relays; proxies get the port from the client.
     """
 
     upstream: int = 0
     port: int = 0
     asked: list[str] = field(factory=list[str])
-    """What clients asked for: request lines of HTTP proxies, hosts of SOCKS."""
+    """The targets that clients requested: request lines for HTTP proxies, hosts for SOCKS."""
     seen: bytes = b""
-    """Heads that an HTTP proxy read."""
+    """Request heads that an HTTP proxy received."""
 
     async def tls(self, reader: Reader, writer: Writer) -> None:
-        """Pass everything on; TLS has been taken off."""
+        """Relay everything; TLS has already been terminated."""
         await join(reader, writer, self.upstream)
 
     async def http(self, reader: Reader, writer: Writer) -> None:
-        """Be an HTTP proxy: CONNECT, or a request with a whole address."""
+        """Act as an HTTP proxy, for CONNECT and for requests with a full URL."""
         head = await reader.readuntil(b"\r\n\r\n")
         self.seen += head
         method, target, _ = head.split(b" ", 2)
@@ -50,13 +50,13 @@ class Relay:
         await join(reader, writer, int(authority.rpartition(b":")[2]), head)
 
     async def refuse(self, reader: Reader, writer: Writer) -> None:
-        """Be an HTTP proxy that wants to know who asks."""
+        """Act as an HTTP proxy that requires authentication."""
         self.seen += await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 407 Who are you?\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
 
     async def socks(self, reader: Reader, writer: Writer) -> None:
-        """Be a SOCKS5 proxy."""
+        """Act as a SOCKS5 proxy."""
         _, methods = await reader.readexactly(2)
         await reader.readexactly(methods)
         writer.write(b"\x05\x00")
@@ -69,7 +69,7 @@ class Relay:
         await join(reader, writer, port)
 
     async def babble(self, reader: Reader, writer: Writer) -> None:
-        """Read a request, begin an answer, and then talk nonsense below the TLS."""
+        """Read a request, begin an answer, and then send bytes that are not TLS."""
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{")
         await writer.drain()
@@ -78,14 +78,14 @@ class Relay:
 
 
 async def join(reader: Reader, writer: Writer, port: int, first: bytes = b"") -> None:
-    """Pass bytes both ways between a client and a port of this machine."""
+    """Relay bytes in both directions between a client and a port of this machine."""
     server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
     server_writer.write(first)
     await asyncio.gather(pass_on(reader, server_writer), pass_on(server_reader, writer))
 
 
 async def pass_on(reader: Reader, writer: Writer) -> None:
-    """Pass bytes one way until that side ends, then end the other."""
+    """Relay bytes in one direction until that side ends, then close the other."""
     try:
         while data := await reader.read(65536):
             writer.write(data)
@@ -97,7 +97,7 @@ async def pass_on(reader: Reader, writer: Writer) -> None:
 
 
 def overhear(_: asyncio.AbstractEventLoop, __: dict[str, object]) -> None:
-    """Say nothing of clients that refuse our certificate."""
+    """Don't log clients that refuse our certificate."""
 
 
 Behaviour: TypeAlias = Callable[[Relay, Reader, Writer], Awaitable[None]]
@@ -107,7 +107,7 @@ Behaviour: TypeAlias = Callable[[Relay, Reader, Writer], Awaitable[None]]
 def relay(
     behaviour: Behaviour, upstream: int = 0, context: ssl.SSLContext | None = None
 ) -> Generator[Relay]:
-    """Run a relay in a thread of its own."""
+    """Run a relay in its own thread."""
     made = Relay(upstream)
     ready, done = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []

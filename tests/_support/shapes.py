@@ -1,4 +1,4 @@
-"""Types of every kind that has a form in JSON, made at random, with values of each."""
+"""Random types of every kind that has a form in JSON, with random values of each."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ JSON = Any
 
 
 class Color(str, enum.Enum):
-    """Strings with names."""
+    """An Enum of strings."""
 
     RED = "red"
     BLUE = "blue"
 
 
 class Level(enum.IntEnum):
-    """Numbers with names."""
+    """An Enum of numbers."""
 
     LOW = 1
     HIGH = 2
@@ -47,7 +47,7 @@ class Level(enum.IntEnum):
 
 @attrs.frozen
 class Cat:
-    """A class that a field tells from another."""
+    """A member of a union, told apart by its field `kind`."""
 
     kind: Literal["cat"]
     name: str
@@ -56,7 +56,7 @@ class Cat:
 
 @dataclasses.dataclass
 class Dog:
-    """A class that a field tells from another."""
+    """A member of a union, told apart by its field `kind`."""
 
     kind: Literal["dog"]
     name: str
@@ -64,7 +64,7 @@ class Dog:
 
 @attrs.frozen
 class Shape:
-    """A type, and the values that it has."""
+    """A type, and a strategy for its values."""
 
     kind: Any
     values: st.SearchStrategy[Any]
@@ -111,7 +111,7 @@ def collections(inner: Shape) -> st.SearchStrategy[Shape]:
 
 
 def classes(inner: st.SearchStrategy[Shape]) -> st.SearchStrategy[Shape]:
-    """Make classes of each kind, with fields of other types; the last one has a default."""
+    """Make classes of each kind, with fields of other types; the last field has a default."""
     fields = st.dictionaries(st.sampled_from(NAMES), inner, min_size=1)
     return st.builds(_class, st.sampled_from([_attrs, _dataclass, _typed_dict]), fields)
 
@@ -163,7 +163,7 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 
 
 def plain(value: Any) -> JSON:  # any value
-    """Write a value as JSON has it, all its fields included."""
+    """Return a value in its JSON form, with all its fields."""
     cls = value.__class__
     if attrs.has(cls):
         value = attrs.asdict(value, recurse=False)
@@ -179,7 +179,7 @@ def plain(value: Any) -> JSON:  # any value
 
 
 def is_same(given: JSON, made: JSON) -> bool:
-    """Tell whether a value says what the JSON said: types too, but for whole numbers as floats."""
+    """Tell whether a value equals the JSON, types included; whole numbers may be floats."""
     if is_dict(given) and is_dict(made):
         absent = [made[name] for name in made if name not in given]
         defaults = all(each in (DEFAULT, 9, 1) for each in absent)

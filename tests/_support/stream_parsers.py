@@ -1,4 +1,4 @@
-"""Parsers of streams for tests that have no connection."""
+"""Stream parsers for tests without a connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def chunk_parser(
     head: ResponseHead, *, incremental: bool = True, choices: int = 1
 ) -> StreamParser[Chunk]:
-    """Return what makes chunks of a stream's bytes."""
+    """Return a parser that makes chunks from a stream's bytes."""
     from llama_dashscope._protocol.request import Payload
     from llama_dashscope._protocol.stream_parser import StreamParser, chunks_of
 

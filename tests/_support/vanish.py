@@ -1,10 +1,10 @@
-"""A peer that vanishes without a word; run inside a network namespace of its own (`unshare -rn`).
+"""A peer that vanishes silently; run it in a separate network namespace (`unshare -rn`).
 
     unshare -rn python vanish.py httpx stream
 
-The service lives in a second namespace, at the other end of a virtual cable. Once the client waits,
+The service runs in a second namespace, at the other end of a virtual cable. Once the client waits,
 the service's side drops everything that it would send: no FIN, no RST, no acknowledgement. Prints
-how long the client took to notice, and by which error. A third argument makes the probes faster.
+how long the client took to notice, and the error. A third argument makes the probes faster.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def ip(command: str) -> None:
 
 
 def answer(connection: socket.socket) -> None:
-    """Begin a stream, answer a call, or say nothing: as the path of the address wants."""
+    """Begin a stream, answer a call, or stay silent, depending on the path of the URL."""
     request = connection.recv(65536)
     ASKED.set()
     if b"/stream/" in request:
@@ -44,7 +44,7 @@ def answer(connection: socket.socket) -> None:
 
 
 def serve() -> None:
-    """Be the service: take the cable's end, serve, and vanish when told to."""
+    """Run the service: set up its end of the cable, serve, and vanish on command."""
     print("here", flush=True)
     sys.stdin.readline()
     ip(f"addr add {SERVICE}/24 dev there")
@@ -66,7 +66,7 @@ def serve() -> None:
 
 
 def probe_faster() -> None:
-    """Set the sockets up to notice within a few seconds."""
+    """Set the sockets' keepalive options so that they notice within a few seconds."""
     options = [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1),
@@ -80,7 +80,7 @@ def probe_faster() -> None:
 
 
 async def notice(transport: str, moment: str, service: subprocess.Popen[str]) -> dict[str, object]:
-    """Wait as a client does, let the service vanish, and tell how that was noticed."""
+    """Wait like a client, make the service vanish, and return how that was noticed."""
     from llama_dashscope import Client, DashScopeError
 
     async def vanish() -> None:
@@ -113,7 +113,7 @@ async def notice(transport: str, moment: str, service: subprocess.Popen[str]) ->
 
 
 def tell(service: subprocess.Popen[str], expected: str) -> None:
-    """Let the service take its next step."""
+    """Make the service take its next step."""
     assert service.stdin is not None
     assert service.stdout is not None
     service.stdin.write("\n")
@@ -122,7 +122,7 @@ def tell(service: subprocess.Popen[str], expected: str) -> None:
 
 
 def main() -> None:
-    """Lay the cable, wait, and print what came of it."""
+    """Set up the cable, wait, and print the outcome."""
     transport, moment, *faster = sys.argv[1:]
     if faster:
         probe_faster()

@@ -1,4 +1,4 @@
-"""A server that sends exactly the bytes it is told to, and counts the requests it has read."""
+"""A server that sends exactly the given bytes, and counts the requests that it has read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Part: TypeAlias = bytes | float | End
 
 FIN, RST = End.FIN, End.RST
 OPEN = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-"""The head of a stream in chunks."""
+"""The head of a chunked stream."""
 
 
 def message(text: str = "fine", finish_reason: str = "stop") -> bytes:
@@ -38,7 +38,7 @@ def message(text: str = "fine", finish_reason: str = "stop") -> bytes:
 
 
 def whole(body: bytes | None = None, head: str = "") -> bytes:
-    """Return an answer in one piece, with its length."""
+    """Return an answer that is not streamed, with its length."""
     body = message() if body is None else body
     return f"HTTP/1.1 200 OK\r\n{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
@@ -58,18 +58,18 @@ class Wire:
     """The server.
 
     Args:
-        answers: what to send for each request; the last one for all that follow.
+        answers: what to send for each request; the last one is used for all further requests.
     """
 
     answers: Sequence[Iterable[Part]]
     port: int = 0
     requests: int = 0
     left: int = 0
-    """Connections that the client has left while they were answered."""
+    """Connections that the client closed while an answer was sent."""
 
     @property
     def base_url(self) -> str:
-        """Where the service is."""
+        """The base URL of the service."""
         return f"http://127.0.0.1:{self.port}/api/v1"
 
     async def serve(self, _: Relay, reader: Reader, writer: Writer) -> None:
@@ -104,7 +104,7 @@ class Wire:
 
 @contextmanager
 def wire(*answers: Iterable[Part]) -> Generator[Wire]:
-    """Run such a server in a thread of its own."""
+    """Run such a server in its own thread."""
     made = Wire(answers)
     with relay(made.serve) as listening:
         made.port = listening.port

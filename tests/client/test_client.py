@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from client_matrix import HAS_AIOHTTP, MODEL, ROADS
+from client_matrix import HAS_AIOHTTP, MODEL, STACKS
 
 from llama_dashscope import (
     Client,
@@ -150,7 +150,7 @@ def test_no_log_shows_the_key(
     )
 
 
-@pytest.mark.parametrize(("transport", "backend"), ROADS)
+@pytest.mark.parametrize(("transport", "backend"), STACKS)
 def test_an_attempt_cut_short_is_logged(
     server: LocalDashScope, caplog: pytest.LogCaptureFixture, transport: str, backend: str
 ) -> None:
@@ -290,5 +290,5 @@ def test_no_key() -> None:
 
 
 def test_both_transports_are_under_test() -> None:
-    """The roads that the tests take are those that this environment has."""
-    assert [transport for transport, _ in ROADS] == ["httpx", "httpx"] + ["aiohttp"] * HAS_AIOHTTP
+    """The stacks that the tests take are those that this environment has."""
+    assert [transport for transport, _ in STACKS] == ["httpx", "httpx"] + ["aiohttp"] * HAS_AIOHTTP

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 import pytest
-from client_matrix import MODEL, ROADS
+from client_matrix import MODEL, STACKS
 
 from llama_dashscope import (
     AsyncStream,
@@ -31,21 +31,21 @@ ONE = Limits(max_connections=1)
 ABC = Reply(pieces=["a", "b", "c"])
 
 
-@pytest.fixture(params=ROADS, ids="-".join)
-def road(request: pytest.FixtureRequest) -> tuple[str, str]:
+@pytest.fixture(params=STACKS, ids="-".join)
+def stack(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Go by each transport on each event loop that has it."""
     transport, backend = request.param
     return transport, backend
 
 
 @pytest.fixture
-def client(road: tuple[str, str], server: LocalDashScope) -> Client:
+def client(stack: tuple[str, str], server: LocalDashScope) -> Client:
     """Make a client with one connection, so that a lost one is noticed."""
     server.reply(ABC)
-    return Client(server.api_key, base_url=server.base_url, transport=road[0], limits=ONE, retry=0)
+    return Client(server.api_key, base_url=server.base_url, transport=stack[0], limits=ONE, retry=0)
 
 
-def test_read_twice(road: tuple[str, str], client: Client) -> None:
+def test_read_twice(stack: tuple[str, str], client: Client) -> None:
     """A stream is read once; after its end it has nothing more, and the whole response."""
 
     async def main() -> None:
@@ -58,11 +58,11 @@ def test_read_twice(road: tuple[str, str], client: Client) -> None:
             assert (await stream.aread()).text == stream.text == "abc"
             assert stream.response.usage is not None
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
 
 
 def test_a_stream_that_was_left_has_no_response(
-    road: tuple[str, str], client: Client, server: LocalDashScope
+    stack: tuple[str, str], client: Client, server: LocalDashScope
 ) -> None:
     """Reading on is no way out there, so the error names what there is."""
 
@@ -73,21 +73,21 @@ def test_a_stream_that_was_left_has_no_response(
             with pytest.raises(StreamUsageError, match=r"closed early; stream\.text has the text"):
                 _ = stream.response
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
 
 
-def test_without_with(road: tuple[str, str], client: Client) -> None:
+def test_without_with(stack: tuple[str, str], client: Client) -> None:
     """A stream that is read to its end needs no block around it."""
 
     async def main() -> str:
         async with client:
             return "".join([chunk.delta async for chunk in client.astream(MODEL, "hi")])
 
-    assert anyio.run(main, backend=road[1]) == "abc"
+    assert anyio.run(main, backend=stack[1]) == "abc"
 
 
 def test_early_exits_free_the_connection(
-    road: tuple[str, str], client: Client, server: LocalDashScope
+    stack: tuple[str, str], client: Client, server: LocalDashScope
 ) -> None:
     """50 streams left by `break` and 50 by an exception cost the only slot nothing."""
     server.reply(Reply(pieces=["a"] * 5, tokens_per_second=200))
@@ -103,11 +103,11 @@ def test_early_exits_free_the_connection(
             await server.await_for(lambda server: server.open_connections == 0)
             assert (await client.acall(MODEL, "hi")).text == "aaaaa"
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
 
 
 def test_fifty_streams_on_one_connection(
-    road: tuple[str, str], client: Client, server: LocalDashScope
+    stack: tuple[str, str], client: Client, server: LocalDashScope
 ) -> None:
     """Streams read to their end hand their connection on."""
 
@@ -119,7 +119,7 @@ def test_fifty_streams_on_one_connection(
                         if chunk.finish_reason:
                             break  # as many do; what is left of the body is only its end
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
     assert server.connections_accepted == 1
 
 
@@ -144,7 +144,7 @@ def forget(streams: list[AsyncStream] | list[Stream]) -> None:
     gc.collect()
 
 
-def test_garbage(road: tuple[str, str], client: Client, server: LocalDashScope) -> None:
+def test_garbage(stack: tuple[str, str], client: Client, server: LocalDashScope) -> None:
     """A stream that is forgotten open says so, and frees its connection all the same."""
     server.fault(Stall(1))
 
@@ -157,7 +157,7 @@ def test_garbage(road: tuple[str, str], client: Client, server: LocalDashScope) 
             await server.await_for(lambda server: server.open_connections == 0)
             return (await client.acall(MODEL, "hi")).text
 
-    assert anyio.run(main, backend=road[1]) == "abc"
+    assert anyio.run(main, backend=stack[1]) == "abc"
     assert server.exchanges[0].outcome == "client left"
 
 
@@ -175,7 +175,7 @@ def test_sync_garbage(server: LocalDashScope) -> None:
 
 
 def test_closed_by_another_task(
-    road: tuple[str, str], client: Client, server: LocalDashScope
+    stack: tuple[str, str], client: Client, server: LocalDashScope
 ) -> None:
     """Closing a stream wakes its reader, who learns that the answer isn't whole."""
     server.fault(Stall(1))
@@ -197,7 +197,7 @@ def test_closed_by_another_task(
             await stream.aclose()
             await stream.aclose()
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
 
 
 def pieces(server: LocalDashScope) -> int:
@@ -206,7 +206,7 @@ def pieces(server: LocalDashScope) -> int:
 
 
 def test_closed_while_it_opens(
-    road: tuple[str, str], client: Client, server: LocalDashScope
+    stack: tuple[str, str], client: Client, server: LocalDashScope
 ) -> None:
     """A stream that is closed before its first chunk gives its connection back when that comes."""
     server.reply(Reply(pieces=["a"], first_token_delay=0.2))
@@ -223,11 +223,11 @@ def test_closed_while_it_opens(
             await server.await_for(lambda server: server.running == 1)
             await stream.aclose()
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
     server.wait_for(lambda server: server.open_connections == 0)
 
 
-def test_two_readers(road: tuple[str, str], client: Client, server: LocalDashScope) -> None:
+def test_two_readers(stack: tuple[str, str], client: Client, server: LocalDashScope) -> None:
     """A second reader is refused; the first goes on."""
     server.fault(Stall(1, 0.3))
 
@@ -244,10 +244,10 @@ def test_two_readers(road: tuple[str, str], client: Client, server: LocalDashSco
                 with pytest.raises(StreamUsageError, match="one task at a time"):
                     await anext(stream)
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
 
 
-def test_each_step_in_a_task_of_its_own(road: tuple[str, str], client: Client) -> None:
+def test_each_step_in_a_task_of_its_own(stack: tuple[str, str], client: Client) -> None:
     """No scope is held between the steps: each may run in another task."""
 
     async def main() -> list[str]:
@@ -263,7 +263,7 @@ def test_each_step_in_a_task_of_its_own(road: tuple[str, str], client: Client) -
                     group.start_soon(one)
         return got
 
-    assert anyio.run(main, backend=road[1]) == ["a", "b"]
+    assert anyio.run(main, backend=stack[1]) == ["a", "b"]
 
 
 def test_another_loop(client: Client, server: LocalDashScope) -> None:
@@ -281,7 +281,7 @@ def test_another_loop(client: Client, server: LocalDashScope) -> None:
 
 @pytest.mark.parametrize("closing", ["stream", "call", "queue"])
 def test_the_client_is_closed(
-    road: tuple[str, str], client: Client, server: LocalDashScope, closing: str
+    stack: tuple[str, str], client: Client, server: LocalDashScope, closing: str
 ) -> None:
     """Closing the client ends what is under way, and in the queue, by a clear error."""
     server.fault(Stall(1) if closing == "stream" else BlackHole())
@@ -312,7 +312,7 @@ def test_the_client_is_closed(
             await client.acall(MODEL, "hi")
         assert "closed" in repr(client)
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
     assert ended == {"stream": ["a"], "call": [""], "queue": [""] * 4}[closing]
     server.wait_for(lambda server: server.open_connections == 0)
 
@@ -360,7 +360,7 @@ def test_sync_early_exits(server: LocalDashScope, leave: Callable[[], object]) -
     ids=["nothing", "heartbeats", "an empty frame", "junk"],
 )
 def test_after_the_finish(
-    road: tuple[str, str], client: Client, server: LocalDashScope, tail: bytes
+    stack: tuple[str, str], client: Client, server: LocalDashScope, tail: bytes
 ) -> None:
     """An answer with its finish_reason is whole; a body that doesn't end then costs no time."""
     body = b'data:{"output":{"text":"abc","finish_reason":"stop"}}\n\n' + tail
@@ -371,11 +371,11 @@ def test_after_the_finish(
             with anyio.fail_after(20):
                 return "".join([chunk.delta async for chunk in stream])
 
-    assert anyio.run(main, backend=road[1]) == "abc"
+    assert anyio.run(main, backend=stack[1]) == "abc"
 
 
 def test_cancelled_and_closed_at_once(
-    road: tuple[str, str], client: Client, server: LocalDashScope
+    stack: tuple[str, str], client: Client, server: LocalDashScope
 ) -> None:
     """A reader who is cancelled while another task closes his stream is cancelled."""
     server.fault(Stall(1))
@@ -393,4 +393,4 @@ def test_cancelled_and_closed_at_once(
             with pytest.raises(IncompleteResponseError):
                 await anext(stream)
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])

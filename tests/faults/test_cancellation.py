@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 import pytest
-from client_matrix import MODEL, ROADS
+from client_matrix import MODEL, STACKS
 
 from llama_dashscope import Client, Limits
 from llama_dashscope.testing import (
@@ -85,7 +85,7 @@ async def by_time(work: Work, ready: Work) -> None:
 WAYS: list[Way] = [by_cancel, by_cancelling_twice, by_wait_for, by_scope, by_time]
 JOURNEYS = [
     (way, transport, backend)
-    for transport, backend in ROADS
+    for transport, backend in STACKS
     for way in WAYS
     if backend == "asyncio" or way in {by_scope, by_time}
 ]
@@ -146,7 +146,7 @@ def test_a_caller_who_leaves(
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize(("transport", "backend"), ROADS)
+@pytest.mark.parametrize(("transport", "backend"), STACKS)
 def test_leaving_the_queue(server: LocalDashScope, transport: str, backend: str) -> None:
     """Callers who leave the queue, one even as its turn comes, take no slot with them."""
     server.fault(BlackHole())
@@ -168,7 +168,7 @@ def test_leaving_the_queue(server: LocalDashScope, transport: str, backend: str)
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["acall", "astream"])
-@pytest.mark.parametrize(("transport", "backend"), ROADS)
+@pytest.mark.parametrize(("transport", "backend"), STACKS)
 def test_a_storm_of_cancellations(
     server: LocalDashScope, transport: str, backend: str, streaming: bool
 ) -> None:
@@ -230,7 +230,7 @@ print(client.call("llama3.3-70b-instruct", "hi").text)
 
 @pytest.mark.parametrize("face", ["call", "stream"])
 @pytest.mark.parametrize("moment", ["answer", "body"])
-@pytest.mark.parametrize("transport", sorted({transport for transport, _ in ROADS}))
+@pytest.mark.parametrize("transport", sorted({transport for transport, _ in STACKS}))
 def test_control_c(
     server: LocalDashScope,
     face: Literal["call", "stream"],

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
-from client_matrix import MODEL, ROADS
+from client_matrix import MODEL, STACKS
 
 from llama_dashscope import Client, Limits, Timeout
 from llama_dashscope.testing import LocalDashScope, Reply
@@ -51,7 +51,7 @@ async def ask_at_once(client: Client, times: int) -> list[str]:
     return answers
 
 
-@pytest.mark.parametrize(("transport", "backend"), ROADS)
+@pytest.mark.parametrize(("transport", "backend"), STACKS)
 def test_a_crowd(server: LocalDashScope, transport: str, backend: str) -> None:
     """Callers beyond the pool's size wait their turn; that wait is no silence of the service."""
     server.reply(Reply("abc", first_token_delay=0.05))
@@ -75,7 +75,7 @@ def test_a_crowd(server: LocalDashScope, transport: str, backend: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("elsewhere", ["Reply('abc', first_token_delay=0.2)"], indirect=True)
-@pytest.mark.parametrize(("transport", "backend"), ROADS)
+@pytest.mark.parametrize(("transport", "backend"), STACKS)
 def test_2500_at_once(elsewhere: str, transport: str, backend: str) -> None:
     """2,500 calls at once over the default pool succeed with a limit of 2 s at 0.2 s each."""
 
@@ -106,7 +106,7 @@ async def read_slowly(client: Client) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("elsewhere", ["Reply(pieces=['word '] * 100_000)"], indirect=True)
-@pytest.mark.parametrize(("transport", "backend"), ROADS)
+@pytest.mark.parametrize(("transport", "backend"), STACKS)
 def test_100_000_frames(elsewhere: str, transport: str, backend: str) -> None:
     """A stream of 100,000 frames costs a few MB, most of them its text."""
     client = Client("sk-local", base_url=elsewhere, transport=transport)

@@ -51,10 +51,10 @@ PACKED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 @pytest.mark.parametrize(("coding", "pack"), PACKED.values(), ids=PACKED)
-def test_an_answer(road: tuple[str, str], coding: str, pack: Callable[[bytes], bytes]) -> None:
+def test_an_answer(stack: tuple[str, str], coding: str, pack: Callable[[bytes], bytes]) -> None:
     """An answer is read, however a gateway packs it or says that it does."""
     with wire([whole(pack(message()), f"content-encoding: {coding}\r\n")]) as server:
-        assert ask(road, server.base_url, 2).text == "fine"
+        assert ask(stack, server.base_url, 2).text == "fine"
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_an_answer(road: tuple[str, str], coding: str, pack: Callable[[bytes], b
     ],
     ids=["damaged", "cut", "no deflate", "twice"],
 )
-def test_an_answer_that_can_not_be_read(road: tuple[str, str], coding: str, body: bytes) -> None:
+def test_an_answer_that_can_not_be_read(stack: tuple[str, str], coding: str, body: bytes) -> None:
     """What isn't packed as it says is not the protocol."""
     with (
         wire([whole(body, f"content-encoding: {coding}\r\n")]) as server,
         pytest.raises(ResponseError, match="does not follow the protocol") as raised,
     ):
-        ask(road, server.base_url)
+        ask(stack, server.base_url)
 
     assert raised.value.status_code == 200
 
@@ -90,36 +90,36 @@ def memory() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("memory")
-def test_a_small_answer_that_is_huge(road: tuple[str, str]) -> None:
+def test_a_small_answer_that_is_huge(stack: tuple[str, str]) -> None:
     """An answer is unpacked up to its limit, and no further."""
     body = gzip.compress(bytes(HUGE // 8)) * 8
     with (
         wire([whole(body, "content-encoding: gzip\r\n")]) as server,
         pytest.raises(ResponseError, match="max_answer_size"),
     ):
-        ask(road, server.base_url, limits=Limits(max_answer_size=1 << 20))
+        ask(stack, server.base_url, limits=Limits(max_answer_size=1 << 20))
 
 
 @pytest.mark.usefixtures("memory")
-def test_a_small_refusal_that_is_huge(road: tuple[str, str]) -> None:
+def test_a_small_refusal_that_is_huge(stack: tuple[str, str]) -> None:
     """So is a refusal; its status says enough."""
     body = gzip.compress(bytes(HUGE // 8)) * 8
     answer = whole(body, "content-encoding: gzip\r\n").replace(b"200 OK", b"502 Bad Gateway", 1)
     with wire([answer]) as server, pytest.raises(APIStatusError) as raised:
-        ask(road, server.base_url)
+        ask(stack, server.base_url)
 
     assert raised.value.status_code == 502
 
 
 @pytest.mark.usefixtures("memory")
-def test_a_small_frame_that_is_huge(road: tuple[str, str]) -> None:
+def test_a_small_frame_that_is_huge(stack: tuple[str, str]) -> None:
     """So is a frame of a stream."""
     head = "content-type: text/event-stream\r\ncontent-encoding: gzip\r\n"
     body = gzip.compress(b"data:" + bytes(9)) + gzip.compress(bytes(HUGE // 8)) * 8
 
     async def main(base_url: str) -> None:
         async with (
-            Client("sk-1", base_url=base_url, transport=road[0]) as client,
+            Client("sk-1", base_url=base_url, transport=stack[0]) as client,
             client.astream(MODEL, "hi") as stream,
         ):
             await stream.aread()
@@ -128,7 +128,7 @@ def test_a_small_frame_that_is_huge(road: tuple[str, str]) -> None:
         wire([whole(body, head)]) as server,
         pytest.raises(ResponseError, match="max_frame_size"),
     ):
-        anyio.run(main, server.base_url, backend=road[1])
+        anyio.run(main, server.base_url, backend=stack[1])
 
 
 @given(
@@ -154,14 +154,14 @@ def test_in_any_pieces(data: bytes, way: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [9_000, 90_000])
-def test_a_long_header(road: tuple[str, str], size: int) -> None:
+def test_a_long_header(stack: tuple[str, str], size: int) -> None:
     """Some gateways send long headers; the answer behind them is read and was paid for."""
     with wire([whole(head=f"content-security-policy: {'x' * size}\r\n")]) as server:
-        assert ask(road, server.base_url).text == "fine"
+        assert ask(stack, server.base_url).text == "fine"
 
 
-def test_many_headers(road: tuple[str, str]) -> None:
+def test_many_headers(stack: tuple[str, str]) -> None:
     """And some send many."""
     head = "".join(f"x-{at}: {at}\r\n" for at in range(500))
     with wire([whole(head=head)]) as server:
-        assert ask(road, server.base_url).text == "fine"
+        assert ask(stack, server.base_url).text == "fine"

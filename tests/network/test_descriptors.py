@@ -44,11 +44,11 @@ anyio.run(main, backend=backend)
 
 
 @pytest.mark.parametrize("first", ["first", "later"])
-def test_none_left(road: tuple[str, str], server: LocalDashScope, first: str) -> None:
+def test_none_left(stack: tuple[str, str], server: LocalDashScope, first: str) -> None:
     """The first call needs them for imports, each one for its connection."""
     server.reply("fine")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *road, first, server.base_url],
+        [sys.executable, "-c", PROGRAM, *stack, first, server.base_url],
         capture_output=True,
         text=True,
         timeout=50,

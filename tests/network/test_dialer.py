@@ -58,19 +58,19 @@ SILENCES: dict[str, tuple[str, str, Silent]] = {
 }
 
 
-def by_whom(road: tuple[str, str], proxy: str) -> tuple[str, str]:
+def by_whom(stack: tuple[str, str], proxy: str) -> tuple[str, str]:
     """Let `auto` choose where aiohttp can't: SOCKS, and TLS within TLS before Python 3.11."""
     needs_other = "socks" in proxy or ("https" in proxy and sys.version_info < (3, 11))
-    return ("auto", road[1]) if needs_other else road
+    return ("auto", stack[1]) if needs_other else stack
 
 
 @pytest.mark.parametrize(("url", "proxy", "silent"), SILENCES.values(), ids=SILENCES)
-def test_a_limit(road: tuple[str, str], url: str, proxy: str, silent: Silent) -> None:
+def test_a_limit(stack: tuple[str, str], url: str, proxy: str, silent: Silent) -> None:
     """`connect` bounds all of connecting: proxies and TLS too."""
-    road = by_whom(road, proxy)
+    stack = by_whom(stack, proxy)
     with relay(silent.serve) as server, pytest.raises(APITimeoutError) as raised:
         ask(
-            road,
+            stack,
             url.format(server.port),
             proxy=proxy.format(server.port) or None,
             timeout=Timeout(connect=0.2),
@@ -90,14 +90,14 @@ def no_collection() -> Iterator[None]:
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(("url", "proxy", "silent"), SILENCES.values(), ids=SILENCES)
 def test_who_leaves_leaves_no_socket(
-    road: tuple[str, str], url: str, proxy: str, silent: Silent
+    stack: tuple[str, str], url: str, proxy: str, silent: Silent
 ) -> None:
     """Who is cancelled while connecting closes the connection at once."""
-    road = by_whom(road, proxy)
+    stack = by_whom(stack, proxy)
     silent.came = silent.left = 0
 
     async def main(port: int) -> None:
-        settings: dict[str, Any] = {"base_url": url.format(port), "transport": road[0]}
+        settings: dict[str, Any] = {"base_url": url.format(port), "transport": stack[0]}
         async with Client("sk-1", proxy=proxy.format(port) or None, **settings) as client:
             for at in range(3):
                 async with anyio.create_task_group() as group:
@@ -111,7 +111,7 @@ def test_who_leaves_leaves_no_socket(
                         await anyio.sleep(0.01)
 
     with relay(silent.serve) as server:
-        anyio.run(main, server.port, backend=road[1])
+        anyio.run(main, server.port, backend=stack[1])
 
 
 class Socks:
@@ -294,7 +294,7 @@ def test_closed_while_connecting(backend: str) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*plain http")
-def test_the_host_header(road: tuple[str, str], url: str, host: bytes) -> None:
+def test_the_host_header(stack: tuple[str, str], url: str, host: bytes) -> None:
     """Host is as the address has it, without the port that goes without saying."""
     heads: list[bytes] = []
 
@@ -304,7 +304,7 @@ def test_the_host_header(road: tuple[str, str], url: str, host: bytes) -> None:
         await reader.read()
 
     with relay(serve) as proxy:
-        ask(road, url, proxy=f"http://127.0.0.1:{proxy.port}")
+        ask(stack, url, proxy=f"http://127.0.0.1:{proxy.port}")
 
     lines = heads[0].lower().split(b"\r\n")
     assert [each for each in lines if each.startswith(b"host:")] == [b"host: " + host]

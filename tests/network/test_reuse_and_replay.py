@@ -48,7 +48,7 @@ HEARD: dict[str, list[Part]] = {
 
 
 def ask(
-    road: tuple[str, str],
+    stack: tuple[str, str],
     base_url: str,
     times: int,
     pause: float = 0.0,
@@ -68,32 +68,32 @@ def ask(
     async def main() -> list[str]:
         texts: list[str] = []
         async with Client(
-            "sk-1", base_url=base_url, transport=road[0], retry=retry, timeout=timeout
+            "sk-1", base_url=base_url, transport=stack[0], retry=retry, timeout=timeout
         ) as client:
             for _ in range(times):
                 texts.append(await one(client))
                 await anyio.sleep(pause)
         return texts
 
-    return anyio.run(main, backend=road[1])
+    return anyio.run(main, backend=stack[1])
 
 
 @pytest.mark.parametrize("rest", LEFT_OVER.values(), ids=LEFT_OVER)
 @pytest.mark.parametrize("answer", [whole(), IN_CHUNKS, STREAM], ids=["length", "chunks", "stream"])
-def test_bytes_behind_an_answer(road: tuple[str, str], answer: bytes, rest: bytes) -> None:
+def test_bytes_behind_an_answer(stack: tuple[str, str], answer: bytes, rest: bytes) -> None:
     """They are nobody's: the answer stands, and the next call goes by another connection."""
     with wire([answer + rest]) as server:
-        texts = ask(road, server.base_url, 3, stream=answer is STREAM)
+        texts = ask(stack, server.base_url, 3, stream=answer is STREAM)
 
     assert texts == ["fine"] * 3
     assert server.requests == 3
 
 
 @pytest.mark.parametrize("rest", LEFT_OVER.values(), ids=LEFT_OVER)
-def test_bytes_that_come_while_a_connection_is_idle(road: tuple[str, str], rest: bytes) -> None:
+def test_bytes_that_come_while_a_connection_is_idle(stack: tuple[str, str], rest: bytes) -> None:
     """They are nobody's either."""
     with wire([whole(), 0.02, rest, 30.0]) as server:
-        texts = ask(road, server.base_url, 2, pause=0.2)
+        texts = ask(stack, server.base_url, 2, pause=0.2)
 
     assert texts == ["fine"] * 2
     assert server.requests == 2
@@ -102,11 +102,11 @@ def test_bytes_that_come_while_a_connection_is_idle(road: tuple[str, str], rest:
 @pytest.mark.parametrize("kept", [False, True], ids=["new", "kept"])
 @pytest.mark.parametrize("parts", UNHEARD.values(), ids=UNHEARD)
 def test_without_a_byte_a_call_is_sent_again(
-    road: tuple[str, str], parts: list[Part], kept: bool
+    stack: tuple[str, str], parts: list[Part], kept: bool
 ) -> None:
     """A connection that ends before any byte says as little as a 502."""
     with wire(*[[whole()]] * kept, parts, [whole()]) as server:
-        texts = ask(road, server.base_url, 1 + kept)
+        texts = ask(stack, server.base_url, 1 + kept)
 
     assert texts == ["fine"] * (1 + kept)
     assert server.requests == 2 + kept
@@ -115,14 +115,14 @@ def test_without_a_byte_a_call_is_sent_again(
 @pytest.mark.parametrize("kept", [False, True], ids=["new", "kept"])
 @pytest.mark.parametrize("parts", HEARD.values(), ids=HEARD)
 def test_after_a_byte_a_call_is_never_sent_again(
-    road: tuple[str, str], parts: list[Part], kept: bool
+    stack: tuple[str, str], parts: list[Part], kept: bool
 ) -> None:
     """Who has begun to answer has taken the request, and bills it."""
     with (
         wire(*[[whole()]] * kept, parts, [whole()]) as server,
         pytest.raises(APIConnectionError, match="broke"),
     ):
-        ask(road, server.base_url, 1 + kept)
+        ask(stack, server.base_url, 1 + kept)
 
     assert server.requests == 1 + kept
 
@@ -148,7 +148,7 @@ DRIPPING: dict[str, tuple[bytes, bytes]] = {
 @pytest.mark.parametrize(("begin", "drop"), DRIPPING.values(), ids=DRIPPING)
 @pytest.mark.parametrize("limit", ["idle", "total"])
 def test_bytes_that_say_nothing(
-    road: tuple[str, str], begin: bytes, drop: bytes, limit: str
+    stack: tuple[str, str], begin: bytes, drop: bytes, limit: str
 ) -> None:
     """However a server drips, the time limits of a stream hold."""
     drops: list[Part] = [drop, 0.05]
@@ -157,7 +157,7 @@ def test_bytes_that_say_nothing(
         wire([begin, *drops * 1200]) as server,
         pytest.raises(APITimeoutError) as raised,
     ):
-        ask(road, server.base_url, 1, stream=True, timeout=timeout, retry=Retry(times=0))
+        ask(stack, server.base_url, 1, stream=True, timeout=timeout, retry=Retry(times=0))
 
     assert raised.value.limit == limit
     assert server.requests == 1
@@ -166,19 +166,19 @@ def test_bytes_that_say_nothing(
 @pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
 @pytest.mark.parametrize("pause", [0.0, 0.05], ids=["at once", "later"])
 def test_what_is_no_chunk_ends_an_answer_at_once(
-    road: tuple[str, str], pause: float, stream: bool
+    stack: tuple[str, str], pause: float, stream: bool
 ) -> None:
     """Nobody waits for the rest of a body that is no longer HTTP."""
     with (
         wire([OPEN, chunk(frame("a", "null")), pause, b"no chunk\r\n", 60.0]) as server,
         pytest.raises(APIConnectionError, match="broke within"),
     ):
-        ask(road, server.base_url, 1, stream=stream)
+        ask(stack, server.base_url, 1, stream=stream)
 
     assert server.requests == 1
 
 
-def test_a_head_that_stops_is_never_asked_for_again(road: tuple[str, str]) -> None:
+def test_a_head_that_stops_is_never_asked_for_again(stack: tuple[str, str]) -> None:
     """Not even where silence is to be met by another try: an answer had begun."""
     retry = Retry(base=0, read_timeouts=True)
     timeout = Timeout(read=5, idle=0.2)
@@ -186,27 +186,27 @@ def test_a_head_that_stops_is_never_asked_for_again(road: tuple[str, str]) -> No
         wire([b"HTTP/1.1 200", 60.0]) as server,
         pytest.raises(APITimeoutError) as raised,
     ):
-        ask(road, server.base_url, 1, timeout=timeout, retry=retry)
+        ask(stack, server.base_url, 1, timeout=timeout, retry=retry)
 
     assert raised.value.limit == "idle"
     assert server.requests == 1
 
 
-def test_silence_is_asked_again_where_that_is_wanted(road: tuple[str, str]) -> None:
+def test_silence_is_asked_again_where_that_is_wanted(stack: tuple[str, str]) -> None:
     """Before a byte has come, `read` counts, and then it does."""
     retry = Retry(base=0, read_timeouts=True)
     with wire([60.0], [whole()]) as server:
-        texts = ask(road, server.base_url, 1, timeout=Timeout(read=0.2, idle=5), retry=retry)
+        texts = ask(stack, server.base_url, 1, timeout=Timeout(read=0.2, idle=5), retry=retry)
 
     assert texts == ["fine"]
     assert server.requests == 2
 
 
-def test_no_limit_at_all(road: tuple[str, str]) -> None:
+def test_no_limit_at_all(stack: tuple[str, str]) -> None:
     """Each limit can be lifted."""
     lifted = Timeout(connect=None, read=None, idle=None)
     with wire([b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.01, whole()]) as server:
-        assert ask(road, server.base_url, 2, timeout=lifted) == ["fine"] * 2
+        assert ask(stack, server.base_url, 2, timeout=lifted) == ["fine"] * 2
 
 
 async def refuse_and_read_on(_: Relay, reader: Reader, writer: Writer) -> None:
@@ -229,20 +229,20 @@ async def refuse_and_wait(_: Relay, reader: Reader, writer: Writer) -> None:
     await asyncio.sleep(60)
 
 
-def test_a_refusal_while_the_request_is_sent(road: tuple[str, str]) -> None:
+def test_a_refusal_while_the_request_is_sent(stack: tuple[str, str]) -> None:
     """It is read, though much of the request is still on its way."""
     with relay(refuse_and_read_on) as server, pytest.raises(RequestTooLargeError) as raised:
-        client_matrix.ask(road, f"http://127.0.0.1:{server.port}", prompt="x" * 5_000_000)
+        client_matrix.ask(stack, f"http://127.0.0.1:{server.port}", prompt="x" * 5_000_000)
 
     assert raised.value.status_code == 413
 
 
-def test_a_refusal_by_one_who_reads_no_more(road: tuple[str, str]) -> None:
+def test_a_refusal_by_one_who_reads_no_more(stack: tuple[str, str]) -> None:
     """On asyncio it is read at once; on trio, whose writes can't be left, the time limit holds."""
-    expected = APITimeoutError if road[1] == "trio" else RequestTooLargeError
+    expected = APITimeoutError if stack[1] == "trio" else RequestTooLargeError
     with relay(refuse_and_wait) as server, pytest.raises(expected):
         client_matrix.ask(
-            road,
+            stack,
             f"http://127.0.0.1:{server.port}",
             prompt="x" * 5_000_000,
             timeout=Timeout(read=0.5),

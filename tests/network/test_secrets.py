@@ -55,13 +55,13 @@ def told(error: BaseException) -> Iterator[str]:
 
 
 def fail(
-    road: tuple[str, str], base_url: str, *, stream: bool = False, proxy: str | None = None
+    stack: tuple[str, str], base_url: str, *, stream: bool = False, proxy: str | None = None
 ) -> DashScopeError:
     """Make a call that fails, and return its error."""
 
     async def main() -> None:
         async with Client(
-            KEY, base_url=base_url, transport=road[0], retry=0, proxy=proxy, trust_env=False
+            KEY, base_url=base_url, transport=stack[0], retry=0, proxy=proxy, trust_env=False
         ) as client:
             if not stream:
                 await client.acall(MODEL, "hi")
@@ -71,14 +71,14 @@ def fail(
                     pass
 
     with pytest.raises(DashScopeError) as caught:
-        anyio.run(main, backend=road[1])
+        anyio.run(main, backend=stack[1])
     return caught.value
 
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 @pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
 def test_a_key_that_comes_back(
-    road: tuple[str, str],
+    stack: tuple[str, str],
     server: LocalDashScope,
     echo: bytes,
     caplog: pytest.LogCaptureFixture,
@@ -89,7 +89,7 @@ def test_a_key_that_comes_back(
     server.reply(Raw(head=echo, end="fin"))
     caplog.set_level(logging.DEBUG, "llama_dashscope")
 
-    error = fail(road, server.base_url, stream=stream)
+    error = fail(stack, server.base_url, stream=stream)
 
     assert [text for text in told(error) if KEY[:12] in text] == []
     assert KEY[:12].encode() not in pickle.dumps(error)
@@ -109,7 +109,7 @@ def test_a_key_that_comes_back(
     ids=["407", "502", "garbage", "token", "nothing"],
 )
 def test_a_proxy_that_refuses(
-    road: tuple[str, str], answer: str, caplog: pytest.LogCaptureFixture
+    stack: tuple[str, str], answer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A proxy may echo what it was told; its name shows, the password doesn't."""
     caplog.set_level(logging.DEBUG, "llama_dashscope")
@@ -122,7 +122,7 @@ def test_a_proxy_that_refuses(
 
     with relay(refuse) as proxy:
         address = f"http://{LOGIN}@127.0.0.1:{proxy.port}"
-        error = fail(road, "https://dashscope.example/api/v1", proxy=address)
+        error = fail(stack, "https://dashscope.example/api/v1", proxy=address)
 
     hidden = ("S3cret", TOKEN[:12])
     assert [text for text in told(error) if any(each in text for each in hidden)] == []
@@ -131,9 +131,9 @@ def test_a_proxy_that_refuses(
     assert "dashscope.example" in str(error)
 
 
-def test_a_proxy_that_is_not_there(road: tuple[str, str]) -> None:
+def test_a_proxy_that_is_not_there(stack: tuple[str, str]) -> None:
     """Nor does a proxy's password show that nobody was told."""
-    error = fail(road, "https://dashscope.example/api/v1", proxy=f"http://{LOGIN}@127.0.0.1:9")
+    error = fail(stack, "https://dashscope.example/api/v1", proxy=f"http://{LOGIN}@127.0.0.1:9")
 
     assert [text for text in told(error) if "S3cret" in text or TOKEN in text] == []
 
@@ -145,19 +145,19 @@ def test_a_client_with_a_proxy() -> None:
     assert "S3cret" not in f"{client!r} {vars(client)!r}"
 
 
-def test_a_plain_request_by_a_proxy(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_a_plain_request_by_a_proxy(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A user name and a password in UTF-8 are sent as they are."""
     server.reply("abc")
 
     async def main(port: int) -> str:
         address = f"http://{LOGIN}@127.0.0.1:{port}"
         async with Client(
-            KEY, base_url=server.base_url, transport=road[0], proxy=address
+            KEY, base_url=server.base_url, transport=stack[0], proxy=address
         ) as client:
             return (await client.acall(MODEL, "hi")).text
 
     with relay(Relay.http) as proxy:
-        text = anyio.run(main, proxy.port, backend=road[1])
+        text = anyio.run(main, proxy.port, backend=stack[1])
 
     assert text == "abc"
     assert proxy.seen.lower().count(f"proxy-authorization: basic {TOKEN}".lower().encode()) == 1
@@ -165,7 +165,7 @@ def test_a_plain_request_by_a_proxy(road: tuple[str, str], server: LocalDashScop
 
 @pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
 def test_a_service_that_forges_lines(
-    road: tuple[str, str],
+    stack: tuple[str, str],
     server: LocalDashScope,
     caplog: pytest.LogCaptureFixture,
     *,
@@ -184,7 +184,7 @@ def test_a_service_that_forges_lines(
     server.reply(Raw((body.encode(),), status=400))
     caplog.set_level(logging.DEBUG, "llama_dashscope")
 
-    error = fail(road, server.base_url, stream=stream)
+    error = fail(stack, server.base_url, stream=stream)
 
     assert error.code.startswith(r"Bad CODE\x1b[2Jccc")
     assert error.message.startswith(r"x 2026 CRITICAL \x1b[31m\u202emmm")
@@ -194,21 +194,21 @@ def test_a_service_that_forges_lines(
         assert len(text) < 3000
 
 
-def test_a_request_id_of_a_header(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_a_request_id_of_a_header(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A header can't hold a line break, but other control characters and any length."""
     identity = b"\x1b[31m" + b"r" * 5000
     head = b"HTTP/1.1 500 X\r\nx-request-id: " + identity + b"\r\ncontent-length: 0\r\n\r\n"
     server.reply(Raw(head=head, end="fin"))
 
-    error = fail(road, server.base_url)
+    error = fail(stack, server.base_url)
 
     assert str(error).isprintable()
     assert len(str(error)) < 1000
 
 
-def test_a_request_id_of_a_frame(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_a_request_id_of_a_frame(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A stream that breaks off names the request in one line."""
     frame = rb'data:{"output":{"text":"a"},"request_id":"r\n\u001b[31mF"}' + b"\n\n"
     server.reply(Raw((frame,)))
 
-    assert fail(road, server.base_url, stream=True).request_id == r"r \x1b[31mF"
+    assert fail(stack, server.base_url, stream=True).request_id == r"r \x1b[31mF"

@@ -20,7 +20,7 @@ import httpx
 import pytest
 import respx
 import trustme
-from client_matrix import HAS_AIOHTTP, MODEL, ROADS, ask
+from client_matrix import HAS_AIOHTTP, MODEL, STACKS, ask
 from relays import Relay, relay
 
 from llama_dashscope import (
@@ -91,90 +91,92 @@ def know(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
 class TestTLS:
     """Certificates: whose word counts, and what happens where none does."""
 
-    def test_unknown_authority(self, road: tuple[str, str], tls: str) -> None:
+    def test_unknown_authority(self, stack: tuple[str, str], tls: str) -> None:
         """A certificate that nobody vouches for ends the call at once, and the message says why."""
         with pytest.raises(
             APIConnectionError, match=r"localhost.*CERTIFICATE_VERIFY_FAILED"
         ) as caught:
-            ask(road, tls)
+            ask(stack, tls)
 
         assert not caught.value.retryable
 
     def test_ssl_cert_file(
-        self, road: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
+        self, stack: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """SSL_CERT_FILE names those who may vouch."""
         monkeypatch.setenv("SSL_CERT_FILE", pem)
 
-        assert ask(road, tls).text == "abc"
+        assert ask(stack, tls).text == "abc"
 
     def test_ssl_cert_dir(
-        self, road: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
+        self, stack: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """So does SSL_CERT_DIR; a folder without them vouches for nobody."""
         monkeypatch.setenv("SSL_CERT_DIR", str(Path(pem).parent))
 
         with pytest.raises(APIConnectionError):
-            ask(road, tls)
+            ask(stack, tls)
 
     def test_ssl_cert_file_that_is_none(
-        self, road: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+        self, stack: tuple[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A file that isn't there is an error of the setting, with its name."""
         monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
 
         with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
-            ask(road, "https://localhost:9")
+            ask(stack, "https://localhost:9")
 
     def test_trust_env(
-        self, road: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
+        self, stack: tuple[str, str], tls: str, pem: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With trust_env=False the environment has no say."""
         monkeypatch.setenv("SSL_CERT_FILE", pem)
 
         with pytest.raises(APIConnectionError):
-            ask(road, tls, trust_env=False)
+            ask(stack, tls, trust_env=False)
 
-    def test_context(self, road: tuple[str, str], tls: str, authority: trustme.CA) -> None:
+    def test_context(self, stack: tuple[str, str], tls: str, authority: trustme.CA) -> None:
         """A context of the caller's own is used as it is."""
         context = ssl.create_default_context()
         authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
 
-        assert ask(road, tls, verify=context).text == "abc"
+        assert ask(stack, tls, verify=context).text == "abc"
 
-    def test_no_verification(self, road: tuple[str, str], tls: str) -> None:
+    def test_no_verification(self, stack: tuple[str, str], tls: str) -> None:
         """With verify=False anybody is believed."""
-        assert ask(road, tls, verify=False).text == "abc"
+        assert ask(stack, tls, verify=False).text == "abc"
 
-    def test_wrong_name(self, road: tuple[str, str], tls: str, authority: trustme.CA) -> None:
+    def test_wrong_name(self, stack: tuple[str, str], tls: str, authority: trustme.CA) -> None:
         """A certificate for another name is none."""
         context = ssl.create_default_context()
         authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
 
         with pytest.raises(APIConnectionError, match=r"127\.0\.0\.1"):
-            ask(road, tls.replace("localhost", "127.0.0.1"), verify=context)
+            ask(stack, tls.replace("localhost", "127.0.0.1"), verify=context)
 
-    def test_plain_server(self, road: tuple[str, str], server: LocalDashScope) -> None:
+    def test_plain_server(self, stack: tuple[str, str], server: LocalDashScope) -> None:
         """A server that speaks no TLS is a connection error, not an error of ssl."""
         with pytest.raises(APIConnectionError):
-            ask(road, server.base_url.replace("http:", "https:"), timeout=Timeout(connect=0.3))
+            ask(stack, server.base_url.replace("http:", "https:"), timeout=Timeout(connect=0.3))
 
     # Python 3.10 leaves its TLS transport unclosed when bytes can't be decrypted.
     @pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <function _SSLProtocolTransport"
         ":pytest.PytestUnraisableExceptionWarning"
     )
-    def test_tls_that_breaks(self, road: tuple[str, str], authority: trustme.CA) -> None:
+    def test_tls_that_breaks(self, stack: tuple[str, str], authority: trustme.CA) -> None:
         """Bytes that can't be decrypted break the answer, as a reset would."""
         with (
             relay(Relay.babble, context=server_context(authority)) as babbler,
             pytest.raises(APIConnectionError, match="broke"),
         ):
-            ask(road, f"https://localhost:{babbler.port}", verify=False)
+            ask(stack, f"https://localhost:{babbler.port}", verify=False)
 
-    def test_kept_connection(self, road: tuple[str, str], tls: str, server: LocalDashScope) -> None:
+    def test_kept_connection(
+        self, stack: tuple[str, str], tls: str, server: LocalDashScope
+    ) -> None:
         """One handshake serves many calls."""
-        assert ask(road, tls, times=5, verify=False).text == "abc"
+        assert ask(stack, tls, times=5, verify=False).text == "abc"
         assert server.connections_accepted == 1
 
 
@@ -197,7 +199,7 @@ class TestProxies:
     @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
     def test_http(
         self,
-        road: tuple[str, str],
+        stack: tuple[str, str],
         server: LocalDashScope,
         elsewhere: str,
         monkeypatch: pytest.MonkeyPatch,
@@ -207,20 +209,20 @@ class TestProxies:
         server.reply("abc")
         with relay(Relay.http) as proxy:
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-            text = ask(road, elsewhere).text
+            text = ask(stack, elsewhere).text
 
         assert text == "abc"
         assert proxy.asked == [f"POST {elsewhere}{PATH}"]
 
     @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
     def test_connect(
-        self, road: tuple[str, str], tls: str, monkeypatch: pytest.MonkeyPatch, name: str
+        self, stack: tuple[str, str], tls: str, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         """An address with TLS goes through a tunnel, in which the proxy can't read the key."""
         url = tls.replace("localhost", ELSEWHERE)
         with relay(Relay.http) as proxy:
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-            text = ask(road, url, times=2, verify=False).text
+            text = ask(stack, url, times=2, verify=False).text
 
         assert text == "abc"
         assert proxy.asked == [f"CONNECT {url.removeprefix('https://').partition('/')[0]}"]
@@ -238,7 +240,7 @@ class TestProxies:
     )
     def test_not_this_one(
         self,
-        road: tuple[str, str],
+        stack: tuple[str, str],
         server: LocalDashScope,
         elsewhere: str,
         monkeypatch: pytest.MonkeyPatch,
@@ -250,13 +252,13 @@ class TestProxies:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
 
-        assert ask(road, elsewhere).text == "abc"
+        assert ask(stack, elsewhere).text == "abc"
 
     @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
     def test_this_machine_needs_none(
         self,
-        road: tuple[str, str],
+        stack: tuple[str, str],
         server: LocalDashScope,
         monkeypatch: pytest.MonkeyPatch,
         name: str,
@@ -266,11 +268,11 @@ class TestProxies:
         server.reply("abc")
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
-        assert ask(road, server.base_url.replace(server.host, host)).text == "abc"
+        assert ask(stack, server.base_url.replace(server.host, host)).text == "abc"
 
     def test_trust_env(
         self,
-        road: tuple[str, str],
+        stack: tuple[str, str],
         server: LocalDashScope,
         elsewhere: str,
         monkeypatch: pytest.MonkeyPatch,
@@ -280,37 +282,37 @@ class TestProxies:
         know(monkeypatch, ELSEWHERE, server.host)
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
-        assert ask(road, elsewhere, trust_env=False).text == "abc"
+        assert ask(stack, elsewhere, trust_env=False).text == "abc"
 
     def test_argument(
-        self, road: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+        self, stack: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The argument comes before the environment, its name and password are sent."""
         server.reply("abc")
         monkeypatch.setenv("NO_PROXY", "*")
         with relay(Relay.http) as proxy:
-            text = ask(road, server.base_url, proxy=f"http://me:mine@127.0.0.1:{proxy.port}").text
+            text = ask(stack, server.base_url, proxy=f"http://me:mine@127.0.0.1:{proxy.port}").text
 
         assert text == "abc"
         assert b"proxy-authorization: basic bwu6bwluzq==" in proxy.seen.lower()
 
     def test_encrypted_proxy(
         self,
-        road: tuple[str, str],
+        stack: tuple[str, str],
         tls: str,
         authority: trustme.CA,
         pem: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The way to a proxy may be encrypted as well, where Python knows TLS within TLS."""
-        if road[0] == "aiohttp" and sys.version_info < (3, 11):
-            road = ("auto", road[1])  # which doesn't take it
+        if stack[0] == "aiohttp" and sys.version_info < (3, 11):
+            stack = ("auto", stack[1])  # which doesn't take it
         monkeypatch.setenv("SSL_CERT_FILE", pem)
         with (
             relay(Relay.http) as proxy,
             relay(Relay.tls, proxy.port, server_context(authority)) as front,
         ):
-            text = ask(road, tls, proxy=f"https://localhost:{front.port}").text
+            text = ask(stack, tls, proxy=f"https://localhost:{front.port}").text
 
         assert text == "abc"
         assert len(proxy.asked) == 1
@@ -323,23 +325,23 @@ class TestProxies:
         with pytest.raises(ConfigurationError, match=r"Python 3\.11"):
             ask(("aiohttp", "asyncio"), server.base_url, proxy="https://127.0.0.1:9")
 
-    def test_dead_proxy(self, road: tuple[str, str], server: LocalDashScope) -> None:
+    def test_dead_proxy(self, stack: tuple[str, str], server: LocalDashScope) -> None:
         """A proxy that isn't there is a failed connection."""
         with pytest.raises(APIConnectionError, match="connect"):
-            ask(road, server.base_url, proxy="http://127.0.0.1:9")
+            ask(stack, server.base_url, proxy="http://127.0.0.1:9")
 
-    def test_refusing_proxy(self, road: tuple[str, str], tls: str) -> None:
+    def test_refusing_proxy(self, stack: tuple[str, str], tls: str) -> None:
         """A proxy that refuses the tunnel says so."""
         with (
             relay(Relay.refuse) as proxy,
             pytest.raises(APIConnectionError, match="the proxy refuses"),
         ):
-            ask(road, tls, proxy=f"http://127.0.0.1:{proxy.port}")
+            ask(stack, tls, proxy=f"http://127.0.0.1:{proxy.port}")
 
-    def test_refusing_plain(self, road: tuple[str, str], server: LocalDashScope) -> None:
+    def test_refusing_plain(self, stack: tuple[str, str], server: LocalDashScope) -> None:
         """Without a tunnel its refusal is an answer like any other."""
         with relay(Relay.refuse) as proxy, pytest.raises(APIStatusError) as refused:
-            ask(road, server.base_url, proxy=f"http://127.0.0.1:{proxy.port}")
+            ask(stack, server.base_url, proxy=f"http://127.0.0.1:{proxy.port}")
 
         assert refused.value.status_code == 407
 
@@ -618,60 +620,60 @@ class TestCustom:
         assert not transport.closed
 
 
-def test_redirects_stay_unfollowed(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_redirects_stay_unfollowed(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A key isn't carried to where an answer points."""
     with LocalDashScope() as other:
         server.reply(Raw((), status=307, headers={"location": other.base_url + PATH}))
         with pytest.raises(APIStatusError) as raised:
-            ask(road, server.base_url)
+            ask(stack, server.base_url)
 
         assert raised.value.status_code == 307
         assert other.connections_accepted == 0
 
 
-def test_cookies_stay_unkept(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_cookies_stay_unkept(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A cookie that the gateway sets is not sent back."""
     body = b'{"output":{"text":"abc","finish_reason":"stop"}}'
     server.reply(Raw((body,), headers={"set-cookie": "acw_tc=1; path=/"}))
 
-    ask(road, server.base_url, times=3)
+    ask(stack, server.base_url, times=3)
 
     assert all("cookie" not in request.headers for request in server.requests)
 
 
-def test_one_connection_for_calls_in_turn(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_one_connection_for_calls_in_turn(stack: tuple[str, str], server: LocalDashScope) -> None:
     """Calls one after the other share a connection."""
-    ask(road, server.base_url, times=20)
+    ask(stack, server.base_url, times=20)
 
     assert server.connections_accepted == 1
 
 
-def test_idle_connections_expire(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_idle_connections_expire(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A connection that was idle for longer than it is kept isn't used again, but closed."""
 
     async def main() -> None:
         limits = Limits(keepalive_expiry=0.05)
         async with Client(
-            "sk-local", base_url=server.base_url, transport=road[0], limits=limits
+            "sk-local", base_url=server.base_url, transport=stack[0], limits=limits
         ) as client:
             await client.acall(MODEL, "hi")
             await anyio.sleep(0.1)
             await client.acall(MODEL, "hi")
             await server.await_for(lambda server: server.open_connections == 1)
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
     assert server.connections_accepted == 2
 
 
-@pytest.mark.parametrize("road", ROADS[:2], ids="-".join)  # aiohttp uses all of them in turn
-def test_spare_connections_expire(road: tuple[str, str], server: LocalDashScope) -> None:
+@pytest.mark.parametrize("stack", STACKS[:2], ids="-".join)  # aiohttp uses all of them in turn
+def test_spare_connections_expire(stack: tuple[str, str], server: LocalDashScope) -> None:
     """Connections of a busy hour are let go one by one, though others stay in use."""
     server.reply(Reply("abc", first_token_delay=0.05))
 
     async def main() -> None:
         limits = Limits(keepalive_expiry=0.3)
         async with Client(
-            "sk-local", base_url=server.base_url, transport=road[0], limits=limits
+            "sk-local", base_url=server.base_url, transport=stack[0], limits=limits
         ) as client:
             async with anyio.create_task_group() as group:
                 for _ in range(5):
@@ -680,40 +682,40 @@ def test_spare_connections_expire(road: tuple[str, str], server: LocalDashScope)
                 while server.open_connections > 1:
                     await client.acall(MODEL, "hi")
 
-    anyio.run(main, backend=road[1])
+    anyio.run(main, backend=stack[1])
 
 
-def test_connections_without_end(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_connections_without_end(stack: tuple[str, str], server: LocalDashScope) -> None:
     """With keepalive_expiry=None a connection is kept until the server closes it."""
     server.fault(StaleConnection("fin"))
 
-    text = ask(road, server.base_url, 3, limits=Limits(keepalive_expiry=None), retry=2).text
+    text = ask(stack, server.base_url, 3, limits=Limits(keepalive_expiry=None), retry=2).text
 
     assert text
     assert server.connections_accepted == 2
 
 
-def test_connection_close_is_obeyed(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_connection_close_is_obeyed(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A server that says so gets no second request on the same connection."""
     body = b'{"output":{"text":"abc","finish_reason":"stop"}}'
     server.reply(Raw((body,), headers={"connection": "close"}))
 
-    assert ask(road, server.base_url, times=3).text == "abc"
+    assert ask(stack, server.base_url, times=3).text == "abc"
     assert server.connections_accepted == 3
 
 
-def test_compressed_answers(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_compressed_answers(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A gateway that compresses unasked is understood."""
     packed = gzip.compress(b'{"output":{"text":"abc","finish_reason":"stop"}}')
     pieces = tuple(packed[at : at + 1] for at in range(len(packed)))
     server.reply(Raw(pieces, headers={"content-encoding": "gzip"}))
 
-    assert ask(road, server.base_url).text == "abc"
+    assert ask(stack, server.base_url).text == "abc"
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
 def test_sockets_notice_a_peer_that_vanished(
-    road: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+    stack: tuple[str, str], server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each socket probes a silent peer after seconds, so that 30 are enough to notice."""
     if not hasattr(socket, "TCP_KEEPIDLE"):
@@ -742,7 +744,7 @@ def test_sockets_notice_a_peer_that_vanished(
                 return False
 
     server.reply(look)
-    ask(road, server.base_url)
+    ask(stack, server.base_url)
 
     (options,) = found
     silence = options["TCP_KEEPIDLE"] + options["TCP_KEEPINTVL"] * options["TCP_KEEPCNT"]
@@ -776,41 +778,41 @@ def test_no_warning(url: str) -> None:
         Client("sk-1", base_url=url)
 
 
-def test_unknown_host(road: tuple[str, str]) -> None:
+def test_unknown_host(stack: tuple[str, str]) -> None:
     """A name that nobody knows is a failed connection with the resolver's words."""
     with pytest.raises(APIConnectionError, match=r"nowhere\.invalid.*not known"):
-        ask(road, "https://nowhere.invalid/api/v1")
+        ask(stack, "https://nowhere.invalid/api/v1")
 
 
-def test_wrong_region_hint(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_wrong_region_hint(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A refused key names the host: each region has its own."""
-    wrong = partial(Client, "sk-of-elsewhere", base_url=server.base_url, transport=road[0])
+    wrong = partial(Client, "sk-of-elsewhere", base_url=server.base_url, transport=stack[0])
 
     async def main() -> None:
         async with wrong() as client:
             await client.acall(MODEL, "hi")
 
     with pytest.raises(AuthenticationError, match=f"{server.host}:{server.port}"):
-        anyio.run(main, backend=road[1])
+        anyio.run(main, backend=stack[1])
 
 
-def test_an_answer_beyond_the_limit(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_an_answer_beyond_the_limit(stack: tuple[str, str], server: LocalDashScope) -> None:
     """An answer is read up to a limit; what is larger is an error that names it."""
     server.reply(Raw((b" " * 100_000,) * 20))
 
     with pytest.raises(ResponseError, match="larger than 1000 bytes") as raised:
-        ask(road, server.base_url, limits=Limits(max_answer_size=1000))
+        ask(stack, server.base_url, limits=Limits(max_answer_size=1000))
 
     assert raised.value.status_code == 200
 
 
-def test_an_error_body_beyond_the_limit(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_an_error_body_beyond_the_limit(stack: tuple[str, str], server: LocalDashScope) -> None:
     """An error's body is read up to a limit, and its status says the rest."""
     page = b"<html>" + b"x" * 100_000
     server.reply(Raw((page,) * 20, status=502))
 
     with pytest.raises(APIStatusError) as raised:
-        ask(road, server.base_url, limits=Limits(max_error_size=1000))
+        ask(stack, server.base_url, limits=Limits(max_error_size=1000))
 
     assert raised.value.status_code == 502
     assert len(raised.value.message) < 1000
@@ -818,18 +820,18 @@ def test_an_error_body_beyond_the_limit(road: tuple[str, str], server: LocalDash
 
 @pytest.mark.parametrize("end", ["fin", "rst", "hang"])
 def test_an_error_body_that_breaks_off(
-    road: tuple[str, str], server: LocalDashScope, end: Literal["fin", "rst", "hang"]
+    stack: tuple[str, str], server: LocalDashScope, end: Literal["fin", "rst", "hang"]
 ) -> None:
     """However an error's body ends, its status is the error."""
     server.reply(Raw((b'{"code":"Inter',), status=500, end=end))
 
     with pytest.raises(APIStatusError) as raised:
-        ask(road, server.base_url, timeout=Timeout(idle=0.1))
+        ask(stack, server.base_url, timeout=Timeout(idle=0.1))
 
     assert raised.value.status_code == 500
 
 
-def test_a_frame_beyond_the_limit(road: tuple[str, str], server: LocalDashScope) -> None:
+def test_a_frame_beyond_the_limit(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A frame larger than the limit is an error of its own, what came before it is kept."""
     server.reply(Reply(pieces=["a", "b" * 5000, "c"]))
 
@@ -839,7 +841,7 @@ def test_a_frame_beyond_the_limit(road: tuple[str, str], server: LocalDashScope)
         limits = Limits(max_frame_size=2000)
         async with (
             Client(
-                "sk-local", base_url=server.base_url, transport=road[0], limits=limits
+                "sk-local", base_url=server.base_url, transport=stack[0], limits=limits
             ) as client,
             client.astream(MODEL, "hi") as stream,
         ):
@@ -847,7 +849,7 @@ def test_a_frame_beyond_the_limit(road: tuple[str, str], server: LocalDashScope)
                 read.append(chunk.delta)  # noqa: PERF401 - what comes before the error counts
 
     with pytest.raises(ResponseError, match="max_frame_size") as raised:
-        anyio.run(main, backend=road[1])
+        anyio.run(main, backend=stack[1])
 
     assert read == ["a"]
     assert raised.value.partial_text == "a"

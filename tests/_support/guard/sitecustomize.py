@@ -1,7 +1,7 @@
-"""Keep the tests on this machine: an audit hook that no connection beyond loopback passes.
+"""Keeps the tests on this machine: an audit hook that refuses connections beyond loopback.
 
 `conftest.py` imports it for the tests themselves. Its folder is on PYTHONPATH while they run, and
-Python imports a module of this name when it starts, so the programs that they start obey as well.
+Python imports a module of this name at startup, so it also applies to programs that tests start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ OUTWARD = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 
 
 def parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that a host is, or None for a name."""
+    """Return a host as an IP address, or None for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -23,12 +23,12 @@ def parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def guard(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse to connect elsewhere; know other machines' names as little as one without DNS."""
+    """Refuse other connections, and fail the look-up of names as if there were no DNS."""
     if event in OUTWARD and isinstance(arguments[1], tuple):
         host = str(cast("tuple[object, ...]", arguments[1])[0])
         address = parsed(host)
         if not (host == "localhost" or (address and address.is_loopback)):
-            raise RuntimeError(f"a test reaches for {host}: tests stay on loopback")
+            raise RuntimeError(f"a test connects to {host}: tests must stay on loopback")
     elif event == "socket.getaddrinfo":
         name = arguments[0].decode() if isinstance(arguments[0], bytes) else str(arguments[0] or "")
         if name not in {"", "localhost"} and parsed(name) is None:
