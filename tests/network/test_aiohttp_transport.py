@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from collections.abc import Callable
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -123,7 +124,11 @@ def test_a_socket_that_has_died() -> None:
     """A connection that is gone before its options were set is left to its first use."""
     from llama_dashscope._network.aiohttp_transport import _set_options
 
+    broken: Any = SimpleNamespace(get_extra_info={"socket": socket.socket()}.get)
+    broken.get_extra_info("socket").close()
+
     _set_options(None, [(1, 1, 1)])
+    _set_options(broken, [(1, 1, 1)])
 
 
 def test_streams_that_are_left_early_leave_nothing(server: LocalDashScope) -> None:

@@ -322,7 +322,10 @@ class TestProxies:
     ) -> None:
         """Who insists on aiohttp before Python 3.11 is told what it needs."""
         monkeypatch.setattr(sys, "version_info", (3, 10, 19))
-        with pytest.raises(ConfigurationError, match=r"Python 3\.11"):
+        with pytest.raises(
+            ConfigurationError,
+            match=r": it needs Python 3\.11 for https proxies; use transport='httpx' ",
+        ):
             ask(("aiohttp", "asyncio"), server.base_url, proxy="https://127.0.0.1:9")
 
     def test_dead_proxy(self, stack: tuple[str, str], server: LocalDashScope) -> None:
@@ -366,7 +369,10 @@ class TestProxies:
 
     def test_socks_by_aiohttp(self, server: LocalDashScope) -> None:
         """Who insists on aiohttp is told that it can't."""
-        with pytest.raises(ConfigurationError, match="SOCKS"):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"^transport='aiohttp' can't be used: it doesn't support SOCKS proxies; use ",
+        ):
             ask(("aiohttp", "asyncio"), server.base_url, proxy="socks5://127.0.0.1:9")
 
 
@@ -375,7 +381,9 @@ class TestChoice:
 
     def test_aiohttp_on_trio(self, server: LocalDashScope) -> None:
         """Aiohttp knows no trio, and the error says what does."""
-        with pytest.raises(ConfigurationError, match="transport='httpx'"):
+        with pytest.raises(
+            ConfigurationError, match=r": it runs on asyncio only; use transport='httpx' on trio\b"
+        ):
             ask(("aiohttp", "trio"), server.base_url)
 
     def test_aiohttp_missing(self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,10 +392,10 @@ class TestChoice:
         server.reply("abc")
 
         assert ask(("auto", "asyncio"), server.base_url).text == "abc"
-        with pytest.raises(ConfigurationError, match=r"pip install 'llama-dashscope\[aiohttp\]'"):
+        with pytest.raises(ConfigurationError, match=r": it is not installed; pip install 'llama-"):
             ask(("aiohttp", "asyncio"), server.base_url)
 
-    @pytest.mark.parametrize("version", ["3.9.5", "3.10.10", "4.0.0a1"])
+    @pytest.mark.parametrize("version", ["3.9.5", "3.10.10", "4", "4.0.0a1"])
     @pytest.mark.skipif(not HAS_AIOHTTP, reason="the aiohttp extra is not installed here")
     def test_another_aiohttp(
         self, server: LocalDashScope, monkeypatch: pytest.MonkeyPatch, version: str
@@ -397,7 +405,9 @@ class TestChoice:
         server.reply("abc")
 
         assert ask(("auto", "asyncio"), server.base_url).text == "abc"
-        with pytest.raises(ConfigurationError, match=f"{re.escape(version)}.*>=3.10.11,<4"):
+        with pytest.raises(
+            ConfigurationError, match=f": version {re.escape(version)} .*>=3.10.11,<4; pip"
+        ):
             ask(("aiohttp", "asyncio"), server.base_url)
 
     def test_the_versions_of_aiohttp(self) -> None:
@@ -633,11 +643,13 @@ def test_redirects_stay_unfollowed(stack: tuple[str, str], server: LocalDashScop
 
 def test_cookies_stay_unkept(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A cookie that the gateway sets is not sent back."""
+    named = server.base_url.replace("127.0.0.1", "localhost")  # libraries keep none of an IP address
     body = b'{"output":{"text":"abc","finish_reason":"stop"}}'
     server.reply(Raw((body,), headers={"set-cookie": "acw_tc=1; path=/"}))
 
-    ask(stack, server.base_url, times=3)
+    ask(stack, named, times=3)
 
+    assert len(server.requests) == 3
     assert all("cookie" not in request.headers for request in server.requests)
 
 
