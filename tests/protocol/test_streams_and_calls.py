@@ -201,6 +201,21 @@ def test_a_half_in_a_usual_frame() -> None:
     assert deltas == ["a", "b", "", "😀", "😀"]
 
 
+def test_halves_of_reasoning_and_arguments() -> None:
+    """They find each other in all texts that go on from frame to frame, each in its own."""
+    split: list[dict[str, Any]] = []
+    for thought, argument in [("a\ud83d", "\ud83d"), ("\ude00b", "\ude80"), ("\ud83d", "")]:
+        calls = [{"index": 0, "id": "x", "function": {"name": "f", "arguments": argument}}]
+        message = {"content": "", "reasoning_content": thought, "tool_calls": calls}
+        split.append({"output": {"choices": [{"message": message}]}})
+    split[-1]["output"]["choices"][0]["finish_reason"] = "tool_calls"
+
+    [choice] = streamed(split, incremental=True, n=1).output.choices or ()
+
+    assert choice.message.extra == {"reasoning_content": "a😀b\ufffd"}
+    assert [call.function.arguments for call in choice.message.tool_calls or ()] == ["🚀"]
+
+
 def test_calls_that_are_repeated_whole() -> None:
     """Where each frame repeats the calls with their ids, they are not opened again."""
     wholes = ['{"a"', '{"a":', '{"a":1', '{"a":1}']
