@@ -181,6 +181,13 @@ def slow(session: nox.Session) -> None:
     session.run("pytest", "-m=slow", *session.posargs, env={"PYTHONSAFEPATH": "1"})
 
 
+@nox.session(python=HERE[-1:] or None, default=False)  # mutmut's bookkeeping crashes Python 3.11
+def mutants(session: nox.Session) -> None:
+    """Change the code in 400 places, one at a time: do the tests notice? Takes an hour."""
+    session.install("--upgrade", ".[aiohttp]", *group("mutants"))
+    session.run("python", "-m", "tests.mutation.run", *session.posargs)
+
+
 @nox.session(default=False)
 def upstream_real(session: nox.Session) -> None:
     """Put a real llama.cpp behind the local DashScope, as the guide's page does."""

@@ -1,0 +1,1 @@
+"""Which changes of the code the tests notice: `nox -s mutants`."""
