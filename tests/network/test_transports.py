@@ -643,7 +643,7 @@ def test_redirects_stay_unfollowed(stack: tuple[str, str], server: LocalDashScop
 
 def test_cookies_stay_unkept(stack: tuple[str, str], server: LocalDashScope) -> None:
     """A cookie that the gateway sets is not sent back."""
-    named = server.base_url.replace("127.0.0.1", "localhost")  # libraries keep none of an IP address
+    named = server.base_url.replace("127.0.0.1", "localhost")  # an IP address has none
     body = b'{"output":{"text":"abc","finish_reason":"stop"}}'
     server.reply(Raw((body,), headers={"set-cookie": "acw_tc=1; path=/"}))
 

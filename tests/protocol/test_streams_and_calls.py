@@ -210,10 +210,12 @@ def test_halves_of_reasoning_and_arguments() -> None:
         split.append({"output": {"choices": [{"message": message}]}})
     split[-1]["output"]["choices"][0]["finish_reason"] = "tool_calls"
 
-    [choice] = streamed(split, incremental=True, n=1).output.choices or ()
+    response = streamed(split, incremental=True, n=1)
 
+    [choice] = response.output.choices or (None,)
+    assert choice is not None
     assert choice.message.extra == {"reasoning_content": "a😀b\ufffd"}
-    assert [call.function.arguments for call in choice.message.tool_calls or ()] == ["🚀"]
+    assert [call.function.arguments for call in response.tool_calls] == ["🚀"]
 
 
 def test_calls_that_are_repeated_whole() -> None:
