@@ -33,16 +33,18 @@ __all__ = ["ABOUT_BATCH", "add_arguments", "batch"]
 ABOUT_BATCH: Final = """\
 Ask all questions in a file and save each answer as it arrives.
 
-IN has one question per line, as JSON: {"custom_id": "a", "prompt": "..."}, or with
-"messages" and the other options of a call, or in the format of OpenAI's batch
-files. A name ending in .csv or .parquet is a table with such columns; - is stdin.
+IN has one question per line, as JSON: {"custom_id": "a", "prompt": "..."}, or
+with "messages" and the other options of a call, or in the format of OpenAI's
+batch files. A name ending in .csv or .parquet is a table with such columns;
+- is stdin.
 
-OUT gets one line of JSON per question, in the format of OpenAI's batch files. It is
-also a journal: to resume an interrupted run, run the same command again. A name
-ending in .csv or .parquet is a table; its journal is next to it, in OUT.jsonl.
+OUT gets one line of JSON per question, in the format of OpenAI's batch files.
+It is also a journal: to resume an interrupted run, run the same command again.
+A name ending in .csv or .parquet is a table; its journal is next to it, in
+OUT.jsonl.
 
-After the first Ctrl-C, no more requests are sent and those in flight may finish; a
-second Ctrl-C abandons them.
+After the first Ctrl-C, no more requests are sent and those in flight may
+finish; a second Ctrl-C abandons them.
 """
 
 SHOWN: Final = 5
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser, model: str) -> None:
     add("input", metavar="IN", help="the questions")
     add("output", metavar="OUT", help="the answers")
     add("--model", metavar="NAME", default=model, help=f"for items that don't name one {default}")
-    add("--temperature", metavar="NUMBER", type=float, help="sampling temperature, below 2")
+    add("--temperature", metavar="NUMBER", type=float, help="sampling temperature, 0 to below 2")
     add("--max-tokens", metavar="COUNT", type=int, help="maximum length of an answer, in tokens")
     known = "per minute, the account's limit (default: found out by trying)"
     add("--rpm", metavar="N", type=above_zero, help=f"requests {known}")

@@ -22,9 +22,9 @@ __all__ = ["main"]
 ABOUT_CHAT: Final = f"""\
 Ask a question and see the answer as it is generated.
 
-Piped text is the question, or is appended to PROMPT after an empty line. Without
-either, on a terminal, chat holds a conversation: Ctrl-C stops an answer,
-{LEAVE} leaves.
+Piped text is the question, or is appended to PROMPT after an empty line.
+Without either, on a terminal, chat holds a conversation: Ctrl-C stops an
+answer, {LEAVE} leaves.
 
 The key comes from DASHSCOPE_API_KEY, from the file that
 DASHSCOPE_API_KEY_FILE_PATH names, or from ~/.dashscope/api_key.
@@ -134,7 +134,7 @@ def _add_chat(command: _Command) -> None:
     add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"the model to ask {default}")
     told = f"the system message, '' for none {default}"
     add("--system", metavar="TEXT", default=DEFAULT_SYSTEM, help=told)
-    add("--temperature", metavar="NUMBER", type=float, help="sampling temperature, below 2")
+    add("--temperature", metavar="NUMBER", type=float, help="sampling temperature, 0 to below 2")
     add("--max-tokens", metavar="COUNT", type=int, help="maximum length of the answer, in tokens")
     add("--no-stream", action="store_true", help="print the answer once it is complete")
     add("--json", action="store_true", help="print the complete response as one line of JSON")

@@ -49,12 +49,12 @@ read all requests on its page, and make calls with the key.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run` to a parser."""
     parser.set_defaults(parser=parser)
-    add = parser.add_argument
-    add("--host", default="127.0.0.1", metavar="ADDRESS", help="(default: %(default)s)")
+    add, default = parser.add_argument, "(default: %(default)s)"
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help=f"address to listen on {default}")
     other = "another name under which clients reach this server; may be given more than once"
     add("--allow-host", action="append", default=[], metavar="NAME", help=other)
-    add("--port", type=int, default=DEFAULT_PORT, help="0 for any free port (default: %(default)s)")
-    add("--api-key", default="sk-local", metavar="KEY", help="its key (default: %(default)s)")
+    add("--port", type=int, default=DEFAULT_PORT, help=f"0 for any free port {default}")
+    add("--api-key", default="sk-local", metavar="KEY", help=f"the key that it accepts {default}")
     add("--any-model", action="store_true", help="accept any model name, not only those of Llama")
     answers = parser.add_mutually_exclusive_group()
     answers.add_argument("--reply", metavar="TEXT", help="answer every call with this text")
@@ -63,8 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     named = "the model name to send to it (default: the requested one)"
     add("--upstream-model", metavar="NAME", help=named)
     add("--upstream-key-env", metavar="VAR", help="the environment variable that has its key")
-    add("--tokens-per-second", type=above_zero, metavar="N", help="(default: unlimited)")
-    add("--first-token-delay", type=zero_or_more, metavar="SECONDS", help="(default: 0)")
+    speed = "speed of the answers (default: unlimited)"
+    add("--tokens-per-second", type=above_zero, metavar="N", help=speed)
+    delay = "wait before each answer (default: 0)"
+    add("--first-token-delay", type=zero_or_more, metavar="SECONDS", help=delay)
     add("--faults", type=_faults, default="", metavar="FAULTS", help="the faults, see above")
     rpm = "limit the requests per minute to each model, as the service does"
     add("--rpm", type=above_zero, metavar="N", help=rpm)

@@ -18,6 +18,19 @@ from llama_dashscope import MODELS, __version__
 from llama_dashscope.cli import main
 
 
+@pytest.mark.parametrize("command", ["chat", "batch", "models", "serve"])
+def test_help_fits_a_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is longer than 80 characters."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert main([command, "--help"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+
+
 def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever writes a script finds the codes in the help, of the program and of chat."""
     for argv in (["--help"], ["chat", "--help"]):
