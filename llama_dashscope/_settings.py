@@ -180,10 +180,11 @@ class Network:
     limits: Limits
     transport: Any
     """`auto`, `httpx`, `aiohttp`, or an httpx transport."""
+    host: str = attrs.field(init=False, eq=False, repr=False)
+    """The service's host and port, for messages."""
 
-    @property
-    def host(self) -> str:
-        """The service's host and port, for messages."""
+    @host.default
+    def _host(self) -> str:
         return urlsplit(self.base_url).netloc
 
     @property

@@ -66,33 +66,32 @@ class _HeadWait:
     while the peer is not reading a large request.
     """
 
-    __slots__ = ("_alarm", "_timeout", "handler")
+    __slots__ = ("_timeout", "handler")
 
     def __init__(self, timeout: Timeout) -> None:
         self._timeout = timeout
-        self._alarm: asyncio.TimerHandle | None = None
         self.handler: _Handler | None = None
+        """The connection that carries the request, once there is one."""
 
     def begin(self, handler: "_Handler") -> None:
         """Start the time limit for the first byte."""
         self.handler = handler
         handler.begin(self)
-        self._set_alarm(handler, self._timeout.read)
+        handler.timer.begin(self._timeout.read, self._give_up)
 
-    def go_on(self, handler: "_Handler") -> None:
+    def go_on(self) -> None:
         """Start the time limit for the rest of the head."""
-        self.end()
-        self._set_alarm(handler, self._timeout.idle)
-
-    def _set_alarm(self, handler: "_Handler", limit: float | None) -> None:
-        if limit is not None:
-            late = asyncio.TimeoutError()
-            self._alarm = handler.loop.call_later(limit, handler.set_exception, late)
+        if self.handler is not None:
+            self.handler.timer.begin(self._timeout.idle, self._give_up)
 
     def end(self) -> None:
         """Stop the time limit."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self.handler is not None:
+            self.handler.timer.end(self._give_up)
+
+    def _give_up(self) -> None:
+        if self.handler is not None:
+            self.handler.set_exception(asyncio.TimeoutError())
 
     @property
     def heard(self) -> bool:
@@ -108,7 +107,8 @@ class _Handler(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.loop = loop
+        self.timer = ReusableTimer(loop)
+        """For the head of an answer, then for each part of its body."""
         self.heard = False
         self.used = False
         self._waiting: _HeadWait | None = None
@@ -122,16 +122,22 @@ class _Handler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Receive bytes; `data` is empty when aiohttp only resumes reading."""
-        self.heard = self.heard or bool(data)
-        if self._waiting is not None and data:
-            waiting, self._waiting = self._waiting, None
-            waiting.go_on(self)
-            # The head goes first, alone: aiohttp would drop it if the bytes after it are invalid.
-            head, end, data = data.partition(b"\r\n\r\n")
-            super().data_received(head + end)
-            if not data:
-                return
+        if not self.heard and data:
+            self.heard = True
+            if self._waiting is not None:
+                self._waiting.go_on()
+                # The head goes first, alone: aiohttp would drop it if the bytes after it are
+                # invalid.
+                head, end, data = data.partition(b"\r\n\r\n")
+                super().data_received(head + end)
+                if not data:
+                    return
         super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Release the timer together with the connection."""
+        self.timer.close()
+        super().connection_lost(exc)
 
     def attach_body(self, content: aiohttp.StreamReader) -> None:
         """Note the body of the current answer."""
@@ -156,6 +162,7 @@ class _Handler(ResponseHandler):
     def _answer_ended(self) -> None:
         """Note that the answer has ended, so that later bytes belong to no request."""
         self.heard = False
+        self._waiting = None
 
     @property
     def quiet(self) -> bool:
@@ -196,7 +203,8 @@ class AiohttpTransport:
             _forget_request(error)
             failure = before_answer(error, KINDS, self._network, request, heard=waiting.heard)
         else:
-            return _AiohttpReply(self._network, request, response, waiting.handler)
+            handler = cast("_Handler", waiting.handler)  # aiohttp has connected, by our connector
+            return _AiohttpReply(self._network, request, response, handler)
         finally:
             waiting.end()
         raise failure  # outside of `except`: keeps no frames of the library
@@ -300,17 +308,16 @@ class _AiohttpReply:
         network: Network,
         request: HTTPRequest,
         response: aiohttp.ClientResponse,
-        handler: _Handler | None,
+        handler: _Handler,
     ) -> None:
         self._network = network
         self._request = request
         self._response = response
-        self._timer = ReusableTimer(asyncio.get_running_loop())
+        self._timer = handler.timer
         self._seen = 0
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        if handler is not None:
-            handler.attach_body(response.content)
+        handler.attach_body(response.content)
 
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end."""
@@ -325,11 +332,9 @@ class _AiohttpReply:
                 return rest
             failure = within_answer(error, KINDS.timeout, self._network, self._request, limit)
         else:
-            if not data:
-                self._timer.close()
             return data
         finally:
-            self._timer.end()
+            self._timer.end(self._give_up)
         raise failure  # outside of `except`: keeps no frames of the library
 
     def _give_up(self) -> None:
@@ -340,7 +345,6 @@ class _AiohttpReply:
 
     async def aclose(self) -> None:
         """Release the connection; before the end of the body, this closes it."""
-        self._timer.close()
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()

@@ -84,6 +84,8 @@ def inflater(header: str) -> Inflater | None:
 
     No coding was requested, so values that are not codings (`utf-8`, `none`) are ignored.
     """
+    if not header:
+        return None
     codings = [coding.strip().lower() for coding in header.split(",")]
     meant = [coding for coding in codings if coding not in NOTHING]
     return Inflater(CODINGS[meant[0]]) if len(meant) == 1 and meant[0] in CODINGS else None

@@ -40,7 +40,10 @@ class ConnectionPool:
             APIConnectionError: there was no answer.
             ClientClosedError: the client was closed before or during the call.
         """
-        await self._slots.acquire()
+        try:
+            self._slots.acquire_nowait()  # most of the time one is free, and this costs less
+        except anyio.WouldBlock:
+            await self._slots.acquire()
         try:
             return PooledResponse(self, await self._send(request))
         except BaseException:

@@ -7,7 +7,7 @@ __all__ = ["ReusableTimer"]
 
 
 class ReusableTimer:
-    """A timer on asyncio for one waiter that waits again and again.
+    """A timer on asyncio for waits that follow one another.
 
     Nearly all waits end in time. Setting and cancelling an alarm for each would cost more than the
     wait itself, so the alarm is kept, and set again only when it goes off too early.
@@ -29,16 +29,17 @@ class ReusableTimer:
             limit: longest wait in seconds; None for no limit.
             on_timeout: called when the limit is reached.
         """
+        self._on_timeout = None if limit is None else on_timeout
         if limit is None:
             return
-        self._on_timeout = on_timeout
         self._deadline = self._loop.time() + limit
         if self._alarm is None or self._alarm.when() > self._deadline:
             self._set_alarm()
 
-    def end(self) -> None:
-        """End the wait."""
-        self._on_timeout = None
+    def end(self, on_timeout: Callable[[], None]) -> None:
+        """End the wait that began with this function, unless another one has begun since."""
+        if self._on_timeout == on_timeout:
+            self._on_timeout = None
 
     def close(self) -> None:
         """Cancel the alarm; there will be no further wait."""

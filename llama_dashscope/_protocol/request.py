@@ -230,12 +230,6 @@ def encode(payload: dict[str, Any]) -> bytes:
         raise InvalidRequestError(msg) from None
 
 
-def _json(value: object) -> str:
-    return json.dumps(
-        value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
-    )
-
-
 def _plain(value: object) -> object:
     """Return models, mappings and sequences of any class as types that JSON has."""
     if isinstance(value, Record):
@@ -246,6 +240,11 @@ def _plain(value: object) -> object:
         return list(value)
     msg = f"{type(value).__name__} has no form in JSON"
     raise TypeError(msg)
+
+
+_json: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+).encode
 
 
 def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:

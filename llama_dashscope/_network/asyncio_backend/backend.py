@@ -186,7 +186,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             await self._reader
         finally:
             self._reader = None
-            self._timer.end()
+            self._timer.end(self._wake_reader)
 
     def _wake_reader(self) -> None:
         _wake(self._reader)
