@@ -178,7 +178,7 @@ def test_a_sync_call_in_the_background_thread(slow: LocalDashScope, transport: s
     code, out, err = run_program(PROGRAM.format(body=CALLING), slow, transport)
 
     assert (code, err) == (0, "")
-    assert out.startswith("ended\n6 {'DashScopeError: sync calls wait for this")
+    assert out.startswith("ended\n6 {'DashScopeError: this is the thread that runs all sync calls")
 
 
 EXITS = {

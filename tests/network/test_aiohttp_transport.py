@@ -56,7 +56,7 @@ def test_news_at_the_last_moment() -> None:
     from aiohttp import StreamReader
     from aiohttp.base_protocol import BaseProtocol
 
-    from llama_dashscope._network.aiohttp_transport import _AiohttpReply
+    from llama_dashscope._network.aiohttp_transport import _AiohttpReply, _Handler
 
     async def main() -> list[bytes]:
         loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ def test_news_at_the_last_moment() -> None:
         content = StreamReader(protocol, 1 << 16, loop=loop)
         response: Any = SimpleNamespace(content=content, status=200, headers={}, connection=None)
         request: Any = SimpleNamespace(headers=[])
-        reply = _AiohttpReply(request, request, response, None)
+        reply = _AiohttpReply(request, request, response, _Handler(loop))
         reading = asyncio.create_task(reply.read(60))
         await asyncio.sleep(0)
         content.feed_data(b"in time")
