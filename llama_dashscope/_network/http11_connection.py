@@ -26,7 +26,7 @@ class HTTP11Connection:
         stream: the byte stream to the service, with any proxy and TLS already set up.
     """
 
-    __slots__ = ("_body_ended", "_failure", "_h11", "_sent", "_stream", "heard", "idle_since")
+    __slots__ = ("_body_ended", "_failure", "_h11", "_reusable", "_stream", "heard", "idle_since")
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         """Start before the first request."""
@@ -34,7 +34,7 @@ class HTTP11Connection:
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._failure: Exception | None = None
         self._body_ended = False
-        self._sent = True
+        self._reusable = True
         self.heard = False
         """Whether any byte of the answer has arrived."""
         self.idle_since: float | None = None
@@ -66,10 +66,10 @@ class HTTP11Connection:
     async def _write(self, request: h11.Request, body: bytes, limit: float | None) -> None:
         events = (request, h11.Data(data=body), h11.EndOfMessage())
         data = b"".join(self._h11.send(event) or b"" for event in events)
-        self._sent = False
+        self._reusable = False
         try:
             await self._stream.write(data, limit)
-            self._sent = True
+            self._reusable = True
         except httpcore.WriteError:
             pass  # the peer may refuse a large request before it has read all of it
 
@@ -121,10 +121,11 @@ class HTTP11Connection:
     def recycle(self) -> bool:
         """Prepare for another request; tell whether the connection can be reused.
 
-        It can't if bytes arrived after the answer: they belong to no request, and more may follow.
+        It can't if it was closed meanwhile, if a request was not sent whole, or if bytes arrived
+        after the answer: they belong to no request, and more may follow.
         """
         both = {self._h11.our_state, self._h11.their_state}
-        if both != {h11.DONE} or not self._sent or self._h11.trailing_data[0]:
+        if both != {h11.DONE} or not self._reusable or self._h11.trailing_data[0]:
             return False
         self._h11.start_next_cycle()
         return True
@@ -136,6 +137,7 @@ class HTTP11Connection:
 
     async def aclose(self) -> None:
         """Close the connection; a read in progress fails."""
+        self._reusable = False
         await self._stream.aclose()
 
 

@@ -1,4 +1,4 @@
-"""One connection of the base transport, without a socket: what a write that fails leaves."""
+"""One connection of the base transport, without a socket: when it takes another request."""
 
 from __future__ import annotations
 
@@ -34,6 +34,20 @@ def test_an_answer_counts_though_the_request_was_not_read() -> None:
         head = await connection.send(REQUEST, b"x", Timeout())
         assert head.status_code == 413
         assert await connection.read(1) == b""
+        assert not connection.recycle()
+
+    anyio.run(main)
+
+
+def test_a_closed_connection_takes_no_other_request() -> None:
+    """Its answer may have ended in one task while another one was closing it."""
+
+    async def main() -> None:
+        whole = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        connection = HTTP11Connection(httpcore.AsyncMockStream([whole]))
+        await connection.send(REQUEST, b"x", Timeout())
+        assert await connection.read(1) == b""
+        await connection.aclose()
         assert not connection.recycle()
 
     anyio.run(main)
