@@ -1,4 +1,4 @@
-"""What a call and a frame cost, in this client and in its peers: `nox -s bench`."""
+"""The cost of a call and of a frame, in this client and in its peers: `nox -s bench`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The bars: how much of a peer's cost is the most that this client may cost."""
+"""The bars: upper bounds for this client's cost, as a share of a peer's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 Figures = dict[str, dict[str, list[float]]]
-"""What was measured, by operation and client: one figure a round."""
+"""The figures by operation and client, one per round."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Bar:
 
     Args:
         label: what is compared with what.
-        cost: operation and client above the line.
-        peer: operation and client below the line.
-        bound: the highest ratio that holds.
+        cost: operation and client of the numerator.
+        peer: operation and client of the denominator.
+        bound: the highest ratio that passes.
     """
 
     label: str
@@ -28,7 +28,8 @@ class Bar:
     def ratio(self, figures: Figures) -> float | None:
         """Return the median of the rounds' ratios, if both sides were measured.
 
-        Figures of one round are neighbours in time: noise that lasts meets both.
+        The figures of a round are measured one right after the other, so that lasting noise affects
+        both.
         """
         costs, peers = (
             figures.get(operation, {}).get(client, [])

@@ -1,15 +1,15 @@
-"""What batches hold and cost: `python -m tests.benchmarks.batches [MEASURE ...]`.
+"""Safety, memory, CPU time and pace of batches: `python -m tests.benchmarks.batches [MEASURE ...]`.
 
 kills    20 SIGKILLs in 20,000 items with 2 % faults: lost, twice in the journal, asked twice
 memory   peak memory of 5,000 and of 200,000 items
-cpu      CPU time an item, over a bare call
+cpu      CPU time per item, beyond that of a bare call
 index    memory of a million ids of a journal
-known    a limit that is known: share of it that is used, share of requests that are refused
-unknown  one that is not: the same, after 40 seconds
-tokens   one of tokens, with estimates that are far too high
-naive    50 workers and the client's retries, without a pace, and a batch, on one limit
+known    a limit given to the pace: share of it that is used, share of requests refused
+unknown  a limit that the pace has to find: the same shares, after 40 seconds
+tokens   a limit of tokens, with estimates that are far too high
+naive    50 workers with the client's retries but no pace, then a batch, under the same limit
 
-Each runs in a process of its own, against a server in another.
+Each measure runs in a process of its own, against a server in another.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ MODEL = "llama3.3-70b-instruct"
 KEY = "sk-local"
 FREE = Pace(requests_per_minute=1e9, adaptive=False)
 LIMIT = 200
-"""Requests a second of the account."""
+"""The account's limit, in requests per second."""
 
 
 def items(count: int) -> Iterator[dict[str, str]]:
-    """Give so many questions."""
+    """Yield `count` questions."""
     return ({"custom_id": f"item-{at}", "prompt": f"question {at}"} for at in range(count))
 
 
 def client_of(base_url: str, pace: Pace | None = FREE) -> Client:
-    """Make a client of a server."""
+    """Return a client of a server."""
     return Client(KEY, base_url=base_url, pace=pace)
 
 
@@ -89,7 +89,7 @@ async def _drain(base_url: str, count: int, journal: str | None = None) -> None:
 
 
 def run_calls(base_url: str, count: str) -> None:
-    """Print the CPU time of a bare call, 100 at once, in microseconds."""
+    """Print the CPU time of a bare call, with 100 in flight, in microseconds."""
 
     async def work(client: Client, given: Iterator[dict[str, str]]) -> None:
         for item in given:
@@ -107,7 +107,7 @@ def run_calls(base_url: str, count: str) -> None:
 
 
 def run_index() -> None:
-    """Print what a million ids take, in bytes."""
+    """Print the memory of a million ids, in bytes."""
     before = _resident()
     index = DigestIndex()
     for at in range(1_000_000):
@@ -121,7 +121,7 @@ def _resident() -> int:
 
 
 def run_paced(base_url: str, count: str, rpm: str, tpm: str) -> None:
-    """Run a batch at a pace; print the answers a second of each second, and the refusals."""
+    """Run a batch at a pace; print the answers in each second, and the refusals."""
     pace = Pace(float(rpm) or None, float(tpm) or None)
     seconds: Counter[int] = Counter()
     with (
@@ -137,7 +137,7 @@ def run_paced(base_url: str, count: str, rpm: str, tpm: str) -> None:
 
 
 def run_naive(base_url: str, count: str) -> None:
-    """Ask by 50 workers, with the client's retries and nothing else; print what is lost."""
+    """Call from 50 workers, with the client's retries but no pace; print how many are lost."""
 
     async def fails(client: Client, item: dict[str, str]) -> bool:
         try:
@@ -171,12 +171,12 @@ PARTS: dict[str, Callable[..., None]] = {
 
 
 def command(part: str, *arguments: object) -> list[str]:
-    """Return how a part is started."""
+    """Return the command that starts a part."""
     return [sys.executable, "-m", "tests.benchmarks.batches", "run", part, *map(str, arguments)]
 
 
 def output(part: str, *arguments: object) -> str:
-    """Run a part and return what it prints."""
+    """Run a part and return its output."""
     return subprocess.run(
         command(part, *arguments), stdout=subprocess.PIPE, text=True, check=True
     ).stdout
@@ -184,7 +184,7 @@ def output(part: str, *arguments: object) -> str:
 
 @contextmanager
 def limited(rpm: float = 0, tpm: float = 0) -> Generator[str, None, None]:
-    """Run `llama-dashscope serve` with an account's limits; gives its address."""
+    """Run `llama-dashscope serve` with an account's limits; yields its address."""
     limits = [*(("--rpm", str(rpm)) if rpm else ()), *(("--tpm", str(tpm)) if tpm else ())]
     serve = [sys.executable, "-m", "llama_dashscope", "serve", "--port", "0", *limits]
     with (
@@ -208,7 +208,7 @@ def _read(file: TextIO) -> str:
 
 
 def kills(count: int = 20_000, times: int = 20) -> None:
-    """Kill a batch at random moments and let it end at last."""
+    """Kill a batch at random moments, then let it finish."""
     asked: Counter[str] = Counter()
 
     def answer(request: ReceivedRequest) -> str:
@@ -253,7 +253,7 @@ def memory() -> None:
 
 
 def cpu(count: int = 10_000) -> None:
-    """Compare items of a batch with bare calls, three times, and take the least of each."""
+    """Compare items of a batch with bare calls; each figure is the least of three."""
     with canned_server.running() as server, tempfile.TemporaryDirectory() as folder:
         address = f"{server}/burst/api/v1"
         figures = [
@@ -275,7 +275,7 @@ def index() -> None:
 
 
 def known() -> None:
-    """A limit that the pace knows."""
+    """Measure a pace that is given the account's limit."""
     _paced("known limit", 6_000, rpm=LIMIT * 60, pace_rpm=LIMIT * 60)
 
 
@@ -285,7 +285,7 @@ def unknown() -> None:
 
 
 def tokens() -> None:
-    """A limit of tokens: an answer costs 40, and the estimate is seven times that."""
+    """Measure a limit of tokens: an answer costs 40, and the estimate is seven times that."""
     _paced("tokens", 6_000, tpm=LIMIT * 60 * 40, pace_tpm=LIMIT * 60 * 40)
 
 
@@ -311,7 +311,7 @@ def _paced(
 
 
 def naive(count: int = 3_000) -> None:
-    """What a loop loses, and a batch does not."""
+    """Compare a plain pool of workers, which loses calls, with a batch, which doesn't."""
     with limited(LIMIT * 60) as address:
         lost, seconds = json.loads(output("naive", address, count))
     print(f"50 workers: {lost} of {count} lost in {seconds:.0f} s")
@@ -324,7 +324,7 @@ MEASURES: dict[str, Callable[[], None]] = {
 
 
 def main() -> None:
-    """Take the measures that are asked for, or all."""
+    """Run the measures named on the command line, or all."""
     allow_many_files()
     if sys.argv[1:2] == ["run"]:
         PARTS[sys.argv[2]](*sys.argv[3:])

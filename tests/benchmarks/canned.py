@@ -17,12 +17,12 @@ SSE_END = b"0\r\n\r\n"
 
 @dataclass(frozen=True)
 class Mode:
-    """How a stream is sent: so many frames, so many seconds apart.
+    """How a stream is sent: the number of its frames, and the time between them.
 
     Args:
         frames: how many frames a stream has.
         interval: seconds from one frame to the next; 0 sends all in one write, and infinity
-            holds the stream open after the first.
+            sends one frame and keeps the stream open.
     """
 
     frames: int
@@ -31,7 +31,7 @@ class Mode:
 
 MODES = {
     "burst": Mode(500, 0.0),
-    "paced": Mode(400, 0.003),  # the dearest client can just keep up: frames don't pile up
+    "paced": Mode(400, 0.003),  # the slowest client can just keep up: frames don't pile up
     "first": Mode(2, 0.0),
     "held": Mode(2, inf),
 }

@@ -1,8 +1,9 @@
-"""What it costs to relay streams to browsers, beside the peers: a FastAPI under one uvicorn worker.
+"""The cost of relaying streams to browsers, with this package and with its peers.
 
-Three processes: a service on this machine that says a token every 50 ms, an application that passes
-them on as server-sent events, and this one, which is all the browsers. A tenth of them leaves at
-random. Run it where uvicorn and the peers are installed; figures are best read as ratios.
+Three processes: a local service that sends a token every 50 ms, a FastAPI application under one
+uvicorn worker that passes the tokens on as server-sent events, and this one, which plays all the
+browsers. A tenth of them disconnect at random. Run it where uvicorn and the peers are installed;
+compare the ratios rather than the figures.
 """
 
 import argparse
@@ -32,7 +33,7 @@ KINDS = ["llama_dashscope", "dashscope", "openai"]
 
 
 def event(data: object) -> str:
-    """Return what the peers' applications send for a token."""
+    """Return the event that the peers' applications send for a token."""
     return f"data: {json.dumps(data)}\n\n"
 
 
@@ -57,8 +58,8 @@ def our_application() -> "FastAPI":
     return app
 
 
-def relaying(tokens: Any) -> "FastAPI":  # a function that the peers' types can't name
-    """Relay what a function yields, by Starlette's means."""
+def relaying(tokens: Any) -> "FastAPI":  # the peers' types don't fit one signature
+    """Relay what a function yields, by Starlette's `StreamingResponse`."""
     from fastapi import FastAPI
     from starlette.responses import StreamingResponse
 
@@ -123,7 +124,7 @@ def memory_pages() -> int:
 
 
 def serve_application(kind: str) -> None:
-    """Run an application until this process is ended, and say where."""
+    """Print an application's address and serve it until this process is terminated."""
     import uvicorn
 
     app = APPLICATIONS[kind]()
@@ -142,7 +143,7 @@ def serve_application(kind: str) -> None:
 
 
 def serve_upstream(tokens: int) -> None:
-    """Run a DashScope, and beside it what openai's client needs, until this process is ended."""
+    """Run a local DashScope and an OpenAI-compatible server until this process is terminated."""
     from llama_dashscope.testing import LocalDashScope, Reply
 
     with LocalDashScope() as server:
@@ -151,7 +152,7 @@ def serve_upstream(tokens: int) -> None:
 
 
 async def serve_openai(server: Any, tokens: int) -> None:  # imported late
-    """Answer chat completions at the same pace, and `GET /open` with what is still open."""
+    """Answer chat completions at the same pace, and `GET /open` with the open streams' number."""
     open_now = 0
 
     async def chunk(writer: asyncio.StreamWriter, token: str | None) -> None:
@@ -192,7 +193,7 @@ async def serve_openai(server: Any, tokens: int) -> None:  # imported late
 
 @contextmanager
 def program(*arguments: str, **environ: str) -> Generator[str]:
-    """Run this file as another program, and give the first line that it says."""
+    """Run this file in another process, and return the first line of its output."""
     command = [sys.executable, __file__, *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environ}
@@ -205,7 +206,7 @@ def program(*arguments: str, **environ: str) -> Generator[str]:
 
 
 async def browser(port: int, leaves_after: float | None) -> bytes | None:
-    """Read an answer; None for a browser that left before its end."""
+    """Read an answer; returns None for a browser that disconnected before its end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     try:
@@ -223,14 +224,14 @@ def deltas(raw: bytes) -> list[str]:
 
 
 def look(address: str) -> dict[str, float]:
-    """Ask another process how it is."""
+    """Return the status that another process reports about itself."""
     with urlopen(address, timeout=60) as reply:  # noqa: S310  # our own address
         found: dict[str, float] = json.load(reply)
     return found
 
 
 async def crowd(port: int, browsers: int, seconds: float) -> list[bytes | None]:
-    """Let all browsers in within a second, and a tenth out at random."""
+    """Connect all browsers within a second, and disconnect a tenth of them at random."""
     dice = random.Random(7)  # the same for every kind
 
     async def one(leaves: bool) -> bytes | None:
@@ -241,13 +242,13 @@ async def crowd(port: int, browsers: int, seconds: float) -> list[bytes | None]:
 
 
 async def warm_up(port: int) -> None:
-    """Pay for what only the first streams cost."""
+    """Run a few streams first, so that one-time costs aren't measured."""
     await asyncio.gather(*(browser(port, 1.0) for _ in range(20)))
     await asyncio.sleep(1)
 
 
 def measure(kind: str, browsers: int, seconds: float) -> dict[str, float]:
-    """Let the browsers stream through one kind of application, and count."""
+    """Stream to the browsers through one kind of application, and count."""
     tokens = int(seconds * PACE)
     with (
         program("--upstream", str(tokens)) as addresses,

@@ -1,8 +1,8 @@
-"""How well one limit is kept by many processes: `python -m tests.benchmarks.fleet`.
+"""How well many processes keep one limit: `python -m tests.benchmarks.fleet`.
 
-4 processes with 50 tasks each take turns at 200 a second for 10 s, by `RedisPace` and by other
-limiters on Redis, one after another on a Redis of their own. Those that are not installed are left
-out: limits, pyrate-limiter, throttled-py.
+4 processes with 50 tasks each take turns at 200 per second for 10 s: by `RedisPace`, then by other
+limiters on Redis (limits, pyrate-limiter, throttled-py), each on a Redis of its own. Limiters that
+are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RATE = 200
 
 PROCESSES, TASKS, SECONDS = 4, 50, 10.0
 HEAD_START = 12.0
-"""Seconds for the processes to start in."""
+"""Seconds that the processes have to start."""
 
 Acquire = Callable[[], Awaitable[object]]
 """Waits for a turn."""
@@ -53,7 +53,7 @@ async def redis_pace_tokens(port: int) -> Acquire:
 
 
 async def limits_window(port: int, strategy: str) -> Acquire:
-    """Take turns by a strategy of limits, which says only yes or no: ask until it says yes."""
+    """Take turns by a strategy of limits, which only allows or refuses: ask until it allows."""
     storage = import_module("limits.aio.storage").RedisStorage(
         f"async+redis://127.0.0.1:{port}", implementation="redispy"
     )
@@ -112,7 +112,7 @@ LIMITERS: dict[str, tuple[str, Callable[[int], Awaitable[Acquire]]]] = {
 
 
 async def take_turns(name: str, port: int, starts: float) -> list[list[float]]:
-    """Run the tasks of a process; gives the times of each one's turns."""
+    """Run the tasks of a process; returns the times of each task's turns."""
     acquire = await LIMITERS[name][1](port)
     await asyncio.sleep(starts - time())
     ends = starts + SECONDS
@@ -129,7 +129,7 @@ async def take_turns(name: str, port: int, starts: float) -> list[list[float]]:
 
 
 def run_process(name: str, port: int, starts: float, into: Any) -> None:
-    """Be one of the processes."""
+    """Run as one of the processes."""
     into.put(asyncio.run(take_turns(name, port, starts)))
 
 
@@ -146,7 +146,7 @@ def own_redis() -> Generator[RedisServer]:
 
 
 def worst(times: list[float], seconds: float) -> int:
-    """Count the turns in the fullest span of that length."""
+    """Return the highest number of turns in any span of that length."""
     first, most = 0, 0
     for last, at in enumerate(times):
         while times[first] <= at - seconds:
@@ -156,7 +156,7 @@ def worst(times: list[float], seconds: float) -> int:
 
 
 def jain(shares: list[int]) -> float:
-    """Return Jain's index: 1 where all have the same, 1/n where one has everything."""
+    """Return Jain's fairness index: 1 if all have the same, 1/n if one has everything."""
     squares = sum(share * share for share in shares)
     return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0
 
@@ -171,19 +171,19 @@ class Figures:
     jain_of_tasks: float
     jain_of_processes: float
     trips: float
-    """Commands that Redis was sent, a turn."""
+    """Commands sent to Redis, per turn."""
     cpu: float
-    """Microseconds of Redis' CPU, a turn."""
+    """Microseconds of Redis' CPU time, per turn."""
 
 
 def cpu_seconds(client: Any) -> float:  # redis leaves the types of `info` open
-    """Return how long Redis has worked."""
+    """Return the CPU time that Redis has used, in seconds."""
     spent: dict[str, float] = client.info("cpu")
     return spent["used_cpu_user"] + spent["used_cpu_sys"]
 
 
 def measure(name: str) -> Figures:
-    """Run the processes and look at what they did."""
+    """Run the processes and evaluate their turns."""
     context = multiprocessing.get_context("spawn")
     into: Any = context.Queue()
     with own_redis() as server, redis.Redis("127.0.0.1", server.port) as client:
@@ -202,7 +202,7 @@ def measure(name: str) -> Figures:
         commands: dict[str, Any] = asks.info("commandstats")
     calls = Counter({command: each["calls"] for command, each in commands.items()})
     times = sorted(chain.from_iterable(chain.from_iterable(of_processes)))
-    turns = len(times) + PROCESSES * TASKS  # each task's last one came too late to count
+    turns = len(times) + PROCESSES * TASKS  # `times` lacks each task's last turn
     scripts = calls["cmdstat_evalsha"] + calls["cmdstat_eval"]
     return Figures(
         rate=len(times) / SECONDS,

@@ -1,8 +1,8 @@
 """A fleet whose Redis freezes, dies and starts again: `python -m tests.benchmarks.fleet_faults`.
 
-4 processes with 50 tasks each make calls to a DashScope on this machine at 100 a second, paced by a
-`RedisPace`. Its Redis is frozen for 3 s, later killed and started again, empty, after 3 s. Prints
-what arrived in each second, how long calls took, and what was lost.
+4 processes with 50 tasks each make calls to a local DashScope at 100 per second, paced by a
+`RedisPace`. Its Redis is frozen for 3 s; later it is killed and, after 3 s, started again, empty.
+Prints how many requests arrived in each second, how long calls took, and how many failed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FROZEN, THAWED, KILLED, STARTED = 6.0, 9.0, 13.0, 16.0
 MODEL = "llama3.3-70b-instruct"
 
 HEAD_START = 30.0
-"""Seconds for the processes to start in."""
+"""Seconds that the processes have to start."""
 
 Call = tuple[float, float, str]
-"""When it ended, how long it took, what went wrong."""
+"""A call: when it ended, how long it took, its failure."""
 
 
 async def make_calls(server: tuple[str, str], port: int, starts: float) -> list[Call]:
@@ -38,7 +38,7 @@ async def make_calls(server: tuple[str, str], port: int, starts: float) -> list[
     calls: list[Call] = []
     there = redis.asyncio.Redis(host="127.0.0.1", port=port)
     pace = RedisPace(there, requests_per_minute=RATE * 60)
-    async with Client(key, base_url=base_url) as warm:  # what the first call imports takes a while
+    async with Client(key, base_url=base_url) as warm:  # the first call imports for a while
         await warm.acall(MODEL, "hi")
     await pace.admit("another model", 1)
     await asyncio.sleep(starts - time())
@@ -59,12 +59,12 @@ async def make_calls(server: tuple[str, str], port: int, starts: float) -> list[
 
 
 def run_process(server: tuple[str, str], port: int, starts: float, into: Any) -> None:
-    """Be one of the processes."""
+    """Run as one of the processes."""
     into.put(asyncio.run(make_calls(server, port, starts)))
 
 
 def main() -> None:
-    """Run the fleet and trouble its Redis."""
+    """Run the fleet; freeze its Redis, then kill and restart it."""
     context = multiprocessing.get_context("spawn")
     into: Any = context.Queue()
     with own_redis() as there, LocalDashScope() as server:

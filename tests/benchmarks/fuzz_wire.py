@@ -1,7 +1,7 @@
-"""Feeds the decoders what no server should send; any error but their own is a find.
+"""Fuzzes the decoders: any error that is not one of the package's own is a bug.
 
-Guided by coverage where atheris is installed (`python tests/benchmarks/fuzz_wire.py -runs=1000000`,
-libFuzzer's arguments), else by the standard library's random numbers (`--runs`, `--seed`).
+With atheris installed, the fuzzing is guided by coverage and takes libFuzzer's arguments (`python
+tests/benchmarks/fuzz_wire.py -runs=1000000`); without, it uses random numbers (`--runs`, `--seed`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WORDS = [
 
 
 def load() -> Callable[[bytes], None]:
-    """Import the decoders, late enough to be instrumented, and return what is to be fuzzed."""
+    """Import the decoders, late enough to be instrumented, and return the functions to fuzz."""
     from llama_dashscope import DashScopeError, IncompleteResponseError
     from llama_dashscope._protocol.failure import ResponseHead, read_failure
     from llama_dashscope._protocol.request import Payload
@@ -80,7 +80,7 @@ def load() -> Callable[[bytes], None]:
 
 
 def inputs(seed: int) -> Iterator[bytes]:
-    """Cut, join and spoil recorded bodies, without end."""
+    """Cut, join and corrupt recorded bodies, endlessly."""
     chance = random.Random(seed)  # no secret
     recorded = [path.read_bytes() for path in sorted(SAMPLES.glob("*/body.*"))]
     while True:

@@ -1,7 +1,7 @@
-"""What it costs to import this package, beside its peers: CPU time in a fresh Python.
+"""The CPU time to import this package and its peers, each in a fresh Python.
 
-Run it where the peers are installed (`nox -s bench` does). It fails when the import costs more than
-its share of `import openai`.
+Run it where the peers are installed (`nox -s bench` does). It fails when importing this package
+costs more than its bar, a share of `import openai`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ print(process_time() - began)
 
 
 def measure(modules: list[str], rounds: int) -> dict[str, float]:
-    """Return each module's cheapest import; they take turns, so that noise meets all alike."""
+    """Return each module's cheapest import; they take turns, so that noise affects all alike."""
     taken = [{module: cost(module) for module in modules} for _ in range(rounds + 1)]
     return {module: min(each[module] for each in taken[1:]) for module in modules}
 
 
 def main() -> None:
-    """Print the table, and fail if the package is dearer than its share."""
+    """Print the table, and fail if importing the package costs more than its bar."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--rounds", type=int, default=7, help="imports of each module, after one to warm up"

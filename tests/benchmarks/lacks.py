@@ -1,7 +1,8 @@
-"""What clients do where things go wrong: `python -m tests.benchmarks.lacks` prints the table.
+"""How clients behave when calls fail: `python -m tests.benchmarks.lacks` prints the table.
 
-Each row is a situation on a server on loopback; each cell is what the client's user sees of it.
-This client and the official SDK meet the same DashScope, openai meets the same in its own protocol.
+Each row is a situation, played by a local server; each cell is what the client's user sees. This
+client and the official SDK call the same local DashScope; openai's client calls a server that plays
+the same situation in its own protocol.
 """
 
 from __future__ import annotations
@@ -42,20 +43,20 @@ KEY = "sk-secret-of-mine"
 LIMIT = 1.0
 """The time limit that a client is given, in seconds."""
 TRIES = 9
-"""More than any client makes."""
+"""Scripted answers per situation: more than any client makes attempts."""
 PIECES = [chunk({"content": "a"}), chunk({"content": "b"})]
 ANSWER = "answered"
 
 
 class Face(NamedTuple):
-    """One way to ask: a call that returns an answer, a stream of frames, both by keywords."""
+    """A client's interface: a call that returns an answer, and a stream of frames."""
 
     call: Callable[..., Awaitable[Any]]
     stream: Callable[..., AsyncIterator[Any]]
 
 
 class World(NamedTuple):
-    """The two servers that scripts are given to."""
+    """The two local servers that play the situations."""
 
     dashscope: LocalDashScope
     openai: Engine
@@ -83,7 +84,7 @@ async def ours(world: World) -> AsyncGenerator[Face, None]:
 
 @asynccontextmanager
 async def dashscope_one(world: World) -> AsyncGenerator[Face, None]:
-    """Open the official SDK's 1.x face."""
+    """Open the official SDK's 1.x interface."""
     dashscope: Any = import_module("dashscope")
     dashscope.base_http_api_url, dashscope.api_key = world.dashscope.base_url, KEY
 
@@ -103,7 +104,7 @@ async def dashscope_one(world: World) -> AsyncGenerator[Face, None]:
 
 @asynccontextmanager
 async def dashscope_two(world: World) -> AsyncGenerator[Face, None]:
-    """Open the official SDK's 2.x face."""
+    """Open the official SDK's 2.x interface."""
     v2: Any = import_module("dashscope.v2")
     url = world.dashscope.base_url
     client = v2.AsyncClient(api_key=KEY, base_url=url, protocol="native")
@@ -120,7 +121,7 @@ async def openai(world: World) -> AsyncGenerator[Face, None]:
 
 
 def completions(client: Any) -> Face:
-    """Ask by the names that openai's client has, and the SDK's 2.x face too."""
+    """Return the interface that openai's client and the SDK's 2.x client share."""
 
     async def call(**more: Any) -> Any:
         return await client.chat.completions.create(model=MODEL, messages=MESSAGES, **more)
@@ -156,7 +157,7 @@ async def error_in_stream(world: World, face: Face) -> str:
 
 
 async def heartbeats(world: World, face: Face) -> str:
-    """The service sends signs of life and no more words."""
+    """The service sends heartbeats but no more text."""
     world.dashscope.fault(Heartbeats(after=2, every=0.1))
     world.openai.will(beat)
     return await timed(read(face, timeout=LIMIT))
@@ -192,7 +193,7 @@ async def mistyped(world: World, face: Face) -> str:
 
 
 async def cancelled(world: World, face: Face) -> str:
-    """A call is cancelled while the model thinks; the server should see that nobody listens."""
+    """A call is cancelled while the model computes; the server should see the disconnect."""
     left = threading.Event()
     world.dashscope.fault(BlackHole())
     world.openai.will(lambda handler: hang(handler, left))
@@ -214,7 +215,7 @@ async def plain(world: World, face: Face) -> str:
 
 
 async def ask(face: Face, **more: object) -> str:
-    """Say what becomes of a call."""
+    """Return how a call ends."""
     try:
         answer = await face.call(**more)
     except Exception as error:  # noqa: BLE001  whatever it is, it is what the user sees
@@ -223,7 +224,7 @@ async def ask(face: Face, **more: object) -> str:
 
 
 async def read(face: Face, **more: object) -> str:
-    """Say how a stream ends."""
+    """Return how a stream ends."""
     frames = 0
     try:
         async for frame in face.stream(**more):
@@ -237,13 +238,13 @@ async def read(face: Face, **more: object) -> str:
 
 
 def returned(answer: object) -> str:
-    """Say that a failure came back as a value; empty for an answer."""
+    """Describe a failure that was returned as a value; empty for an answer."""
     status = getattr(answer, "status_code", None)
     return "" if status in {None, 200} else f"returned, with status_code {status}"
 
 
 async def timed(outcome: Coroutine[Any, Any, str]) -> str:
-    """Say how long something took; after five seconds nobody waits any more."""
+    """Return an outcome with its duration; gives up after five seconds."""
     started = asyncio.get_running_loop().time()
     try:
         said = await asyncio.wait_for(outcome, 5 * LIMIT)
@@ -253,7 +254,7 @@ async def timed(outcome: Coroutine[Any, Any, str]) -> str:
 
 
 def hang(handler: Handler, left: threading.Event) -> None:
-    """Answer nothing, and note when the client has gone."""
+    """Send no answer; set `left` when the client disconnects."""
     if not handler.connection.recv(1):
         left.set()
 
@@ -294,7 +295,7 @@ SITUATIONS = {
 
 
 def try_out(situation: Situation, open_client: Opened, run: Callable[..., str]) -> str:
-    """Put one client into one situation, on servers of its own."""
+    """Run one client in one situation, on servers of its own."""
 
     async def main(world: World) -> str:
         async with open_client(world) as face:

@@ -1,4 +1,4 @@
-"""How many files a process may have open; a thousand streams need as many."""
+"""The limit of open files of a process; a thousand streams need a thousand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WANTED = 4096
 
 
 def allow_many_files() -> None:
-    """Raise this process's soft limit as far as the hard one lets it."""
+    """Raise this process's soft limit to its hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
     if soft < wanted:

@@ -10,10 +10,10 @@ from .operations import OPERATIONS
 
 
 def cost(client: str, operation: str, server: str, amount: int) -> float:
-    """Return what an operation of a client costs, measured in a process of its own.
+    """Return the cost of an operation of a client, measured in a process of its own.
 
     Raises:
-        RuntimeError: the measurement failed; has what the process wrote.
+        RuntimeError: the measurement failed; contains the process's error output.
     """
     arguments = [client, operation, f"{server}/{OPERATIONS[operation].mode}", str(amount)]
     command = [sys.executable, "-m", f"{__package__}.measure", *arguments]

@@ -1,4 +1,4 @@
-"""What is measured, and how: each function gives the cost of one operation of one client."""
+"""The operations: each function measures the cost of one operation of one client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .limits import allow_many_files
 
 MICRO = 1e6
 KIBI = 1024
-USUAL_CONNECTIONS = 100  # what all but openai have by default; it has 1,000
+USUAL_CONNECTIONS = 100  # the default of all clients but openai, which has 1,000
 STREAMS_AT_ONCE = 20
 
 Measurement = Callable[[Entry, str, int], float]
@@ -33,8 +33,8 @@ class Operation:
         mode: how the server sends streams, one of `canned.MODES`.
         unit: of the figure.
         amount: how many operations a figure is the mean of.
-        measure: gives the figure, from a client, the server's address and the amount.
-        is_sync: whether it needs a sync face.
+        measure: returns the figure, from a client, the server's address and the amount.
+        is_sync: whether it needs a sync interface.
         scales: whether a smaller amount measures the same.
     """
 
@@ -48,7 +48,7 @@ class Operation:
 
 
 async def call_many(peer: AsyncPeer, amount: int, at_once: int) -> None:
-    """Make calls, so many at once."""
+    """Make `amount` calls, with `at_once` in flight."""
     left = iter(range(amount))
 
     async def work() -> None:
@@ -68,13 +68,13 @@ async def read(peer: AsyncPeer, expected: int) -> None:
 
 
 def check(arrived: int, expected: int) -> None:
-    """Refuse a figure of a client that lost frames: it would look cheap."""
+    """Fail if a client lost frames: its figure would look cheap."""
     if arrived != expected:
         raise RuntimeError(f"{arrived} of {expected} frames arrived")
 
 
 def calls(at_once: int) -> Measurement:
-    """Measure a call among so many at once: microseconds of CPU."""
+    """Measure a call while others are in flight: microseconds of CPU."""
 
     async def run(peer: AsyncPeer, amount: int) -> float:
         await call_many(peer, 2 * at_once + 20, at_once)  # opens the connections
@@ -161,7 +161,7 @@ def read_sync(peer: SyncPeer, expected: int) -> None:
 
 
 def first_frame(entry: Entry, server: str, amount: int) -> float:
-    """Measure the time from the call to the first frame: microseconds by the clock, the median."""
+    """Measure the time from the call to the first frame: the median, microseconds of wall time."""
 
     async def main() -> float:
         peer = entry.open_async(server, USUAL_CONNECTIONS)
@@ -183,7 +183,7 @@ async def wait_for_first(peer: AsyncPeer) -> float:
 
 
 def open_streams(entry: Entry, server: str, amount: int) -> float:
-    """Measure the memory of a stream that is open, one of so many: KiB."""
+    """Measure the memory per open stream, with many open: KiB."""
     allow_many_files()
 
     async def hold(peer: AsyncPeer, stack: AsyncExitStack) -> AsyncIterator[object]:
@@ -206,7 +206,7 @@ def open_streams(entry: Entry, server: str, amount: int) -> float:
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process has in use, as Linux counts them."""
+    """Return this process's memory in use in bytes, as Linux counts it."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

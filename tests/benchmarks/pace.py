@@ -1,7 +1,7 @@
-"""Do many streams of the local server keep their pace? `python -m tests.benchmarks.pace`.
+"""How far the frames of many streams of the local server are late: `tests.benchmarks.pace`.
 
-`llama-dashscope serve` speaks on one core, bare sockets listen on another. All requests are sent
-at once. A frame is behind when it comes later after its stream's first frame than its number says.
+Run it by `python -m`. `llama-dashscope serve` runs on one core, bare sockets read on another. All
+requests are sent at once. Frame number n of a stream is due n intervals after the first frame.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REQUEST = (
 
 
 class Listener(asyncio.Protocol):
-    """One stream; notes when each frame came, in seconds after the request."""
+    """Reads one stream; records when each frame arrived, in seconds after the request."""
 
     def __init__(self) -> None:
         self.came: list[float] = []
@@ -58,13 +58,13 @@ class Listener(asyncio.Protocol):
             self.ended.set()
 
     def behind(self, pace: float) -> list[float]:
-        """Return by how much each frame is behind its stream's first, in seconds."""
+        """Return how late each frame is, in seconds, counted from the stream's first."""
         first = self.came[0]
         return [max(0.0, at - first - number / pace) for number, at in enumerate(self.came)]
 
 
 def on_core(number: int) -> None:
-    """Keep this process on one core, where there are several and the system knows how."""
+    """Pin this process to one core, where the system supports it."""
     if sys.platform == "linux":
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[number % len(cores)]})
@@ -72,7 +72,7 @@ def on_core(number: int) -> None:
 
 @contextmanager
 def serving(pace: float, tokens: int) -> Generator[int, None, None]:
-    """Run the server on the first core; gives its port."""
+    """Run the server on the first core; yields its port."""
     words = ["--reply", "so " * tokens, "--tokens-per-second", str(pace), "--port", "0"]
     command = [sys.executable, "-m", "llama_dashscope", "serve", *words]
     before = os.sched_getaffinity(0) if sys.platform == "linux" else set[int]()
@@ -91,7 +91,7 @@ def serving(pace: float, tokens: int) -> Generator[int, None, None]:
 
 
 async def listen(port: int, streams: int) -> list[Listener]:
-    """Open all connections, ask on all of them at once, and wait for the ends."""
+    """Open all connections, send all requests at once, and wait for the streams to end."""
     loop = asyncio.get_running_loop()
     pairs = [await loop.create_connection(Listener, "127.0.0.1", port) for _ in range(streams)]
     listeners = [listener for _, listener in pairs]
@@ -103,7 +103,7 @@ async def listen(port: int, streams: int) -> list[Listener]:
 
 
 def main() -> None:
-    """Measure, and print what came late."""
+    """Measure, and print how late frames are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=500)
     parser.add_argument("--pace", type=float, default=20.0, help="tokens a second")

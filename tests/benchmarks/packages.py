@@ -1,4 +1,4 @@
-"""What a client costs before its first call: the time to import it, and the room it takes."""
+"""The cost of a client before its first call: import time, and size on disk."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MEGA = 1e6
 
 @dataclass(frozen=True)
 class Package:
-    """A package and what installs it.
+    """A package, and the requirement that installs it.
 
     Args:
         label: its name in tables.
-        module: what is imported.
-        requirement: what is installed; a path is seen from the root of this project.
+        module: the module to import.
+        requirement: what pip installs; a path is relative to the root of this project.
     """
 
     label: str
@@ -39,7 +39,7 @@ PACKAGES = [
 
 @dataclass
 class Cost:
-    """What a package costs.
+    """The cost of a package.
 
     Args:
         import_time: seconds of CPU, the least of several imports in fresh Pythons.
@@ -53,7 +53,7 @@ class Cost:
 
 
 def costs(*, rounds: int, install: bool) -> dict[str, Cost]:
-    """Return what each package costs, by its label."""
+    """Return the cost of each package, by its label."""
     here = [package for package in PACKAGES if find_spec(package.module)]
     times = measure(list({package.module for package in here}), rounds)
     found = {package.label: Cost(times[package.module]) for package in here}
@@ -65,7 +65,7 @@ def costs(*, rounds: int, install: bool) -> dict[str, Cost]:
 
 
 def installed(requirement: str) -> tuple[int, float]:
-    """Install into an empty folder; return how many packages that brings, and their megabytes."""
+    """Install into an empty folder; return how many packages that adds, and their size in MB."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
         subprocess.run([*command, requirement], capture_output=True, check=True)

@@ -67,7 +67,7 @@ def ask_slowly(client: Client, model: str, question: str, over: threading.Event)
 
 
 def find_row(server: LocalDashScope) -> int | None:
-    """Return the number of the call whose row is expanded; None before it was answered."""
+    """Return the number of the call whose row is to be expanded; None until it is answered."""
     return next(
         (
             each.request.number
@@ -79,7 +79,7 @@ def find_row(server: LocalDashScope) -> int | None:
 
 
 def take_pictures(page: Page, server: LocalDashScope, folder: Path) -> None:
-    """Expand the row of a call that was answered, and keep the page in both colour schemes."""
+    """Expand the row of an answered call, and save pictures in both colour schemes."""
     number = find_row(server)
     page.tell(
         "Emulation.setDeviceMetricsOverride",

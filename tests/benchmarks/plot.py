@@ -13,13 +13,13 @@ from .table import number
 SHOWN = ("call_1", "call_50", "call_500", "alone", "burst", "sync_call", "sync_burst", "memory")
 COLUMNS, WIDTH, MARGIN = 2, 440, 20
 LINE, TITLE, GAP = 20, 30, 16
-NAMES, LONGEST = 150, 230  # where the lines begin, and how long the longest is
+NAMES, LONGEST = 150, 230  # where the lines begin, and the length of the longest
 COLOURS = {"floor": "#9aa3ad", "aiohttp": "#0b7a75", "httpx": "#4db6ac"}
 PEER = "#d9a05b"
 
 
 def text(x: float, y: float, words: str, more: str = "") -> str:
-    """Return words at a place."""
+    """Return text at a position."""
     return f'<text x="{x:.0f}" y="{y:.0f}" {more}>{escape(words)}</text>'
 
 

@@ -1,4 +1,4 @@
-"""All that a run found, and where it ran."""
+"""The figures of a run, with its machine and versions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Results:
         cpu: the model of the processor.
         python: its implementation and version.
         versions: of the distributions that were measured.
-        figures: what operations cost.
-        packages: what packages cost before the first call.
+        figures: the costs of operations.
+        packages: the costs of packages before the first call.
     """
 
     cpu: str
@@ -35,14 +35,14 @@ class Results:
 
     @classmethod
     def here(cls, figures: Figures, packages: dict[str, Cost]) -> Results:
-        """Return results that were found on this machine."""
+        """Return results measured on this machine."""
         python = f"{platform.python_implementation()} {platform.python_version()}"
         versions = {name: version(name) for name in DISTRIBUTIONS if find_spec(name)}
         return cls(cpu(), python, versions, figures, packages)
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """Read what was saved."""
+        """Read saved results."""
         saved = json.loads(path.read_text("utf-8"))
         packages = {label: Cost(**cost) for label, cost in saved.pop("packages").items()}
         return cls(**saved, packages=packages)
@@ -53,13 +53,13 @@ class Results:
 
     @property
     def place(self) -> str:
-        """Say where the figures come from: machine and versions."""
+        """Describe the machine and the versions of the run."""
         shown = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         return f"{self.cpu}, {self.python}; {shown}"
 
 
 def cpu() -> str:
-    """Return the model of the processor, as far as the system tells."""
+    """Return the model of the processor, or its architecture if the system doesn't tell."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text("utf-8").splitlines():

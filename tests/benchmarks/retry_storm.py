@@ -2,8 +2,8 @@
 
     python tests/benchmarks/retry_storm.py docs/images/retry-budget.svg
 
-A simulation on a clock of its own: each client makes one call a second at random moments and meets
-failures by this package's own `Retry` and `Budget`. For five minutes the service fails everything.
+A simulation with a clock of its own: each client makes one call per second at random moments and
+retries by this package's own `Retry` and `Budget`. For five minutes every request fails.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Run:
 
     @property
     def outage(self) -> int:
-        """Requests while it was down."""
+        """Requests while the service was down."""
         return sum(self.load[DOWN:UP])
 
 
@@ -77,7 +77,7 @@ def place(second: float, requests: float, highest: float) -> str:
 
 
 def text(point: str, words: str, more: str = "") -> str:
-    """Return words at a point."""
+    """Return text at a point."""
     x, _, y = point.partition(",")
     return f'<text x="{x}" y="{y}" {more}>{words}</text>'
 
@@ -110,7 +110,7 @@ MIDDLE = 'text-anchor="middle" fill="#777"'
 
 
 def main() -> None:
-    """Simulate, print the figures and draw them where a file is named."""
+    """Simulate, print the figures, and draw them if a file is named."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("svg", nargs="?", type=Path)
     arguments, _ = parser.parse_known_args()

@@ -1,7 +1,7 @@
-"""Measure this client beside its peers: `nox -s bench`, or `python -m tests.benchmarks.run`.
+"""Measure this client and its peers: `nox -s bench`, or `python -m tests.benchmarks.run`.
 
-A canned server runs in one process; each measurement is made in a fresh Python, and all clients
-take their turn in each round.
+A server with canned answers runs in one process; each measurement is made in a fresh Python, and
+each round measures all clients.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
 
 
 def installed(clients: list[str]) -> list[str]:
-    """Leave out the clients that are not installed, and say so."""
+    """Return the clients that are installed; warn about the others."""
     missing = [name for name in clients if find_spec(CLIENTS[name].needs) is None]
     for name in missing:
         print(f"{CLIENTS[name].label} is left out: not installed", file=sys.stderr)
@@ -44,7 +44,7 @@ def installed(clients: list[str]) -> list[str]:
 
 
 def turns(clients: list[str], operations: list[str]) -> Iterator[tuple[str, str]]:
-    """Give operation and client, one measurement after the other."""
+    """Yield the operation and the client of each measurement of a round."""
     for operation in operations:
         for client in clients:
             if CLIENTS[client].has_sync or not OPERATIONS[operation].is_sync:
@@ -52,23 +52,23 @@ def turns(clients: list[str], operations: list[str]) -> Iterator[tuple[str, str]
 
 
 def stay_on_one_core() -> None:
-    """Keep this process, and all that it starts, on one core, where the system knows how.
+    """Pin this process and its children to one core, where the system supports it.
 
-    The server then writes while the client waits, and a client's threads don't wander: the figures
-    of two runs come closer, and a client gains nothing by a second core.
+    The server then writes only while the client waits, and a client's threads stay on one core:
+    the figures of two runs differ less, and no client gains from a second core.
     """
     if sys.platform == "linux":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def amount(operation: str, scale: float) -> int:
-    """Return how many operations a figure is the mean of."""
+    """Return the number of operations that a figure is the mean of."""
     usual = OPERATIONS[operation]
     return max(1, round(usual.amount * scale)) if usual.scales else usual.amount
 
 
 def measure(clients: list[str], operations: list[str], rounds: int, scale: float) -> Figures:
-    """Return all figures; clients take turns, so that noise meets all alike."""
+    """Return all figures; clients take turns, so that noise affects all alike."""
     figures: Figures = {}
     with server.running() as address:
         for number in range(rounds):

@@ -1,4 +1,4 @@
-"""The server of the benchmarks: answers at once with bytes that are ready, in its own process.
+"""The server of the benchmarks: answers at once with prepared bytes, in a process of its own.
 
 The first part of a path says how streams are sent, one of `canned.MODES`; the rest is DashScope's
 path or the OpenAI-compatible one.
@@ -31,12 +31,12 @@ class Connection(asyncio.Protocol):
         self.received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Keep the transport, to answer on it."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer when a whole request has arrived; none of the clients sends the next before."""
+        """Answer when a whole request has arrived; no client sends another before the answer."""
         self.received += data
         end = self.received.find(END_OF_HEAD)
         if end < 0:
@@ -74,7 +74,10 @@ class Connection(asyncio.Protocol):
 
 
 class Beat:
-    """Sends a frame of every stream at each beat: alone in its stream, among its neighbours."""
+    """Sends the next frame of every stream at each tick of one clock.
+
+    So a frame arrives alone in its stream, but together with those of other streams.
+    """
 
     beats: ClassVar[dict[float, Beat]] = {}
 
@@ -84,17 +87,17 @@ class Beat:
 
     @classmethod
     def of(cls, interval: float) -> Beat:
-        """Return the one beat of an interval."""
+        """Return the shared beat of an interval."""
         return cls.beats.setdefault(interval, cls(interval))
 
     def join(self, transport: asyncio.Transport, frames: list[bytes]) -> None:
-        """Take in a stream from the next beat on."""
+        """Add a stream; its first frame is sent at the next tick."""
         if not self.streams:
             self.schedule()
         self.streams[transport] = iter(frames)
 
     def schedule(self) -> None:
-        """Wait for the next beat."""
+        """Schedule the next tick."""
         loop = asyncio.get_running_loop()
         loop.call_at((loop.time() // self.interval + 1) * self.interval, self.strike)
 
@@ -120,7 +123,7 @@ async def serve() -> None:
 
 @contextmanager
 def running() -> Generator[str, None, None]:
-    """Run the server in a process of its own; gives its address."""
+    """Run the server in a process of its own; yields its address."""
     command = [sys.executable, "-m", f"{__package__}.server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

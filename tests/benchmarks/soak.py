@@ -1,12 +1,12 @@
-"""Ten minutes of bad weather: 200 callers, faults, cancellations, early exits; what is left behind.
+"""Soak test with faults, cancellations and early exits: finds leaks, hangs and wrong answers.
 
     python tests/benchmarks/soak.py --seconds 600
 
-Half of the callers are tasks, half are threads with sync calls; those forget streams in reference
-cycles, for the garbage collector to find in whatever thread, and fork processes that call too. An
-answer is wrong where its text isn't the one that the prompt asks for, an error unexpected where it
-is none of this package's; a caller hangs who hasn't ended a minute after the end. What the client
-holds is counted before and after: sockets, tasks, threads, memory. The service runs in a process of
+Half of the callers are tasks, half are threads with sync calls. The threads also abandon streams in
+reference cycles, which the garbage collector may find in any thread, and fork processes that make
+calls. An answer is wrong if its text isn't the one that the prompt asks for; an error is unexpected
+if it is not one of this package's; a caller hangs if it is still running a minute after the end.
+Sockets, tasks, threads and memory are counted before and after. The service runs in a process of
 its own, so that its memory isn't counted.
 """
 
@@ -33,7 +33,7 @@ MODEL = "llama3.3-70b-instruct"
 FORKS = 0.002
 """The share of sync calls that a forked process makes."""
 PATIENCE = 60
-"""Seconds after the end in which every caller has to end."""
+"""Seconds after the end after which a running caller counts as hanging."""
 SERVICE = """
 import sys
 from llama_dashscope.testing import DEFAULT_MIX, LocalDashScope, Reply, SlowStart, Stall
@@ -52,7 +52,7 @@ with LocalDashScope(keep=100) as server:
 
 
 class Weather:
-    """What the callers do, and what came of it."""
+    """What the callers do, and the outcomes."""
 
     def __init__(self, client: Client, seconds: float) -> None:
         self.client = client
@@ -64,7 +64,7 @@ class Weather:
         self.number = 0
 
     async def caller(self) -> None:
-        """Ask until the end, in one way after the other."""
+        """Make calls of random kinds until the end."""
         while time.monotonic() < self.end:
             self.number += 1
             try:
@@ -75,7 +75,7 @@ class Weather:
                 self.unexpected.append(error)
 
     async def ask(self, prompt: str) -> None:
-        """Make one call: to its end, or cancelled, or left early."""
+        """Make one call: completed, cancelled, or left early."""
         way = self.chance.choice(["call", "stream", "cancel", "leave", "leave by error"])
         if way == "cancel":
             streaming = self.chance.random() < 0.5
@@ -98,7 +98,7 @@ class Weather:
             self.ends["whole"] += 1
 
     async def whole(self, prompt: str, *, streaming: bool) -> None:
-        """Make one call to its end and look at the answer."""
+        """Complete one call and check its answer."""
         text = ""
         if streaming:
             async with self.client.astream(MODEL, prompt) as stream:
@@ -111,7 +111,7 @@ class Weather:
         self.check(prompt, text)
 
     def check(self, prompt: str, text: str) -> None:
-        """Look at an answer."""
+        """Record an answer that is wrong."""
         if text != f"answer to {prompt}":
             self.wrong.append(f"{prompt}: {text!r}")
 
@@ -127,7 +127,7 @@ class Weather:
                 self.unexpected.append(error)
 
     def ask_sync(self, prompt: str) -> None:
-        """Make one call from sync code: to its end, left early, forgotten, or in a fork."""
+        """Make one call from sync code: completed, left early, abandoned, or in a fork."""
         draw = self.chance.random()
         if draw < FORKS:
             self.fork(prompt)
@@ -149,7 +149,7 @@ class Weather:
             self.ends["whole"] += 1
 
     def fork(self, prompt: str) -> None:
-        """Call in a forked process, and see that it ends."""
+        """Make a call in a forked process; kill it if it hasn't ended after a minute."""
         pid = os.fork()
         if not pid:
             code = 1
@@ -181,7 +181,7 @@ class Page:
 
 
 def held() -> dict[str, int]:
-    """Count what this process holds."""
+    """Count this process's sockets, tasks, threads and memory."""
     gc.collect()
     descriptors: list[str] = []
     for each in Path("/proc/self/fd").iterdir():
@@ -222,7 +222,7 @@ async def soak(base_url: str, transport: str, callers: int, seconds: float) -> N
         retry=Retry(base=0.01, budget=1_000_000),
         limits=Limits(max_connections=100),
     )
-    await Weather(client, seconds=1).caller()  # whatever is loaded once is loaded now
+    await Weather(client, seconds=1).caller()  # load lazy imports before the first count
     weather, before = Weather(client, seconds), held()
     started, spent = time.monotonic(), time.process_time()
     hanging = await run(weather, callers)
@@ -243,7 +243,7 @@ async def soak(base_url: str, transport: str, callers: int, seconds: float) -> N
 
 
 def main() -> None:
-    """Start the service and soak one transport after the other."""
+    """Start the service, and test one transport after the other."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20, help="for all transports together")
     parser.add_argument("--callers", type=int, default=200)

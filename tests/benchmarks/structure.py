@@ -1,4 +1,4 @@
-"""What reading costs beyond `json.loads`: one frame of a stream and one whole response.
+"""The cost of reading beyond `json.loads`: one frame of a stream and one whole response.
 
 Each row is the cheapest of several rounds. The bar is 10 us a frame and a response.
 """
@@ -39,7 +39,7 @@ def text(content: str, reason: str) -> str:
 
 
 class Row(NamedTuple):
-    """Something to measure: a job over all of its bodies at once."""
+    """One measurement: a job, run over all of its bodies."""
 
     name: str
     job: Callable[[list[bytes]], None]
@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 
 def loads(bodies: list[bytes]) -> None:
-    """Do the least that anybody does."""
+    """Parse each body, and nothing more: the floor."""
     for body in bodies:
         json.loads(body)
 
@@ -71,7 +71,7 @@ def streamed(bodies: list[bytes]) -> None:
 
 
 def cost(job: Callable[[list[bytes]], None], bodies: list[bytes], rounds: int) -> float:
-    """Return the microseconds that one body takes in the cheapest round."""
+    """Return the microseconds per body in the fastest round."""
 
     def once() -> float:
         began = process_time()

@@ -1,4 +1,4 @@
-"""The same answers read by this package and by others: who takes too much, who takes too little.
+"""The same structured answers read by several libraries: which each accepts, refuses or misreads.
 
 `python -m tests.benchmarks.structured_answers` prints the table of docs/guide/structured.md. It
 needs openai, instructor and pydantic. Each library reads each answer of `_support/model_answers`
@@ -78,7 +78,7 @@ def by_openai(text: str) -> Any:
         model=MODEL, messages=MESSAGES, response_format=TripModel
     )
     made = reply.choices[0].message.parsed
-    assert made is not None  # which is what it gives for an empty answer
+    assert made is not None  # its result for an empty answer
     return made.model_dump()
 
 
@@ -86,7 +86,7 @@ def by_instructor(mode: str) -> Read:
     """Read answers as instructor does in a mode for models without tool calls."""
 
     def read(text: str) -> Any:
-        # By its name: the environment that checks this file does without it.
+        # Imported by name: it is not installed where this file is type-checked.
         instructor: Any = importlib.import_module("instructor")
         client = instructor.from_openai(compatible(text), mode=instructor.Mode[mode])
         made = client.chat.completions.create(
@@ -98,7 +98,7 @@ def by_instructor(mode: str) -> Read:
 
 
 def by_pydantic(*, strict: bool) -> Read:
-    """Read answers as a program does that has only pydantic."""
+    """Read answers with pydantic alone."""
     return lambda text: TripModel.model_validate_json(text, strict=strict).model_dump()
 
 
@@ -116,7 +116,7 @@ TOTALS = {"taken": "taken wrongly", "refused": "refused wrongly", "misread": "mi
 
 
 def verdict(answer: Answer, read: Read) -> str:
-    """Say what a reader made of an answer; nothing where it was right."""
+    """Return how a reader was wrong about an answer; empty if it was right."""
     try:
         made = read(answer.text)
     except Exception:  # noqa: BLE001  # each library has its own
@@ -128,7 +128,7 @@ def verdict(answer: Answer, read: Read) -> str:
 
 
 def rows() -> Iterator[list[str]]:
-    """Return what went wrong, answer by answer, and how often."""
+    """Return the answers that some reader got wrong, then the totals."""
     found = {answer.kind: [verdict(answer, r) for r in READERS.values()] for answer in ANSWERS}
     yield from ([kind, *row] for kind, row in found.items() if any(row))
     columns = list(zip(*found.values(), strict=True))
@@ -138,5 +138,5 @@ def rows() -> Iterator[list[str]]:
 
 
 if __name__ == "__main__":
-    logging.disable()  # instructor tells of each failure
+    logging.disable()  # instructor logs each failure
     print(draw(["", *READERS], rows()))

@@ -28,7 +28,7 @@ def draw(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def costs(figures: Figures) -> str:
-    """Return what each operation costs with each client: the median of the rounds."""
+    """Return the cost of each operation with each client: the median of the rounds."""
     clients = [name for name in CLIENTS if any(name in row for row in figures.values())]
     rows = [
         [
@@ -41,12 +41,12 @@ def costs(figures: Figures) -> str:
 
 
 def number(value: float) -> str:
-    """Show a figure with the digits that mean something."""
+    """Format a figure with its significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def bars(figures: Figures) -> str:
-    """Return the ratios that have a bound, and whether it holds."""
+    """Return the bounded ratios, and whether each keeps its bound."""
     rows = [
         [each.label, f"{ratio:.2f}", f"{each.bound:.2f}", "yes" if ratio <= each.bound else "NO"]
         for each in BARS
@@ -56,7 +56,7 @@ def bars(figures: Figures) -> str:
 
 
 def over_floor(figures: Figures) -> str:
-    """Say how much later than the floor's each client's first frame comes."""
+    """Return how much later each client's first frame comes than the floor's."""
     waits = {client: median(rounds) for client, rounds in figures.get("first", {}).items()}
     floor = waits.pop("floor", None)
     if floor is None:
@@ -66,7 +66,7 @@ def over_floor(figures: Figures) -> str:
 
 
 def packages(costs: dict[str, Cost]) -> str:
-    """Return what packages cost before the first call."""
+    """Return the costs of packages before the first call."""
     rows = [
         [
             label,

@@ -1,9 +1,8 @@
-"""The picture of a trace: a stream that is refused twice, then answered.
+"""A picture of the trace of a stream that is refused twice, then answered.
 
     python -m tests.benchmarks.trace_picture docs/images/trace.svg
 
-What is drawn is the span that the call left with OpenTelemetry's SDK, on a DashScope of this
-machine.
+It draws the spans that OpenTelemetry's SDK recorded of a call to a local DashScope.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ SHOWN = (
 
 
 def record() -> list[ReadableSpan]:
-    """Make the call under a span of a program's own, and return both spans, the outer one first."""
-    random.seed(4)  # pauses that can be told apart
+    """Make the call inside a span of the program's, and return both spans, the outer one first."""
+    random.seed(4)  # with this seed, the two retry delays differ visibly
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -57,7 +56,7 @@ def record() -> list[ReadableSpan]:
 
 
 def text(x: float, y: float, words: str, more: str = "") -> str:
-    """Return words at a place."""
+    """Return text at a position."""
     return f'<text x="{x:.0f}" y="{y:.0f}" {more}>{escape(words)}</text>'
 
 
@@ -92,7 +91,7 @@ def bars(spans: list[ReadableSpan]) -> Iterator[str]:
 
 
 def attributes(span: ReadableSpan, top: float) -> Iterator[str]:
-    """List what the span says."""
+    """List the span's attributes."""
     for row, name in enumerate(SHOWN):
         value = (span.attributes or {})[name]
         shown = f"{value:.2f}" if isinstance(value, float) else str(value)

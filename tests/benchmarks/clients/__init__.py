@@ -50,14 +50,14 @@ class SyncPeer(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a client is found.
+    """A client to measure.
 
     Args:
         label: its name in tables.
         needs: the distribution that has to be installed.
-        module: the module here that drives it; has `open_async` and `open_sync`.
-        has_sync: whether it has a sync face.
-        options: what its module's functions take besides the server's address.
+        module: the module of this folder that drives it, with `open_async` and `open_sync`.
+        has_sync: whether it has a sync interface.
+        options: what the module's functions take besides the server's address.
     """
 
     label: str
@@ -67,12 +67,12 @@ class Entry:
     options: tuple[str, ...] = ()
 
     def open_async(self, server: str, connections: int) -> AsyncPeer:
-        """Return the async face, pointed at a server, with at most so many connections."""
+        """Return the async interface to a server, with at most that many connections."""
         peer: AsyncPeer = self._load("open_async")(server, connections, *self.options)
         return peer
 
     def open_sync(self, server: str) -> SyncPeer:
-        """Return the sync face, pointed at a server."""
+        """Return the sync interface to a server."""
         peer: SyncPeer = self._load("open_sync")(server, *self.options)
         return peer
 

@@ -1,4 +1,4 @@
-"""The official SDK by its 1.x face: `Generation` and `AioGeneration`."""
+"""The official SDK's 1.x interface: `Generation` and `AioGeneration`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import aiohttp
 
 from . import KEY, MESSAGES, MODEL
 
-# Types are checked where the peers are not installed.
+# The peers are not installed where types are checked.
 dashscope: Any = import_module("dashscope")
 
 CALL: dict[str, Any] = {
@@ -22,7 +22,7 @@ CALL: dict[str, Any] = {
 }
 STREAM: dict[str, Any] = {**CALL, "stream": True, "incremental_output": True}
 SHARED = 100
-"""Connections of the session that the SDK makes by itself."""
+"""Connections of the SDK's default session."""
 
 
 class Async:
@@ -72,12 +72,12 @@ class Sync:
 
 
 def open_async(server: str, connections: int) -> Async:
-    """Return the async face, pointed at a server."""
+    """Return the async interface to a server."""
     dashscope.base_http_api_url = f"{server}/api/v1"
     return Async(connections)
 
 
 def open_sync(server: str) -> Sync:
-    """Return the sync face, pointed at a server."""
+    """Return the sync interface to a server."""
     dashscope.base_http_api_url = f"{server}/api/v1"
     return Sync()

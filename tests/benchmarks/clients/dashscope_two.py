@@ -1,4 +1,4 @@
-"""The official SDK by its 2.x face: `Client` and `AsyncClient`."""
+"""The official SDK's 2.x interface: `Client` and `AsyncClient`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from . import KEY, MESSAGES, MODEL
 
-# Types are checked where the peers are not installed.
+# The peers are not installed where types are checked.
 v2: Any = import_module("dashscope.v2")
 
 CALL: dict[str, Any] = {"model": MODEL, "messages": MESSAGES}
 SHARED = 100
-"""Connections that a client of the SDK has at least, and by default."""
+"""The default, and the least, number of connections of the SDK's clients."""
 
 
 class Async:

@@ -43,7 +43,7 @@ class Floor:
 
 
 async def frames(content: aiohttp.StreamReader) -> AsyncIterator[object]:
-    """Read the frames off a stream, whose last line each is the data."""
+    """Yield the frames of a stream; the last line of each is its data."""
     begun = b""
     async for data in content.iter_any():
         *whole, begun = (begun + data).split(b"\n\n")

@@ -1,4 +1,4 @@
-"""The SDK of OpenAI, on the compatible route."""
+"""OpenAI's SDK, on the OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from . import KEY, MESSAGES, MODEL
 
-# Types are checked where the peers are not installed.
+# The peers are not installed where types are checked.
 openai: Any = import_module("openai")
 
 CALL: dict[str, Any] = {"model": MODEL, "messages": MESSAGES}
@@ -57,7 +57,7 @@ class Sync:
         self.client.close()
 
 
-def open_async(server: str, connections: int) -> Async:  # it has 1,000
+def open_async(server: str, connections: int) -> Async:  # its default is 1,000
     """Return an async client, pointed at a server."""
     return Async(server)
 

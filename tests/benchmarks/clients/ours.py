@@ -8,7 +8,7 @@ from . import KEY, MESSAGES, MODEL
 
 
 class Ours:
-    """One client; its sync and async faces are the same object."""
+    """One client; the same object has the sync and the async interface."""
 
     def __init__(self, server: str, connections: int, transport: str) -> None:
         self.client = Client(
