@@ -74,7 +74,7 @@ def _key_in(path: Path, source: str) -> ApiKey | None:
     except OSError as error:
         msg = f"{source} can't be read: {error}"
         raise ConfigurationError(msg) from error
-    # Bytes that are not UTF-8 make a bad key; a UnicodeDecodeError would hold the whole file.
+    # Bytes that are not UTF-8 make a bad key; a UnicodeDecodeError would contain the whole file.
     value = content.decode("utf-8-sig", "replace").strip()
     return ApiKey(value, source) if value else None
 

@@ -310,7 +310,7 @@ class LazyText:
     __slots__ = ("_length", "_whole")
 
     def __init__(self, whole: GrowingText) -> None:
-        """Stand for the present text of `whole`."""
+        """Take the text that `whole` has now."""
         self._whole = whole
         self._length = whole.length
 

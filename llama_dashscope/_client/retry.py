@@ -11,7 +11,7 @@ from llama_dashscope._errors import APITimeoutError, ConfigurationError, DashSco
 __all__ = ["Budget", "Retry"]
 
 COST: Final = 5
-"""What a retry costs of the budget; a successful call puts 1 back."""
+"""The cost of a retry in the budget; a successful call adds 1."""
 
 MOST: Final = sys.float_info.max
 

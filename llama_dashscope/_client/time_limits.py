@@ -71,7 +71,7 @@ class TimeLimits:
         Args:
             now: the time.
             finished_at: when the answer was complete.
-            counted: whether its usage is known, or nobody waits for it.
+            counted: whether its usage is known, or not needed since the stream is being closed.
         """
         return Step(finished_at + (END_GRACE if counted else USAGE_GRACE) - now, "finish")
 

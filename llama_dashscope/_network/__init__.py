@@ -1,1 +1,1 @@
-"""Connections: the pool, the transports, TLS and timers. Nothing here knows the models."""
+"""Connections: the pool, the transports, TLS and timers. Nothing here depends on `_protocol`."""

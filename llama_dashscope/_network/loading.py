@@ -1,4 +1,4 @@
-"""Slow imports, done at the first call: in a thread beside the event loop, never during a fork."""
+"""Slow imports, done at the first call: in a worker thread, never during a fork."""
 
 import asyncio
 import importlib

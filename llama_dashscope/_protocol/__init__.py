@@ -1,1 +1,1 @@
-"""What the service says, as values: requests out, responses, frames and errors in; no I/O."""
+"""The service's protocol, without I/O: writes requests; reads responses, frames and errors."""

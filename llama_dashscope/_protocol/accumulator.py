@@ -270,7 +270,7 @@ class _SideFields:
         return self._calls.whole() or None
 
     def of_message(self) -> dict[str, Any]:
-        """Return the message's unknown fields, with the whole of its reasoning."""
+        """Return the message's unknown fields, with its complete reasoning."""
         extra = dict(self._of_message)
         if thought := self._reasoning.whole():
             extra[REASONING] = thought

@@ -26,7 +26,7 @@ Keys = tuple[str | int, ...]
 """A path into a JSON value: the keys and indices that lead to an element."""
 
 MOST_NAMED: Final = 20
-"""How many mistakes a model is told of at most."""
+"""Most mistakes that are listed for the model."""
 
 NOUNS: Final[Mapping[str, str]] = {"object": "JSON object", "array": "JSON array"}
 KINDS: Final[Mapping[str, tuple[type, ...]]] = {"object": (dict,), "array": (list,)}

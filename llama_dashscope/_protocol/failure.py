@@ -46,7 +46,7 @@ READ_HEADERS: Final = frozenset({REQUEST_ID, RETRY_AFTER, PARTIAL})
 """The only response headers that are read."""
 
 NO_ANSWER: Final[tuple[object, ...]] = (None, "", "null", [])
-"""Values of output fields that are no answer: with an error code beside them, it is an error."""
+"""Values of output fields that mean "no answer"; a payload with an error code is then an error."""
 
 SECONDS: Final = re.compile(r"\s*-?[0-9.]+(e[0-9]+)?\s*", re.ASCII)
 

@@ -3,7 +3,7 @@
 Repaired, since only one meaning is possible: a comma before a closing bracket, comments, strings in
 single or curly quotes, keys without quotes, line breaks in strings, Chinese colons and commas,
 Python's True, False and None. Refused, since the meaning would be a guess: incomplete JSON, text
-after the JSON that belongs to it, NaN and infinity, a key that appears twice, several values.
+after the JSON that may be part of it, NaN and infinity, a key that appears twice, several values.
 """
 
 import json
@@ -49,10 +49,10 @@ IN_FENCE: Final = re.compile(rf"(?:```|~~~)[ \t]*\w*\s*(?={START})", re.VERBOSE)
 FENCED: Final = re.compile(r"\s*(?:```|~~~)[ \t]*\w*[ \t]*\n([\s\S]*?)(?:(?:```|~~~)\s*)?")
 
 CUT_BEFORE: Final = re.compile(r"""["'”]\s*[:：]\s*$""")
-"""Text before a value that shows it to be part of a broken one."""
+"""Text before a value; with it, the value is only a part of broken JSON."""
 
 CUT_AFTER: Final = re.compile(r"""\s*(?:[\]}:：]|[,，]?\s*["“])""")
-"""Text after a value that shows it to be part of a broken one."""
+"""Text after a value; with it, the value is only a part of broken JSON."""
 
 NEXT: Final = re.compile(rf"\s*[,，]?\s*(?={START})", re.VERBOSE)
 
@@ -193,7 +193,7 @@ def _requote(found: re.Match[str]) -> str:
 
 
 def _loads(text: str) -> JSON:
-    """Read JSON; unlike `json.loads`, allow line breaks in strings and refuse NaN and twin keys."""
+    """Read JSON; allow line breaks in strings, refuse NaN and duplicate keys."""
     try:
         value = json.loads(
             text,

@@ -1,4 +1,4 @@
-"""Turns the bytes of a streamed answer into items; knows neither connection nor time limits."""
+"""Turns the bytes of a streamed answer into items, without I/O and time limits."""
 
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar

@@ -54,7 +54,7 @@ class AsyncBatch:
     def __init__(self, plan: BatchPlan) -> None:
         """Take the plan; nothing is read or sent yet."""
         self.plan = plan
-        """The items of the batch and how to ask them."""
+        """The items of the batch, and how their calls are made."""
         self._start: _Start | None = None
         self._tasks: TaskGroup | None = None
         self._ready: list[BatchResult] = []

@@ -28,7 +28,7 @@ NO_BODY: Final = body_digest(b"")
 
 @attrs.frozen
 class Question:
-    """An item to ask."""
+    """An item whose call is to be made."""
 
     item: BatchItem
     prepared: PreparedItem

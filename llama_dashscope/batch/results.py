@@ -29,7 +29,7 @@ LOST: Final = (APIConnectionError, IncompleteResponseError)
 service may have billed it; a batch does retry, to get all answers."""
 
 Pause = Callable[[DashScopeError, int], float | None]
-"""Returns for an error and a count the pause in seconds before the next attempt; None for none."""
+"""From an error and a count: the pause in seconds before the next attempt; None for no attempt."""
 
 
 @attrs.frozen

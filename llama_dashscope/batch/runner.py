@@ -1,4 +1,4 @@
-"""The runner of a batch: asks items concurrently, retries, and writes the journal."""
+"""The runner of a batch: makes the calls concurrently, retries, and writes the journal."""
 
 from contextlib import suppress
 from functools import partial
@@ -70,7 +70,7 @@ class Runner:
             raise
 
     async def run(self) -> None:
-        """Ask all items; an error of the batch itself is raised by `more`."""
+        """Make the calls of all items; an error of the batch itself is raised by `more`."""
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -127,7 +127,7 @@ class Runner:
         self._results.close()
 
     async def _ask_all(self) -> None:
-        """Ask each item in its own task, at most `concurrency` at once."""
+        """Make each item's calls in a task of its own, at most `concurrency` at once."""
         intake = Intake(self._plan, self._index, self.tally)
         async with anyio.create_task_group() as tasks:
             try:
@@ -150,7 +150,7 @@ class Runner:
         return not self._gate.shut
 
     async def _answer(self, order: int, question: Question) -> None:
-        """Ask an item until it has a result."""
+        """Make the calls of an item until it has a result."""
         try:
             result, digest = await self._ask(question)
             self._finish(order, result, question.item.model, digest)
@@ -163,7 +163,7 @@ class Runner:
             self._asking.release()
 
     async def _ask(self, question: Question) -> tuple[BatchResult, bytes | None]:
-        """Ask an item; return its result and the digest for the journal (None: don't write it).
+        """Make an item's calls; return its result, with its digest if the journal is to store it.
 
         Raises:
             NotSentError: the batch has stopped.

@@ -76,7 +76,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with a line that says what is wrong and names the help."""
+        """Print the error and how to get help, in one line, and exit."""
         self.exit(MISUSED, f"{self.prog}: error: {message}; see '{self.prog} --help'\n")
 
 

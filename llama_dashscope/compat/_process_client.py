@@ -42,7 +42,7 @@ settings_of: Final = ["llama_dashscope"]
 """A stack of module names; the settings are read from the last one."""
 
 NO_KEY: Final = "every-call-brings-its-own"
-"""The client's own key, a placeholder: each call has its key, so none can use another's."""
+"""A placeholder for the client's own key: each call brings its key, so none can use another's."""
 
 
 class ProcessClient(Client):

@@ -150,9 +150,9 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
 def add_exception_handlers(app: FastAPI) -> None:
     """Answer with problem+json if a handler raises an error of the client.
 
-    400 for refused content and bad input, 413, 429 with Retry-After; 502 for trouble with key,
-    account or protocol, 503 for trouble of the service, 504 for timeouts. The last three don't show
-    the cause, which is logged as a warning by the logger `llama_dashscope`.
+    400 for refused content and bad input, 413, 429 with Retry-After; 502 for problems with key,
+    account or protocol, 503 for failures of the service, 504 for timeouts. The last three don't
+    show the cause, which is logged as a warning by the logger `llama_dashscope`.
 
     Args:
         app: the application; `FastAPI(responses=PROBLEMS)` adds these to its OpenAPI schema.

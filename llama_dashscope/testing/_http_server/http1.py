@@ -1,4 +1,4 @@
-"""HTTP/1.1: h11 parses requests; answers are written by hand, since faults must be possible."""
+"""HTTP/1.1: h11 parses requests; answers are written without it, since it refuses faulty ones."""
 
 import zlib
 from collections.abc import Iterable, Mapping

@@ -22,7 +22,7 @@ class Exchange:
 
     request: ReceivedRequest
     status: int | None = None
-    """The HTTP status sent; None before that, or if nothing is ever answered."""
+    """The HTTP status sent; None before that, or if no answer is sent."""
     fault: Fault | None = None
     """The fault that was injected; None if there was none."""
     pieces_sent: int = 0

@@ -286,7 +286,7 @@ class Garbled(Fault):
 
 @frozen
 class CloseIdle(Fault):
-    """The answer is correct and keeps the connection alive, which is then closed while idle."""
+    """The answer is correct and the connection is kept alive, but then closed while idle."""
 
     after: float = 0.0
     """Seconds between the answer and the closing."""
