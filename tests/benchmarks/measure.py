@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 from .clients import CLIENTS
 from .operations import OPERATIONS
+
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 22), "MALLOC_TRIM_THRESHOLD_": str(1 << 23)}
+"""Settings of glibc's allocator, the same for all clients.
+
+asyncio reads into 256 KiB at a time. Whether glibc asks the system for each of these anew, which
+costs as much as all the rest of a frame, depends on what was freed before: on luck.
+"""
 
 
 def cost(client: str, operation: str, server: str, amount: int) -> float:
@@ -17,7 +25,8 @@ def cost(client: str, operation: str, server: str, amount: int) -> float:
     """
     arguments = [client, operation, f"{server}/{OPERATIONS[operation].mode}", str(amount)]
     command = [sys.executable, "-m", f"{__package__}.measure", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {**os.environ, **ALLOCATOR}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if ended.returncode:
         raise RuntimeError(f"{client} {operation}: {ended.stderr}")
     return float(ended.stdout.split()[-1])
