@@ -68,7 +68,8 @@ class Attempt:
             # The cost of a cancelled attempt is unknown, so the pace learns nothing from it.
             known = error if isinstance(error, DashScopeError) else None
             self._permit.settle(Outcome(tokens, known))
-        if self.watch is None and not logger.isEnabledFor(logging.DEBUG):
+        logged = logger.isEnabledFor(logging.DEBUG)
+        if self.watch is None and not logged:
             return
         head = self.head
         request_id = (isinstance(error, DashScopeError) and error.request_id) or (
@@ -77,7 +78,8 @@ class Attempt:
         status = head.status if head else None
         seconds = monotonic() - self._began
         end = AttemptEnd(self.number, seconds, status, request_id, usage, error, pause)
-        self._log(end)
+        if logged:
+            self._log(end)
         if self.watch is not None:
             self.watch.attempt_ended(end)
 

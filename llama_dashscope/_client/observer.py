@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -57,13 +58,18 @@ class ObservedCall:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the service."""
-        parts = urlsplit(self.base_url)
-        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        return _address(self.base_url)
 
     def read_input(self) -> Mapping[str, Any]:
         """Return the `input` of the request: prompt or messages. Each call parses it again."""
         found: Mapping[str, Any] = json.loads(self._payload.body)["input"]
         return found
+
+
+@lru_cache(maxsize=16)
+def _address(base_url: str) -> tuple[str, int]:
+    parts = urlsplit(base_url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 @attrs.frozen
