@@ -32,7 +32,7 @@ from llama_dashscope import (
     Usage,
     _errors,
 )
-from llama_dashscope._network.failures import describe, timed_out
+from llama_dashscope._network.failures import describe, timed_out, with_cause
 from llama_dashscope._protocol.error_codes import classify
 
 
@@ -378,3 +378,13 @@ def test_a_cause_without_words_borrows_them() -> None:
     outer.__cause__ = ConnectionResetError()
 
     assert describe(outer) == "ConnectionResetError: the peer is gone"
+
+
+def test_causes_that_go_round_in_a_circle() -> None:
+    """Each is looked at once, and the first of them is kept."""
+    inner, outer = OSError("refused"), RuntimeError("failed")
+    outer.__cause__, inner.__context__ = inner, outer
+
+    error = with_cause(APIConnectionError("can't connect"), outer, ["sk-1"])
+
+    assert error.__cause__ is outer

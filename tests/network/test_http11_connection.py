@@ -61,3 +61,14 @@ def test_no_answer_is_an_error() -> None:
             await HTTP11Connection(Refusing([])).send(REQUEST, b"x", Timeout())
 
     anyio.run(main)
+
+
+def test_half_a_head_is_no_answer() -> None:
+    """The error says that an answer had begun."""
+
+    async def main() -> None:
+        stream = httpcore.AsyncMockStream([b"HTTP/1.1 200 OK\r\ncontent-"])
+        with pytest.raises(h11.RemoteProtocolError, match="within the head of its answer"):
+            await HTTP11Connection(stream).send(REQUEST, b"x", Timeout())
+
+    anyio.run(main)

@@ -103,6 +103,13 @@ def test_a_call_has_no_pieces() -> None:
     assert "incremental_output" not in body("hi")["parameters"]
 
 
+def test_a_stream_has_no_unknown_argument() -> None:
+    """A mistyped keyword is refused with the nearest one."""
+    words = "^a stream has no argument temprature: did you mean temperature\\?$"
+    with pytest.raises(TypeError, match=words):
+        build("hi", streaming=True, temprature=1)
+
+
 @pytest.mark.parametrize(
     ("options", "choices"),
     [
