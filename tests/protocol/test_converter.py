@@ -178,6 +178,27 @@ def test_usage_without_a_total() -> None:
     assert structure({"input_tokens": 2, "output_tokens": 3}, Usage).total_tokens == 5
 
 
+@pytest.mark.parametrize("odd", ["input_tokens", "output_tokens", "total_tokens"])
+def test_a_count_that_is_no_number(odd: str) -> None:
+    """It is kept as it came, beside the counts that are."""
+    counts = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+
+    usage = structure({**counts, odd: "many"}, Usage)
+
+    assert usage.extra == {odd: "many"}
+    assert {name: getattr(usage, name) for name in counts if name != odd} == {
+        name: count for name, count in counts.items() if name != odd
+    }
+
+
+def test_counts_that_are_no_numbers() -> None:
+    """None of them is taken for a count, though they are of one kind."""
+    usage = structure({"input_tokens": "1", "output_tokens": "2", "total_tokens": 3}, Usage)
+
+    assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (0, 0, 3)
+    assert usage.extra == {"input_tokens": "1", "output_tokens": "2"}
+
+
 def test_a_whole_number_written_with_a_point() -> None:
     """JSON has one kind of number; 7.0 is a count."""
     usage = structure({"input_tokens": 7.0}, Usage)

@@ -104,10 +104,10 @@ def test_a_call_has_no_pieces() -> None:
 
 
 def test_a_stream_has_no_unknown_argument() -> None:
-    """A mistyped keyword is refused with the nearest one."""
-    words = "^a stream has no argument temprature: did you mean temperature\\?$"
-    with pytest.raises(TypeError, match=words):
-        build("hi", streaming=True, temprature=1)
+    """Mistyped keywords are refused, each with the nearest one."""
+    words = "has no argument temprature, toolz: did you mean temperature\\?; did you mean tools\\?$"
+    with pytest.raises(TypeError, match=f"^a stream {words}"):
+        build("hi", streaming=True, temprature=1, toolz=[])
 
 
 @pytest.mark.parametrize(
