@@ -440,6 +440,17 @@ def test_an_answer_beside_a_code() -> None:
     assert parser.answer.text == "hi"
 
 
+@pytest.mark.parametrize(
+    "output",
+    [{"text": "hi"}, {"choices": [{"message": {"content": "hi"}}]}, {"finish_reason": "stop"}],
+)
+def test_a_part_of_an_answer_beside_a_code(output: dict[str, Any]) -> None:
+    """A frame with any part of an answer is no error, whatever code it has."""
+    body = as_json("Success", "", output=output)
+
+    assert chunk_parser(head()).read(ServerSentEvent(body, "result", 200))
+
+
 def test_a_frames_status_never_hides_the_outer_one() -> None:
     """A body of frames under 500 is a failure, though its comment says 200."""
     error = from_call(b'id:1\n:HTTP_STATUS/200\ndata:{"message":"words"}\n\n', 500)
