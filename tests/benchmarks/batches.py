@@ -7,9 +7,9 @@ index    memory of a million ids of a journal
 known    a limit given to the pace: share of it that is used, share of requests refused
 unknown  a limit that the pace has to find: the same shares, after 40 seconds
 tokens   a limit of tokens, with estimates that are far too high
-naive    50 workers with the client's retries but no pace, then a batch, under the same limit
 
-Each measure runs in a process of its own, against a server in another.
+Each measure runs in a process of its own, against a server in another. `batch_peers` compares
+batches with other ways to ask.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 from time import monotonic, process_time
 from typing import TextIO
 
-from llama_dashscope import Client, DashScopeError, Pace, read_journal
+from llama_dashscope import Client, Pace, read_journal
 from llama_dashscope.batch.digest_index import DigestIndex, body_digest, id_digest
 from llama_dashscope.testing import LocalDashScope, ReceivedRequest, Unavailable
 
@@ -136,29 +136,6 @@ def run_paced(base_url: str, count: str, rpm: str, tpm: str) -> None:
     print(json.dumps([rates, summary.refusals, summary.answered, summary.seconds]))
 
 
-def run_naive(base_url: str, count: str) -> None:
-    """Call from 50 workers, with the client's retries but no pace; print how many are lost."""
-
-    async def fails(client: Client, item: dict[str, str]) -> bool:
-        try:
-            await client.acall(MODEL, item["prompt"])
-        except DashScopeError:
-            return True
-        return False
-
-    async def work(client: Client, given: Iterator[dict[str, str]]) -> int:
-        return sum([await fails(client, item) for item in given])
-
-    async def main() -> None:
-        began = monotonic()
-        async with client_of(base_url, None) as client:
-            given = items(int(count))
-            lost = sum(await asyncio.gather(*(work(client, given) for _ in range(50))))
-        print(json.dumps([lost, monotonic() - began]))
-
-    asyncio.run(main())
-
-
 PARTS: dict[str, Callable[..., None]] = {
     "journal": run_journal,
     "memory": run_memory,
@@ -166,7 +143,6 @@ PARTS: dict[str, Callable[..., None]] = {
     "calls": run_calls,
     "index": run_index,
     "paced": run_paced,
-    "naive": run_naive,
 }
 
 
@@ -310,16 +286,8 @@ def _paced(
     print(f" {refusals} refusals ({refused:.2%}), {count - answered} lost, {seconds:.0f} s")
 
 
-def naive(count: int = 3_000) -> None:
-    """Compare a plain pool of workers, which loses calls, with a batch, which doesn't."""
-    with limited(LIMIT * 60) as address:
-        lost, seconds = json.loads(output("naive", address, count))
-    print(f"50 workers: {lost} of {count} lost in {seconds:.0f} s")
-    _paced("a batch", count, rpm=LIMIT * 60)
-
-
 MEASURES: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (kills, memory, cpu, index, known, unknown, tokens, naive)
+    each.__name__: each for each in (kills, memory, cpu, index, known, unknown, tokens)
 }
 
 

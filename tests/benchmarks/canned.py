@@ -13,6 +13,8 @@ SSE_HEAD = (
     b"transfer-encoding: chunked\r\n\r\n"
 )
 SSE_END = b"0\r\n\r\n"
+TOKENS = 200
+"""Tokens of a question and its answer."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,10 @@ def compact(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def whole(body: object) -> bytes:
+def whole(body: object, status: str = "200 OK") -> bytes:
     """Return an answer that is not streamed, head and body."""
     content = compact(body)
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: {REQUEST_ID}\r\n"
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-request-id: {REQUEST_ID}\r\n"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
@@ -97,7 +99,7 @@ DASHSCOPE_ANSWER = whole(
                 {"finish_reason": "stop", "message": {"role": "assistant", "content": ANSWER}}
             ]
         },
-        "usage": {"total_tokens": 200, "output_tokens": 155, "input_tokens": 45},
+        "usage": {"total_tokens": TOKENS, "output_tokens": 155, "input_tokens": 45},
         "request_id": REQUEST_ID,
     }
 )
@@ -115,7 +117,7 @@ OPENAI_ANSWER = whole(
                 "message": {"role": "assistant", "content": ANSWER},
             }
         ],
-        "usage": {"total_tokens": 200, "completion_tokens": 155, "prompt_tokens": 45},
+        "usage": {"total_tokens": TOKENS, "completion_tokens": 155, "prompt_tokens": 45},
     }
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from math import isinf
 from typing import ClassVar
@@ -113,18 +113,18 @@ class Beat:
             self.schedule()
 
 
-async def serve() -> None:
+async def serve(connection: Callable[[], Connection] = Connection) -> None:
     """Serve until the process ends; the port is the first line of the output."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=2048)
+    server = await loop.create_server(connection, "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)  # ends with the process that started this
 
 
 @contextmanager
-def running() -> Generator[str, None, None]:
-    """Run the server in a process of its own; yields its address."""
-    command = [sys.executable, "-m", f"{__package__}.server"]
+def running(module: str = "server", *arguments: object) -> Generator[str, None, None]:
+    """Run this server, or a module built on it, in a process of its own; yields its address."""
+    command = [sys.executable, "-m", f"{__package__}.{module}", *map(str, arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
