@@ -169,6 +169,10 @@ def _proxy(value: Proxy | str | None) -> Proxy | None:
     return Proxy(parts._replace(netloc=host).geturl(), auth)
 
 
+def _host(network: "Network") -> str:
+    return urlsplit(network.base_url).netloc
+
+
 @attrs.frozen
 class Network:
     """The network settings that all calls of a client share."""
@@ -180,12 +184,10 @@ class Network:
     limits: Limits
     transport: Any
     """`auto`, `httpx`, `aiohttp`, or an httpx transport."""
-    host: str = attrs.field(init=False, eq=False, repr=False)
+    host: str = attrs.field(
+        init=False, default=attrs.Factory(_host, takes_self=True), eq=False, repr=False
+    )
     """The service's host and port, for messages."""
-
-    @host.default
-    def _host(self) -> str:
-        return urlsplit(self.base_url).netloc
 
     @property
     def uses_tls(self) -> bool:
