@@ -155,17 +155,21 @@ def test_what_the_argument_may_be() -> None:
     ],
 )
 def test_a_policy_that_is_none(name: str, value: object) -> None:
-    """A wrong value is refused when the policy is made, by its name."""
+    """A wrong value is refused when the policy is made, by its name and with what is wanted."""
     made: Any = Retry
+    kinds = {"times": "a whole number", "budget": "a whole number", "read_timeouts": "True or"}
+    wanted = kinds.get(name, "seconds")
 
-    with pytest.raises(ConfigurationError, match=rf"^retry\.{name} must be "):
+    with pytest.raises(ConfigurationError, match=rf"^retry\.{name} must be {wanted}"):
         made(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["2", 1.5, True, -1, [2]])
 def test_an_argument_that_is_no_policy(value: object) -> None:
     """The same holds for the plain number."""
-    with pytest.raises(ConfigurationError, match=r"^retry\.times must be "):
+    with pytest.raises(
+        ConfigurationError, match=r"^retry\.times must be a whole number, 0 or more, got "
+    ):
         Retry.of(cast("int", value))
 
 

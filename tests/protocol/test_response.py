@@ -205,6 +205,7 @@ def test_an_answer_of_old_models() -> None:
         (b"\xff\xfe{", "not a JSON object"),
         (b"[" * 100_000, "not a JSON object"),
         (b'{"output":' + b"9" * 5000 + b"}", "not a JSON object"),
+        ("\N{NO-BREAK SPACE}{}".encode(), "not a JSON object"),
         (b"{}", "without an output"),
         (b'{"output":null}', "without an output"),
         (b'{"output":{}}', "neither text nor choices"),
