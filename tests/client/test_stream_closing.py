@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from llama_dashscope import Client, IncompleteResponseError, Limits
-from llama_dashscope.testing import LocalDashScope
+from llama_dashscope.testing import LocalDashScope, Reply
 
 
 @pytest.mark.anyio
@@ -42,3 +42,18 @@ async def test_closing_a_stream_that_is_being_opened() -> None:
 
         with anyio.fail_after(20):
             assert (await client.acall("llama3.3-70b-instruct", "hi")).text == "too late"
+
+
+@pytest.mark.anyio
+async def test_what_arrived_before_a_stream_was_closed_is_not_read(server: LocalDashScope) -> None:
+    """Closed from sync code, it is closed at once, though its connection takes a moment more."""
+    server.reply(Reply(pieces=["a", "b", "c"], tokens_per_second=20))
+
+    async with Client(server.api_key, base_url=server.base_url) as client:
+        async with client.astream("llama3.3-70b-instruct", "hi") as stream:
+            assert (await anext(stream)).delta == "a"
+            await server.await_for(lambda server: server.exchanges[0].pieces_sent == 3)
+            stream.close_from_sync()
+            with pytest.raises(IncompleteResponseError, match="closed before its end"):
+                await anext(stream)
+        assert (await client.acall("llama3.3-70b-instruct", "hi")).text == "abc"

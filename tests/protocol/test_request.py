@@ -348,7 +348,7 @@ DEEP = deep()
         (["incremental_output"], {"prompt": "hi", "incremental_output": "yes"}),
         (["incremental_output"], {"prompt": "hi", "incremental_output": 1}),
         (["incremental_output"], {"prompt": "hi", "parameters": {"incremental_output": "no"}}),
-        (["parameters"], {"prompt": "hi", "parameters": [("a", 1)]}),
+        (["parameters", "got [('a', 1)]"], {"prompt": "hi", "parameters": [("a", 1)]}),
         (["parameters"], {"prompt": "hi", "parameters": {1: 2}}),
         (["seed", "twice"], {"prompt": "hi", "seed": 1, "parameters": {"seed": 2}}),
         (
