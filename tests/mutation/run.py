@@ -94,8 +94,13 @@ def passes_again(name: str) -> bool:
 
 def change(name: str) -> str:
     """Return the changed lines, without where they stand."""
-    lines = (line.rstrip() for line in asked("show", name).splitlines())
-    return "\n".join(each for each in lines if each[:1] in "+-" and each[:3] not in {"+++", "---"})
+    return changed_lines(asked("show", name))
+
+
+def changed_lines(diff: str) -> str:
+    """Return what a diff takes away and puts in, without indentation."""
+    lines = [line for line in diff.splitlines() if line[:3] not in {"+++", "---"}]
+    return "\n".join(line[0] + line[1:].strip() for line in lines if line[:1] in {"+", "-"})
 
 
 def reason(lines: str) -> str:
@@ -103,7 +108,8 @@ def reason(lines: str) -> str:
     before, _, after = lines.partition("\n")
     if CAST.search(before) and CAST.sub("", before[1:]) == CAST.sub("", after[1:]):
         return "the type in a cast"
-    return "explained in survivors.md" if lines in EXPLAINED.read_text("utf-8") else lines
+    explained = changed_lines(EXPLAINED.read_text("utf-8"))
+    return "explained in survivors.md" if lines in explained else lines
 
 
 def percent(tried: list[str], unnoticed: list[str]) -> float:
