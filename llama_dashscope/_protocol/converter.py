@@ -150,7 +150,7 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
         given = value = cast("dict[str, Any]", payload)
         if None in value.values():
             given = {key: item for key, item in value.items() if item is not None}
-        if absent and not absent.keys() <= given.keys():
+        if not absent.keys() <= given.keys():
             given = {**absent, **given}
         odd: set[str] = set()
         try:
