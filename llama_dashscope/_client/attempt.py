@@ -35,6 +35,8 @@ class Attempt:
         watch: the observers of the call; None if there are none.
     """
 
+    __slots__ = ("_began", "_ended", "_host", "_permit", "head", "number", "watch")
+
     def __init__(self, host: str, number: int, watch: CallWatch | None) -> None:
         """Begin the attempt now."""
         self.number = number

@@ -24,6 +24,18 @@ class StreamReader(Generic[Item]):
         attempt: the attempt at the call, which ends with the stream.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_attempt",
+        "_body",
+        "_closing",
+        "_finished_at",
+        "_limits",
+        "_parser",
+        "answer",
+        "closed",
+    )
+
     def __init__(
         self,
         body: ByteStream,

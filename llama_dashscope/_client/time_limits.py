@@ -41,6 +41,8 @@ class TimeLimits:
         began: when the call began, by the monotonic clock.
     """
 
+    __slots__ = ("deadline", "host", "timeout")
+
     def __init__(self, timeout: Timeout, host: str, began: float) -> None:
         """Note when `total` ends."""
         self.timeout = timeout

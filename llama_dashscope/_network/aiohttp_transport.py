@@ -303,6 +303,8 @@ def _set_options(transport: asyncio.Transport | None, options: list[tuple[int, i
 class _AiohttpReply:
     """An answer received by aiohttp."""
 
+    __slots__ = ("_network", "_request", "_response", "_seen", "_timer", "headers", "status")
+
     def __init__(
         self,
         network: Network,

@@ -36,6 +36,20 @@ class StreamAccumulator:
         request_id: the id from the HTTP headers, for frames that have none.
     """
 
+    __slots__ = (
+        "_answers",
+        "_as_choices",
+        "_done",
+        "_expected",
+        "_incremental",
+        "_joiner",
+        "_of_frame",
+        "_of_output",
+        "_sole",
+        "request_id",
+        "usage",
+    )
+
     def __init__(self, *, incremental: bool | None, choices: int = 1, request_id: str = "") -> None:
         """Start before the first frame."""
         self._incremental = incremental

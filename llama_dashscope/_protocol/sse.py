@@ -48,6 +48,18 @@ class Decoder:
         max_size: the largest event in bytes.
     """
 
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_line",
+        "_line_size",
+        "_max",
+        "_name",
+        "_size",
+        "_start",
+        "_status",
+    )
+
     def __init__(self, max_size: int = 1 << 20) -> None:
         """Start at the beginning of a stream."""
         self._max = max_size

@@ -43,6 +43,19 @@ class StreamParser(Generic[Item]):
         max_frame_size: the largest frame, or unstreamed answer, in bytes.
     """
 
+    __slots__ = (
+        "_body",
+        "_decoder",
+        "_head",
+        "_items",
+        "_make",
+        "_max_size",
+        "_recognised",
+        "answer",
+        "ended",
+        "failure",
+    )
+
     def __init__(
         self,
         head: ResponseHead,

@@ -55,6 +55,8 @@ def _joined(text: str) -> str:
 class SurrogateJoiner:
     """Joins characters that were cut in two between two frames of one stream."""
 
+    __slots__ = ("_halves",)
+
     def __init__(self) -> None:
         """Start before the first frame."""
         self._halves: dict[Hashable, tuple[int, str]] = {}

@@ -25,7 +25,10 @@ def test_a_recipe_passes(pytester: pytest.Pytester, recipe: Path) -> None:
     copy = pytester.path / recipe.name
     copy.write_text(recipe.read_text("utf-8"), "utf-8")
 
-    result = pytester.runpytest("-p", "llama_dashscope.testing.plugin", "-p", "no:cacheprovider")
+    # The run around this one may have imported the plugin already; then pytest warns.
+    known = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+    plugins = ("-p", "llama_dashscope.testing.plugin", "-p", "no:cacheprovider")
+    result = pytester.runpytest(*known, *plugins)
 
     outcomes = result.parseoutcomes()
     assert outcomes.keys() == {"passed"}
