@@ -40,9 +40,10 @@ BASE, LOWEST = BETWEEN[-1:], HERE[:-1][:1]
 # Extras that sessions of their own test: they bring much, and have floors of their own for it.
 FRAMEWORKS = {"langchain", "llamaindex", "ray"}
 
-# Every fault, times transports, times event loops, takes minutes: the newest Python sees them all.
+# Every fault, times transports, times event loops, takes minutes: the newest Python sees them all,
+# and measures the coverage.
 MANY = [
-    "--ignore=tests/faults/test_answers.py",
+    "--ignore=tests/faults",
     "--ignore=tests/network/test_reuse_and_replay.py",
     "--deselect=tests/fastapi/test_chat.py::test_its_own_tests_pass",
 ]
@@ -105,23 +106,16 @@ def tests(session: nox.Session) -> None:
     session.install("--upgrade", package, *wanted, *group("tests"))
     with_wheels = ("python", "-m", "pip", "install", "--upgrade", "--only-binary=:all:")
     session.run(*with_wheels, *group("uvloop"), success_codes=[0, 1])  # 1: it has none for us
-    env = {
-        "COVERAGE_FILE": f".coverage.{session.python or 'newer'}",
-        "PYTHONSAFEPATH": "1",  # import what was installed, not what lies in this folder
-    }
-    passed_over = []
-    if session.python in BETWEEN:
-        passed_over = ["--ignore=tests/faults", *MANY]
-    elif session.python in LOWEST:
-        passed_over = MANY
+    env = {"PYTHONSAFEPATH": "1"}  # import what was installed, not what lies in this folder
+    pytest = f"{session.bin}/pytest"
+    run = [f"--numprocesses={WORKERS}", "--dist=worksteal", "--ignore=tests/static_typing"]
+    if session.python in LOWEST + BETWEEN:
+        session.run(pytest, *run, *MANY, *session.posargs, env=env)
+        return
+    env["COVERAGE_FILE"] = ".coverage.tests"
     session.run("coverage", "erase", env=env)
-    session.run(
-        *("coverage", "run", f"{session.bin}/pytest"),  # from the start: pytest loads our plugin
-        *(f"--numprocesses={WORKERS}", "--dist=worksteal", "--ignore=tests/static_typing"),
-        *passed_over,
-        *session.posargs,
-        env=env,
-    )
+    # From the start of the process: pytest loads our plugin.
+    session.run("coverage", "run", pytest, *run, *session.posargs, env=env)
 
 
 @nox.session
