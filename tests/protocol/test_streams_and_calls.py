@@ -218,6 +218,22 @@ def test_halves_of_reasoning_and_arguments() -> None:
     assert [call.function.arguments for call in response.tool_calls] == ["🚀"]
 
 
+def test_halves_of_several_answers() -> None:
+    """Each answer's halves find each other by its index, in whatever order they come."""
+    parts = [[(0, "\ud83d"), (1, "\ud83d")], [(1, "\ude80"), (0, "\ude00")]]
+    split: list[dict[str, Any]] = []
+    for reason, frame in zip(["null", "stop"], parts, strict=True):
+        choices = [
+            {"index": index, "finish_reason": reason, "message": {"content": text}}
+            for index, text in frame
+        ]
+        split.append({"output": {"choices": choices}})
+
+    response = streamed(split, incremental=True, n=2)
+
+    assert [each.message.content for each in response.output.choices or ()] == ["😀", "🚀"]
+
+
 def test_calls_that_are_repeated_whole() -> None:
     """Where each frame repeats the calls with their ids, they are not opened again."""
     wholes = ['{"a"', '{"a":', '{"a":1', '{"a":1}']
