@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 import socket
 import struct
+import sys
+import threading
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -303,3 +308,28 @@ def test_more_requests_than_are_read_ahead(
     received = read_all(raw).decode()
 
     assert re.findall(r'"text":"(\d+)"', received) == [str(number) for number in range(40)]
+
+
+def test_connections_that_come_while_the_server_ends() -> None:
+    """None of them is left open: their sockets would be found by the garbage collector."""
+
+    def knock(port: int, ended: threading.Event) -> None:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            while not ended.is_set():
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+
+    left: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda caught: left.append(str(caught.exc_value)))
+        for _ in range(10):
+            ended = threading.Event()
+            with LocalDashScope() as server:
+                port = urlsplit(server.base_url).port
+                knocking = threading.Thread(target=knock, args=(port, ended))
+                knocking.start()
+                server.wait_for(lambda server: server.open_connections > 2)
+            ended.set()
+            knocking.join()
+        gc.collect()
+
+    assert left == []

@@ -13,6 +13,9 @@ _BACKLOG = 2048
 _START_SECONDS = 10.0
 _COMMAND = "`llama-dashscope serve`"
 
+_TURNS_TO_SET_UP = 4
+"""Turns of the loop in which asyncio has set up what it has accepted; it takes three."""
+
 
 class Listener:
     """Accepts connections in its own asyncio event loop.
@@ -62,10 +65,14 @@ class Listener:
 
     async def go_down(self) -> None:
         """Refuse connections but keep the port: the socket is bound but not listening."""
-        self._leave()
+        await self._leave()
         self._socket = _bind(self.host, self.port)
 
-    def _leave(self) -> None:
+    async def _leave(self) -> None:
+        # A connection that asyncio is setting up while its server closes would never be closed.
+        self._loop.remove_reader(self._socket)
+        for _ in range(_TURNS_TO_SET_UP):
+            await asyncio.sleep(0)
         self._accepting.close()
         self._socket.close()
         self._on_close()
@@ -82,7 +89,7 @@ class Listener:
         await self.go_up()
         started.set()
         await self._stop.wait()
-        self._leave()
+        await self._leave()
         while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - they end with their connections
             await asyncio.sleep(0)
 
