@@ -13,8 +13,8 @@ _BACKLOG = 2048
 _START_SECONDS = 10.0
 _COMMAND = "`llama-dashscope serve`"
 
-_TURNS_TO_SET_UP = 4
-"""Turns of the loop in which asyncio has set up what it has accepted; it takes three."""
+_TURNS = 4
+"""Turns of the loop in which asyncio has set up what it has accepted, or closed a generator."""
 
 
 class Listener:
@@ -71,7 +71,7 @@ class Listener:
     async def _leave(self) -> None:
         # A connection that asyncio is setting up while its server closes would never be closed.
         self._loop.remove_reader(self._socket)
-        for _ in range(_TURNS_TO_SET_UP):
+        for _ in range(_TURNS):
             await asyncio.sleep(0)
         self._accepting.close()
         self._socket.close()
@@ -90,7 +90,9 @@ class Listener:
         started.set()
         await self._stop.wait()
         await self._leave()
-        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - they end with their connections
+        quiet = 0
+        while quiet < _TURNS:  # tasks end with their connections, and may leave generators to close
+            quiet = quiet + 1 if len(asyncio.all_tasks()) == 1 else 0
             await asyncio.sleep(0)
 
 
