@@ -202,7 +202,7 @@ def kills(count: int = 20_000, times: int = 20) -> None:
             with subprocess.Popen(part) as process:
                 while sum(asked.values()) == before and process.poll() is None:
                     time.sleep(0.01)
-                time.sleep(rng.uniform(0, 0.8))
+                time.sleep(rng.uniform(0, 0.5))
                 process.kill()
         killed = len(list(read_journal(journal)))
         subprocess.run(part, check=True)

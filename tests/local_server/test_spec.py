@@ -67,6 +67,7 @@ def test_a_random_mix() -> None:
         ("drop(how=tea)", "drop: how must be one of fin, rst, got 'tea'"),
         ("stall drop", "can't read 'stall drop'"),
         ("stall*many", r"can't read 'stall\*many'"),
+        ("stall*0", r"can't read 'stall\*0'"),
         ("(", r"can't read '\('"),
         ("120%", "up to 100%"),
         ("5% stall*2", "its faults have no number"),

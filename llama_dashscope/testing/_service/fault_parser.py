@@ -16,7 +16,7 @@ from attrs import fields, frozen
 from .faults import DEFAULT_MIX, Fault, Mix
 
 _ITEM = re.compile(
-    r"\s*(?P<name>[\w-]+)\s*(?:\((?P<arguments>[^()]*)\))?\s*(?:\*\s*(?P<times>\d+))?\s*"
+    r"\s*(?P<name>[\w-]+)\s*(?:\((?P<arguments>[^()]*)\))?\s*(?:\*\s*(?P<times>[1-9]\d*))?\s*"
 )
 _RATE = re.compile(r"\s*(?P<percent>\d+(?:\.\d+)?)\s*%")
 
