@@ -318,9 +318,12 @@ def test_connections_that_come_while_the_server_ends() -> None:
             while not ended.is_set():
                 stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
 
+    def note(found: sys.UnraisableHookArgs) -> None:
+        left.append(str(found.exc_value))
+
     left: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "unraisablehook", lambda caught: left.append(str(caught.exc_value)))
+        patch.setattr(sys, "unraisablehook", note)
         for _ in range(10):
             ended = threading.Event()
             with LocalDashScope() as server:
