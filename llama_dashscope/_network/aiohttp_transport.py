@@ -66,37 +66,39 @@ class _HeadWait:
     while the peer is not reading a large request.
     """
 
-    __slots__ = ("_timeout", "handler")
+    __slots__ = ("_handler", "_timeout")
 
     def __init__(self, timeout: Timeout) -> None:
         self._timeout = timeout
-        self.handler: _Handler | None = None
-        """The connection that carries the request, once there is one."""
+        self._handler: _Handler | None = None
+
+    @property
+    def handler(self) -> "_Handler":
+        """The connection that carries the request; there is none before `begin`."""
+        return cast("_Handler", self._handler)
 
     def begin(self, handler: "_Handler") -> None:
         """Start the time limit for the first byte."""
-        self.handler = handler
+        self._handler = handler
         handler.begin(self)
         handler.timer.begin(self._timeout.read, self._give_up)
 
     def go_on(self) -> None:
         """Start the time limit for the rest of the head."""
-        if self.handler is not None:
-            self.handler.timer.begin(self._timeout.idle, self._give_up)
+        self.handler.timer.begin(self._timeout.idle, self._give_up)
 
     def end(self) -> None:
         """Stop the time limit."""
-        if self.handler is not None:
-            self.handler.timer.end(self._give_up)
+        if self._handler is not None:
+            self._handler.timer.end(self._give_up)
 
     def _give_up(self) -> None:
-        if self.handler is not None:
-            self.handler.set_exception(asyncio.TimeoutError())
+        self.handler.set_exception(asyncio.TimeoutError())
 
     @property
     def heard(self) -> bool:
         """Whether a byte of the answer has arrived."""
-        return self.handler is not None and self.handler.heard
+        return self._handler is not None and self._handler.heard
 
 
 _head_wait: ContextVar[_HeadWait] = ContextVar("llama_dashscope_head_wait")
@@ -203,8 +205,7 @@ class AiohttpTransport:
             _forget_request(error)
             failure = before_answer(error, KINDS, self._network, request, heard=waiting.heard)
         else:
-            handler = cast("_Handler", waiting.handler)  # aiohttp has connected, by our connector
-            return _AiohttpReply(self._network, request, response, handler)
+            return _AiohttpReply(self._network, request, response, waiting.handler)
         finally:
             waiting.end()
         raise failure  # outside of `except`: keeps no frames of the library
