@@ -29,9 +29,10 @@ class ReusableTimer:
             limit: longest wait in seconds; None for no limit.
             on_timeout: called when the limit is reached.
         """
-        self._on_timeout = None if limit is None else on_timeout
         if limit is None:
+            self._on_timeout = None
             return
+        self._on_timeout = on_timeout
         self._deadline = self._loop.time() + limit
         if self._alarm is None or self._alarm.when() > self._deadline:
             self._set_alarm()
