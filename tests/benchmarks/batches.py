@@ -36,6 +36,7 @@ from llama_dashscope.testing import LocalDashScope, ReceivedRequest, Unavailable
 
 from . import server as canned_server
 from .limits import allow_many_files
+from .operations import resident
 
 MODEL = "llama3.3-70b-instruct"
 KEY = "sk-local"
@@ -108,16 +109,11 @@ def run_calls(base_url: str, count: str) -> None:
 
 def run_index() -> None:
     """Print the memory of a million ids, in bytes."""
-    before = _resident()
+    before = resident()
     index = DigestIndex()
     for at in range(1_000_000):
         index.put(id_digest(f"item-{at}"), body_digest(b"%d" % at), 1)
-    print(_resident() - before)
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * resource.getpagesize()
+    print(resident() - before)
 
 
 def run_paced(base_url: str, count: str, rpm: str, tpm: str) -> None:

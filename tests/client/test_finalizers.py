@@ -53,6 +53,13 @@ assert collected_in == {{"llama-dashscope"}}
 print("ended")
 """
 
+FORGET_CHUNKS = """
+def forget():
+    page = Page()
+    page.chunks = read()
+    next(page.chunks)
+"""
+
 FORGOTTEN = {
     "a generator of Generation": """
 def forget():
@@ -76,12 +83,8 @@ def forget():
 def read():
     with client.stream(MODEL, "hi") as stream:
         yield from stream
-
-def forget():
-    page = Page()
-    page.chunks = read()
-    next(page.chunks)
-""",
+"""
+    + FORGET_CHUNKS,
     "a generator that closes its stream at last": """
 def read():
     stream = client.stream(MODEL, "hi")
@@ -89,23 +92,15 @@ def read():
         yield from stream
     finally:
         stream.close()
-
-def forget():
-    page = Page()
-    page.chunks = read()
-    next(page.chunks)
-""",
+"""
+    + FORGET_CHUNKS,
     "a generator around a client": """
 def read():
     with Client("sk-local", base_url=base_url, transport=transport) as other:
         with other.stream(MODEL, "hi") as stream:
             yield from stream
-
-def forget():
-    page = Page()
-    page.chunks = read()
-    next(page.chunks)
-""",
+"""
+    + FORGET_CHUNKS,
     "a finalizer that closes a stream": """
 class Chat(Page):
     def __del__(self):
