@@ -256,6 +256,7 @@ def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
         parts.append((f"messages[{at}]", message))
     named = payload["parameters"].items()
     parts += [(name if name in _NAMED else f"parameters[{name!r}]", value) for name, value in named]
+    parts.append(("parameters", payload["parameters"]))
     for where, value in parts:
         if reason := _obstacle(value):
             yield where, reason

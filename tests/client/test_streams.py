@@ -12,6 +12,7 @@ import pytest
 from client_matrix import MODEL, STACKS
 
 from llama_dashscope import (
+    APIConnectionError,
     AsyncStream,
     Client,
     ClientClosedError,
@@ -72,6 +73,24 @@ def test_a_stream_that_was_left_has_no_response(
                 await anext(stream)
             with pytest.raises(StreamUsageError, match=r"closed early; stream\.text has the text"):
                 _ = stream.response
+
+    anyio.run(main, backend=stack[1])
+
+
+def test_fewer_answers_than_requested(
+    stack: tuple[str, str], client: Client, server: LocalDashScope
+) -> None:
+    """What ended as it should is the answer; what was cut off may lack the others."""
+    only = b'data:{"output":{"text":"a","finish_reason":"stop"}}\n\n'
+
+    async def main() -> None:
+        async with client:
+            server.reply(Raw((only,)))
+            assert (await client.astream(MODEL, "hi", n=2).aread()).text == "a"
+            server.reply(Raw((only,), end="fin"))
+            with pytest.raises((IncompleteResponseError, APIConnectionError)) as caught:
+                await client.astream(MODEL, "hi", n=2).aread()
+            assert caught.value.partial_text == "a"
 
     anyio.run(main, backend=stack[1])
 
