@@ -43,6 +43,7 @@ from llama_dashscope.testing import (
 if TYPE_CHECKING:
     from client_matrix import Leg
 
+NO_TRANSPORT = "transport must be one of auto, httpx, aiohttp, or an httpx transport"
 KEY = "sk-very-secret-0123456789"
 ECHOES: list[Fault | Raw] = [
     ErrorStatus(401, "InvalidApiKey", f"Incorrect API key provided: {KEY}."),
@@ -201,6 +202,8 @@ def test_copies(server: LocalDashScope, way: str) -> None:
     with make[way](client) as other:
         assert other.call(MODEL, "hi").text == "abc"
         assert repr(other) == repr(client)
+        assert repr(other) == f"Client(base_url='{server.base_url}', workspace='ws_1')"
+    assert repr(other) == f"Client(base_url='{server.base_url}', workspace='ws_1', closed)"
     assert client.call(MODEL, "hi").text == "abc"
     assert [each.headers["x-dashscope-workspace"] for each in server.requests] == ["ws_1"] * 3
     client.close()
@@ -252,12 +255,14 @@ def test_a_client_that_is_dropped(server: LocalDashScope, backend: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"limits": 5}, "limits"),
-        ({"headers": 5}, "headers"),
+        ({"limits": 5}, "^limits must be a Limits, got int$"),
+        ({"headers": 5}, "^headers must be a dict, got int$"),
+        ({"verify": 1}, r"^verify must be True, False or an ssl\.SSLContext, got int$"),
+        ({"pace": 5}, "^pace must be a Pace, or an object with a method admit, got int$"),
         ({"headers": {"a b": "c"}}, "headers"),
         ({"headers": {"host": "c"}}, "host"),
-        ({"transport": "curl"}, "transport"),
-        ({"transport": 5}, "transport"),
+        ({"transport": "curl"}, f"^{NO_TRANSPORT}$"),
+        ({"transport": 5}, f"^{NO_TRANSPORT}$"),
         ({"proxy": "ftp://x"}, "proxy"),
         ({"timeout": -1}, "timeout"),
         ({"retry": -1}, "retry"),
@@ -273,10 +278,14 @@ def test_bad_settings(settings: dict[str, Any], named: str) -> None:
 
 def test_bad_options(server: LocalDashScope) -> None:
     """What can't be right for a call is refused before anything is sent."""
-    options: list[dict[str, Any]] = [{"timeout": -1}, {"headers": 5}, {"workspace": "a b"}]
+    options: dict[str, dict[str, Any]] = {
+        "timeout.connect must be more than 0 seconds, got -1; None means no limit": {"timeout": -1},
+        "headers must be a dict, got int": {"headers": 5},
+        "workspace": {"workspace": "a b"},
+    }
     with Client(KEY, base_url=server.base_url) as client:
-        for each in options:
-            with pytest.raises(InvalidRequestError):
+        for said, each in options.items():
+            with pytest.raises(InvalidRequestError, match=f"^{said}"):
                 client.call(MODEL, "hi", **each)
     assert server.connections_accepted == 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 from collections.abc import Generator, Iterator
 
 import anyio
@@ -20,6 +21,7 @@ from programs import run_program
 from llama_dashscope import Chunk, Client, Limits
 from llama_dashscope.testing import LocalDashScope
 
+LEFT_OPEN = "a stream was left open: use 'async with client.astream(...)' or close it"
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
 
 PROGRAM = """
@@ -238,13 +240,13 @@ def test_a_stream_that_is_forgotten_in_a_loop(backend: str, slow: LocalDashScope
         await anext(stream)
 
     async def main() -> None:
-        with pytest.warns(ResourceWarning, match="left open"):
+        with pytest.warns(ResourceWarning, match=f"^{re.escape(LEFT_OPEN)}$"):
             await forget()
         await slow.await_for(lambda server: server.running == 0)
         await forget()
 
     for _ in range(3):
-        with pytest.warns(ResourceWarning, match="left open"):
+        with pytest.warns(ResourceWarning, match=f"^{re.escape(LEFT_OPEN)}$"):
             anyio.run(main, backend=backend)
         slow.wait_for(lambda server: server.open_connections == 0)
     gc.collect()  # aiohttp's warnings belong here

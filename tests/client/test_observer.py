@@ -384,7 +384,8 @@ def test_an_observer_that_fails(
     remove_observer(broken)
 
     [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
-    assert "an observer failed" in record.getMessage()
+    what = "no events of this call" if early else "no further events of this call"
+    assert record.getMessage() == f"an observer failed; it gets {what}"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ValueError)
     assert shelf.diary.end.error is None
@@ -422,7 +423,7 @@ def test_what_the_log_says_of_an_attempt(
     server.fault(RateLimited())
 
     with client(server) as own:
-        own.call(MODEL, "hi")
+        first = own.call(MODEL, "hi")
         with own.stream(MODEL, "hi") as stream:
             answer = stream.read()
     refused, answered, streamed = [each for each in caplog.records if "attempt" in each.msg]
@@ -434,3 +435,10 @@ def test_what_the_log_says_of_an_attempt(
     assert vars(streamed)["tokens"] == answer.usage.total_tokens
     assert vars(streamed)["request_id"] == answer.request_id
     assert vars(streamed)["seconds"] > 0
+    host = f"{server.host}:{server.port}"
+    said = [each.getMessage().rpartition(", ")[0] for each in (refused, answered)]
+    assert said[0].startswith(f"{host} attempt 1: RateLimitError ")
+    assert said[1] == (f"{host} attempt 2: answered (status 200, request_id {first.request_id})")
+    for record in (refused, answered):
+        shown = int(record.getMessage().rpartition(", ")[2].removesuffix(" ms"))
+        assert shown == round(vars(record)["seconds"] * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import accumulate
 from typing import Any
 
@@ -11,14 +12,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stream_parsers import chunk_parser
 
-from llama_dashscope import Chunk, Response, ResponseError
+from llama_dashscope import Chunk, IncompleteResponseError, Response, ResponseError
 from llama_dashscope._protocol.accumulator import StreamAccumulator
 from llama_dashscope._protocol.deltas import SURE_AFTER
 from llama_dashscope._protocol.failure import ResponseHead
 from llama_dashscope._protocol.response import read_response
 from llama_dashscope._protocol.sse import ServerSentEvent
+from llama_dashscope._protocol.stream_parser import StreamParser
 from llama_dashscope._settings import ApiKey
 
+TOO_MANY = "the stream has more answers than the 1 requested (n)"
 HEAD = ResponseHead(200, {}, ApiKey("sk-0"), "dashscope.aliyuncs.com")
 
 texts = st.lists(st.text(st.sampled_from("xy你😀"), min_size=1, max_size=3), max_size=4)
@@ -321,12 +324,17 @@ def test_calls_with_neither_id_nor_index(
     assert [(call.function.name, call.function.arguments) for call in made] == expected
 
 
+def message_of(parser: StreamParser[Chunk]) -> str:
+    """Return what a stream failed with."""
+    return parser.failure.message if parser.failure else ""
+
+
 def test_more_answers_than_were_asked_for() -> None:
     """They are refused: mixed into the one that was asked for they would be worse than none."""
     choices = [{"index": at, "message": {"content": "x"}} for at in range(2)]
     reader = StreamAccumulator(incremental=True)
 
-    with pytest.raises(ValueError, match="more answers than the 1 requested"):
+    with pytest.raises(ValueError, match=f"^{re.escape(TOO_MANY)}$"):
         reader.add({"output": {"choices": choices}})
 
 
@@ -339,7 +347,7 @@ def test_more_answers_than_were_asked_for_in_one_piece() -> None:
     parser.finish()
 
     assert isinstance(parser.failure, ResponseError)
-    assert "more answers than the 1 requested" in str(parser.failure)
+    assert f": {TOO_MANY}: {{" in message_of(parser)
     assert parser.take() == []
 
 
@@ -350,4 +358,34 @@ def test_frames_before_one_that_is_too_large() -> None:
 
     assert parser.feed(frame + b"data:" + bytes(1 << 20))
     assert [chunk.delta for chunk in parser.take()] == ["a"]
-    assert "limits.max_frame_size" in str(parser.failure)
+    assert message_of(parser) == (
+        "the answer does not follow the protocol: a frame of the stream is larger than "
+        "1048576 bytes (limits.max_frame_size)"
+    )
+
+
+def test_an_answer_in_one_piece_that_is_too_large() -> None:
+    """It has the limit of a frame: as large as that is allowed, one byte more is not."""
+    whole = b'{"output":{"text":"a","finish_reason":"stop"}}'
+    parser = chunk_parser(HEAD)
+
+    assert parser.feed(whole + b" " * ((1 << 20) - len(whole)))
+    assert parser.failure is None
+    assert parser.feed(b" ")
+    assert message_of(parser) == "the answer is not a stream and is larger than 1048576 bytes"
+    assert parser.failure is not None
+    assert parser.failure.status_code == 200
+
+
+def test_a_stream_that_ends_too_early() -> None:
+    """It is an error of its own, under the status of the answer."""
+    parser = chunk_parser(HEAD)
+
+    parser.feed(b'data:{"output":{"text":"a","finish_reason":"null"}}\n\n')
+    parser.finish()
+
+    assert isinstance(parser.failure, IncompleteResponseError)
+    assert parser.failure.status_code == 200
+    assert message_of(parser) == (
+        "the stream ended before its finish_reason; partial_text has the text received"
+    )
