@@ -123,7 +123,8 @@ class TestTLS:
         """A file that isn't there is an error of the setting, with its name."""
         monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
 
-        with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
+        said = "^the certificates that SSL_CERT_FILE or SSL_CERT_DIR names can't be read: "
+        with pytest.raises(ConfigurationError, match=said):
             ask(stack, "https://localhost:9")
 
     def test_trust_env(
@@ -494,11 +495,31 @@ class TestCustom:
     @pytest.mark.parametrize(
         ("error", "expected", "why"),
         [
-            (httpx.ConnectTimeout("t"), APITimeoutError, r"within 1 s \(timeout\.connect\)"),
-            (httpx.ReadTimeout("t"), APITimeoutError, r"within 2 s \(timeout\.read\)"),
-            (httpx.ConnectError("c"), APIConnectionError, "^can't connect to .*: ConnectError: c "),
-            (httpx.RemoteProtocolError("p"), APIConnectionError, "broke before .*Error: p "),
-            (httpx.ProxyError("p"), APIConnectionError, "^the proxy refuses .*: ProxyError: p "),
+            (
+                httpx.ConnectTimeout("t"),
+                APITimeoutError,
+                "no connection to {} within 1 s (timeout.connect)",
+            ),
+            (
+                httpx.ReadTimeout("t"),
+                APITimeoutError,
+                "no byte of an answer from {} within 2 s (timeout.read)",
+            ),
+            (
+                httpx.ConnectError("c"),
+                APIConnectionError,
+                "can't connect to {}: ConnectError: c",
+            ),
+            (
+                httpx.RemoteProtocolError("p"),
+                APIConnectionError,
+                "the connection to {} broke before the answer: RemoteProtocolError: p",
+            ),
+            (
+                httpx.ProxyError("p"),
+                APIConnectionError,
+                "the proxy refuses to connect to {}: ProxyError: p",
+            ),
         ],
     )
     @pytest.mark.anyio
@@ -514,9 +535,9 @@ class TestCustom:
         transport = httpx.MockTransport(answer)
         client = Client("sk-1", retry=0, transport=transport, timeout=limits)
 
-        with pytest.raises(expected, match=why) as raised:
+        with pytest.raises(expected) as raised:
             await client.acall(MODEL, "hi")
-        assert "dashscope.aliyuncs.com" in str(raised.value)
+        assert raised.value.message == why.format("dashscope.aliyuncs.com")
         assert raised.value.__cause__ is error
 
     @pytest.mark.parametrize(
