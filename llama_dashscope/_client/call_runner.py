@@ -267,6 +267,7 @@ class CallRunner:
         # Kept alive: finalising them would touch sockets and loops that both processes share.
         _parents.append(self._pools)
         self._pools = {}
+        self._budget = Budget(self.retry.budget)  # its lock may be held by a thread of the parent
         self._pid = os.getpid()
 
     async def aclose(self) -> None:

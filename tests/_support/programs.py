@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -18,14 +20,28 @@ def run_program(
 
     Returns its exit code, and what it wrote to stdout and stderr.
 
-    A program that hangs fails the test after 40 seconds.
+    If the test's time runs out first, it prints where the threads of all the program's processes
+    were.
     """
-    python = [sys.executable, "-W", NO_FORK_WARNING]
-    ended = subprocess.run(
+    python = [sys.executable, "-W", NO_FORK_WARNING, "-X", "faulthandler"]
+    with subprocess.Popen(
         [*python, "-c", program, transport, server.base_url, *arguments],
-        capture_output=True,
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=40,
-    )
-    return ended.returncode, ended.stdout, ended.stderr
+        start_new_session=True,
+    ) as started:
+        try:
+            out, err = started.communicate()
+        except BaseException:
+            _abort(started)
+            print(*started.communicate(), sep="\n")
+            raise
+    return started.returncode, out, err
+
+
+def _abort(program: subprocess.Popen[str]) -> None:
+    if sys.platform == "win32":
+        program.kill()
+    else:
+        os.killpg(program.pid, signal.SIGABRT)
