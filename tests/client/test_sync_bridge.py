@@ -24,7 +24,7 @@ from programs import run_program
 from llama_dashscope import Client, Limits
 from llama_dashscope._client.background_loop import BackgroundLoop, of_this_process
 from llama_dashscope._client.sync_bridge import _BridgedCall
-from llama_dashscope.testing import BlackHole, LocalDashScope, Reply
+from llama_dashscope.testing import BlackHole, ErrorStatus, LocalDashScope, Reply
 
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
 NAME = "llama-dashscope"
@@ -349,6 +349,37 @@ def test_forks(server: LocalDashScope, transport: str) -> None:
     ended = run_program(PROGRAM + FORK, server, transport)
 
     assert ended == (0, "True [0, 0, 0, 0, 0]\n", "")
+
+
+BUDGETS = """
+import os
+from llama_dashscope import DashScopeError, Retry
+
+retry = Retry(times=1, base=0, budget=1)
+client = Client("sk-local", base_url=base_url, transport=transport, retry=retry)
+
+def attempts():
+    try:
+        client.call(MODEL, "hi")
+    except DashScopeError as error:
+        return error.attempts
+
+print(attempts(), attempts(), flush=True)
+if os.fork():
+    os.wait()
+else:
+    print(attempts(), attempts(), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forks_have_their_own_retry_budgets(server: LocalDashScope) -> None:
+    """What the parent has spent doesn't count in a forked process."""
+    server.fault(ErrorStatus(503, "ServiceUnavailable", "busy"), times=None)
+
+    ended = run_program(PROGRAM + BUDGETS, server)
+
+    assert ended == (0, "2 1\n2 1\n", "")
 
 
 FAMILIES = """
