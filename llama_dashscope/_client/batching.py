@@ -26,7 +26,6 @@ from .attempt import estimate_tokens
 from .call import Call
 from .call_runner import CallRunner
 from .keyword_help import shows_keywords
-from .pace import Pace
 from .pacer import Pacer
 from .retry import Retry
 from .structured_call import StructuredCall
@@ -72,7 +71,7 @@ class BatchVerbs:
         Items are read as they are needed, so there may be millions. Each item gets a `BatchResult`,
         with an answer or an error; a failed item doesn't affect the others. Being refused by a rate
         limit of the account (429) never counts as a failure of an item. Used-up quota and a refused
-        key stop the batch. If the client has no pace, the batch uses its own `Pace`, which finds
+        key stop the batch. If the client has no pace, its batches share a `Pace`, which finds
         out how fast requests may go.
 
         Args:
@@ -163,9 +162,8 @@ class BatchVerbs:
 
 
 def _plan(owner: _Owner, *, into: object, **settings: Any) -> BatchPlan:  # checked by the plan
-    """Plan a batch of a client's calls; if the client has no pace, the batch gets its own."""
+    """Plan a batch of a client's calls."""
     engine = owner._engine  # noqa: SLF001  # this is part of the client
-    pace = engine.pace or Pace()
     wanted = None if into is None else AnswerFormat(into)
 
     def pause(error: DashScopeError, tries: int) -> float | None:
@@ -174,7 +172,7 @@ def _plan(owner: _Owner, *, into: object, **settings: Any) -> BatchPlan:  # chec
     def prepare(item: BatchItem) -> PreparedItem:
         return _prepare(owner, item) if wanted is None else _prepare_value(owner, item, wanted)
 
-    return BatchPlan(prepare=prepare, admit=pace.admit, pause=pause, **settings)
+    return BatchPlan(prepare=prepare, admit=engine.batch_pace.admit, pause=pause, **settings)
 
 
 def _prepare(owner: _Owner, item: BatchItem) -> PreparedItem:

@@ -34,6 +34,7 @@ from llama_dashscope._settings import Network
 from .attempt import Attempt
 from .call import Call
 from .observer import CallWatch, watch
+from .pace import Pace
 from .pacer import Pacer
 from .retry import Budget, Retry
 from .stream_reader import StreamReader
@@ -83,6 +84,8 @@ class CallRunner:
         self.retry = retry
         self._budget = Budget(retry.budget)
         self.pace = pace
+        self.batch_pace: Pacer = Pace() if pace is None else pace
+        """The pace of batches; what it finds out about the limits serves the next batch too."""
         self._pools: dict[EventLoop, _LoopResources] = {}
         self._pid = os.getpid()
         self._closed = False

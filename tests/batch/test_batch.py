@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from llama_dashscope import (
     InvalidRequestError,
     Message,
     Pace,
+    Permit,
     QuotaExhaustedError,
     RateLimitError,
     Retry,
@@ -342,6 +343,29 @@ async def test_a_pace_of_its_own(server: LocalDashScope) -> None:
 
     assert (summary.answered, summary.refusals) == (3, 1)
     assert summary.seconds > 0.24
+
+
+@pytest.mark.anyio
+async def test_the_next_batch_knows_the_pace(
+    server: LocalDashScope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one batch of a client has found out about the limits serves the next."""
+    asked = list[Pace]()
+    admit = Pace.admit
+
+    def noted(pace: Pace, model: str, tokens: int) -> Awaitable[Permit]:
+        asked.append(pace)
+        return admit(pace, model, tokens)
+
+    monkeypatch.setattr(Pace, "admit", noted)
+
+    async with Client(server.api_key, base_url=server.base_url) as client:
+        for _ in range(2):
+            await taken(client, questions(2))
+        await client.acall(MODEL, "not in a batch")
+
+    assert len(asked) == 4
+    assert len(set(map(id, asked))) == 1
 
 
 @pytest.mark.anyio
