@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -287,6 +288,8 @@ def test_stall(server: LocalDashScope, http: httpx.Client) -> None:
 
     assert received.text == "ab"
     assert isinstance(received.error, httpx.ReadTimeout)
+    server.wait_idle()
+    assert server.exchanges[0].outcome == "client left"
 
 
 def test_stall_before_the_first_frame(server: LocalDashScope, http: httpx.Client) -> None:
@@ -529,6 +532,72 @@ def test_a_queued_fault_comes_before_the_mix(server: LocalDashScope, call: Call)
     server.fault(Unavailable())
 
     assert [call().status_code, call().status_code] == [503, 429]
+
+
+OUTCOMES: list[tuple[Fault, str, str]] = [  # of a call, of a stream
+    (ErrorStatus(), "failed", "failed"),
+    (ErrorStatus(shape="frame"), "failed", "failed"),
+    (ErrorStatus(shape="status-frame"), "failed", "failed"),
+    (ErrorStatus(shape="ok-json"), "failed", "failed"),
+    (GatewayPage(200), "failed", "failed"),
+    (ErrorFrame(after=0), "failed", "failed"),
+    (ErrorFrame(after=2), "failed", "failed"),
+    (ErrorFrame(after=9), "failed", "answered"),
+    (Garbled(), "failed", "failed"),
+    (Garbled(after=2), "failed", "failed"),
+    (Drop("fin"), "cut", "cut"),
+    (CutStream(after=2, how="clean"), "cut", "cut"),
+    (CutStream(after=2, how="rst"), "cut", "cut"),
+    (CutStream(after=9), "cut", "answered"),
+    (Stall(after=2, seconds=0.01), "answered", "answered"),
+    (SlowStart(0.01), "answered", "answered"),
+    (Drip(size=100, seconds=0.0), "answered", "answered"),
+    (Heartbeats(seconds=0.01), "answered", "answered"),
+    (CloseIdle(), "answered", "answered"),
+]
+
+
+@pytest.mark.parametrize(("fault", "of_call", "of_stream"), OUTCOMES, ids=str)
+def test_outcomes(
+    server: LocalDashScope, http: httpx.Client, fault: Fault, of_call: str, of_stream: str
+) -> None:
+    """The log tells whole answers from errors, whatever their status, and from broken answers."""
+    server.fault(fault, times=2)
+    body = {"model": "llama3.3-70b-instruct", "input": {"prompt": "hi"}}
+
+    for headers in ({}, {"x-dashscope-sse": "enable"}):
+        with suppress(httpx.TransportError):
+            http.post(PATH, json=body, headers=headers)
+        server.wait_idle()
+
+    assert [each.outcome for each in server.exchanges] == [of_call, of_stream]
+
+
+def test_an_error_that_is_cut(server: LocalDashScope, call: Call) -> None:
+    """An error inside HTTP 200 counts as one only if all of it was sent."""
+    server.reply(ErrorStatus(shape="ok-json"))
+    server.fault(CutStream())
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        call()
+
+    server.wait_idle()
+    assert server.exchanges[0].outcome == "cut"
+
+
+def test_a_client_that_leaves_after_an_error(server: LocalDashScope, http: httpx.Client) -> None:
+    """The outcome is the error that it left for."""
+    server.reply(Reply(pieces=["a", "b", "c"], tokens_per_second=0.1))
+    server.fault(Garbled(after=0))
+    body = {"model": "llama3.3-70b-instruct", "input": {"prompt": "hi"}}
+
+    with http.stream("POST", PATH, json=body, headers={"x-dashscope-sse": "enable"}) as response:
+        received = response.iter_raw()
+        while b"{{" not in next(received):
+            pass
+
+    server.wait_idle()
+    assert (server.exchanges[0].outcome, server.exchanges[0].pieces_sent) == ("failed", 1)
 
 
 def test_a_fault_of_ones_own(server: LocalDashScope, call: Call) -> None:

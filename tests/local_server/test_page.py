@@ -11,7 +11,15 @@ import pytest
 from chromium import PROGRAM as CHROMIUM
 from chromium import chromium
 
-from llama_dashscope.testing import BlackHole, LocalDashScope, RateLimited, ReceivedRequest, Reply
+from llama_dashscope.testing import (
+    BlackHole,
+    ErrorFrame,
+    LocalDashScope,
+    RateLimited,
+    ReceivedRequest,
+    Reply,
+    SlowStart,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +94,7 @@ def test_the_status(server: LocalDashScope, http: httpx.Client, call: Call) -> N
     }
     assert (first["number"], first["what"], first["text"]) == (1, "llama3.3-70b-instruct", "first")
     assert (first["status"], first["fault"], first["stream"]) == (429, "RateLimited()", False)
+    assert first["outcome"] == "failed"
     assert (second["outcome"], second["error"], second["pieces"]) == ("failed", "KeyError(2)", 1)
 
 
@@ -106,6 +115,16 @@ def test_one_exchange(server: LocalDashScope, http: httpx.Client, call: Call) ->
     assert json.loads(called["answer"])["output"]["text"].startswith("long long")
     assert streamed["answer"].startswith("id:1\nevent:result\n:HTTP_STATUS/200\ndata:{")
     assert server.api_key not in str(called | streamed)
+
+
+def test_a_body_that_only_looks_like_gzip(
+    server: LocalDashScope, http: httpx.Client, call: Call
+) -> None:
+    """It is shown as it came."""
+    http.post(PATH, content=b"\x1f\x8b\x08\0garbage-garbage")
+    server.wait_idle()
+
+    assert "garbage-garbage" in http.get("/exchange.json?number=1").json()["body"]
 
 
 def test_only_the_beginning_of_much_is_kept(
@@ -195,6 +214,69 @@ def test_in_a_browser(server: LocalDashScope, call: Call, tmp_path: Path) -> Non
     assert "<title>DashScope on this machine</title>" in dom
     assert "RateLimited() × 3" in dom
     assert '<p class="empty" id="no-requests" hidden="">' in dom
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_only_failed_requests(server: LocalDashScope, call: Call, tmp_path: Path) -> None:
+    """The filter shows errors, also those inside HTTP 200, and no answer that was only slow."""
+    server.fault(ErrorFrame(after=0))
+    server.fault(SlowStart(0.01))
+    call("What fails?", sse=True)
+    call("What is slow?", sse=True)
+    call("Who are you?", body={"model": "none", "input": {"prompt": "hi"}}, sse=True)
+    server.wait_idle()
+    with chromium(tmp_path) as page:
+        page.open(server.origin)
+        page.until("document.querySelectorAll('#rows tr').length === 3")
+        page.click("#only")
+        page.until("document.querySelectorAll('#rows tr').length === 2")
+
+        shown = page.look("[...document.querySelectorAll('#rows tr')].map(each => each.innerText)")
+
+    assert ["failed" in each for each in shown] == [True, True]
+    assert [each.split("\t")[0].strip() for each in shown] == ["3", "1"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_long_names_fit_the_page(server: LocalDashScope, call: Call, tmp_path: Path) -> None:
+    """The name of a model and a fault without a space leave the other columns in sight."""
+    server.fault(RateLimited(message="x" * 200))
+    call()
+    call(body={"model": "m" * 200, "input": {"prompt": "hi"}})
+    with chromium(tmp_path) as page:
+        page.tell(
+            "Emulation.setDeviceMetricsOverride",
+            width=1200,
+            height=1000,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        page.open(server.origin)
+        page.until("document.querySelectorAll('#rows tr').length === 2")
+        table = "document.querySelector('.scroll')"
+
+        assert page.look(f"{table}.scrollWidth === {table}.clientWidth")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_page_while_the_server_is_down(
+    server: LocalDashScope, call: Call, tmp_path: Path
+) -> None:
+    """It says so, also in a row that is opened now, and goes on when the server is back."""
+    call("before")
+    with chromium(tmp_path) as page:
+        page.open(server.origin)
+        page.until("document.querySelectorAll('#rows tr').length === 1")
+        with server.down():
+            page.until("!document.querySelector('#gone').hidden")
+            page.click("#rows button")
+            page.until("document.querySelectorAll('#rows .more p').length === 1")
+            said = page.look("document.querySelector('#rows .more').innerText.trim()")
+        call("after")
+        page.until("document.querySelectorAll('#rows tr').length === 3")
+
+        assert said == "The server is not responding."
+        assert page.look("document.querySelector('#gone').hidden")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -177,7 +177,7 @@ def test_the_report_of_a_failing_test(run: Callable[..., pytest.RunResult]) -> N
         [
             "*- What the local DashScope saw -*",
             "2 requests, 2 connections accepted, *",
-            "#1 llama3.3-70b-instruct: call answered by RateLimited(), status 429, 1 piece, * ms",
+            "#1 llama3.3-70b-instruct: call failed, fault RateLimited(), status 429, 1 piece, * ms",
             "#2 llama3.3-70b-instruct: call failed, status 500, 1 piece, * ms, KeyError*",
         ]
     )

@@ -295,6 +295,37 @@ def test_an_unknown_status_has_no_reason(server: LocalDashScope, call: Call) -> 
     assert call().reason_phrase == ""
 
 
+REFUSED = b'{"code":"Arrearage","message":"Pay.","request_id":"abc"}'
+ANSWERED = (
+    b'{"code":"","output":{"text":"{\\"code\\":1}","finish_reason":"stop"},"request_id":"abc"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "outcome"),
+    [
+        ([REFUSED], "failed"),
+        ([REFUSED[:20], REFUSED[20:]], "failed"),
+        ([b"data:" + ANSWERED + b"\n\n", b"event:error\ndata: " + REFUSED + b"\n\n"], "failed"),
+        ([ANSWERED], "answered"),
+        ([b"data:" + ANSWERED + b"\n\n"], "answered"),
+        ([b"[" * 100_000], "answered"),
+        ([b"page"], "answered"),
+        ([], "answered"),
+    ],
+)
+def test_an_error_in_raw_bytes(
+    server: LocalDashScope, call: Call, chunks: list[bytes], outcome: str
+) -> None:
+    """The log tells an error of the service, whatever its status; other bytes are an answer."""
+    server.reply(Raw(chunks))
+
+    call()
+
+    server.wait_idle()
+    assert server.exchanges[0].outcome == outcome
+
+
 @pytest.mark.parametrize("end", ["fin", "rst"])
 def test_a_raw_answer_that_breaks_off(server: LocalDashScope, call: Call, end: Any) -> None:
     """Closed or reset after the last chunk, the body has no proper end."""

@@ -82,6 +82,18 @@ def test_from_start_to_end(how: signal.Signals) -> None:
     assert code == 0
 
 
+def test_a_refusal_inside_200_is_no_answer(tmp_path: Path) -> None:
+    """The line on the terminal and the one in the log say that the call failed."""
+    log = tmp_path / "requests.jsonl"
+    with serve("--faults", "error-status(shape=ok-json)", "--log", str(log)) as served:
+        status = served.call().status_code
+        _, said = served.end(signal.SIGINT)
+
+    assert status == 200
+    assert "call failed, fault ErrorStatus(shape='ok-json'), status 200, " in said
+    assert json.loads(log.read_text(encoding="utf-8"))["outcome"] == "failed"
+
+
 def test_arguments(tmp_path: Path) -> None:
     """Key, models, pace, faults and the log are as they were asked for."""
     log = tmp_path / "requests.jsonl"

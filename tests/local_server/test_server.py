@@ -248,7 +248,7 @@ def test_outcomes(server: LocalDashScope, call: Call) -> None:
 
     refused, answered = server.exchanges
     assert isinstance(refused, Exchange)
-    assert (refused.status, refused.fault, refused.outcome) == (429, RateLimited(), "answered")
+    assert (refused.status, refused.fault, refused.outcome) == (429, RateLimited(), "failed")
     assert (answered.status, answered.fault, answered.outcome) == (200, None, "answered")
     assert answered.pieces_sent > 20
 
@@ -264,10 +264,10 @@ def test_the_report(server: LocalDashScope, call: Call) -> None:
     lines = server.report().split("\n")
 
     assert lines[0].startswith("3 requests, 2 connections accepted, ")
-    assert lines[1].startswith("#1 llama3.3-70b-instruct: call answered by RateLimited(")
+    assert lines[1].startswith("#1 llama3.3-70b-instruct: call failed, fault RateLimited(")
     assert "(retry_after=1), status 429, 1 piece, " in lines[1]
     assert lines[2].startswith("#2 llama3.3-70b-instruct: stream answered, status 200, ")
-    assert lines[3].startswith("#3 GET /nowhere: call answered, status 404, 0 pieces, ")
+    assert lines[3].startswith("#3 GET /nowhere: call failed, status 404, 0 pieces, ")
 
 
 def test_a_name_moves_no_cursor(server: LocalDashScope) -> None:
@@ -285,7 +285,7 @@ def test_a_name_moves_no_cursor(server: LocalDashScope) -> None:
 
     _, refused, failed = server.report().split("\n")
 
-    assert refused.startswith(r"#1 a\x1b[2J\r\n#9 forged\u202e\ud800: call answered, status 404")
+    assert refused.startswith(r"#1 a\x1b[2J\r\n#9 forged\u202e\ud800: call failed, status 404")
     assert failed.endswith(f", KeyError('{'y' * 490}...")
 
 
@@ -298,7 +298,7 @@ def test_the_report_of_what_runs(server: LocalDashScope) -> None:
         sock.sendall(b'{"model":"llama3.3-70b-instruct","input":{"prompt":"hi"}}')
         server.wait_for(lambda server: server.running == 1)
 
-        assert "call running by BlackHole(), status none, 0 pieces" in server.report()
+        assert "call running, fault BlackHole(), status none, 0 pieces" in server.report()
 
 
 def test_the_log_is_bounded() -> None:

@@ -144,8 +144,7 @@ class ServerConnection(asyncio.Protocol):
             exchange.error = answer.error
             sender = ResponseWriter(self._transport, self._writable, answer, exchange)
             how = await sender.send()
-            whole = how == "clean" and sender.complete
-            exchange.end("cut" if not whole else "failed" if exchange.error else "answered")
+            exchange.end("answered" if how == "clean" and sender.complete else "cut")
         except Exception as error:  # noqa: BLE001 - ends this exchange only, not the server
             exchange.error, how = error, "rst"
             exchange.end("cut")

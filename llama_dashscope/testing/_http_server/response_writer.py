@@ -82,9 +82,7 @@ class ResponseWriter:
                 if seconds > 0:
                     await _sleep(seconds)
                 await self._write(self._framed(step.data))
-                if step.error:
-                    self._exchange.error = step.error
-                self._exchange.sent(step.data)
+                self._exchange.sent(step)
                 if self._exchange.pieces_sent % _YIELD_EVERY == 0:
                     await asyncio.sleep(0)
         return None

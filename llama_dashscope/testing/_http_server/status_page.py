@@ -3,6 +3,7 @@
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -88,7 +89,8 @@ def detail(exchange: Exchange) -> dict[str, Any]:
 def _text(body: bytes) -> str:
     """Return the beginning of a body, decompressed if it is gzipped."""
     if body.startswith(_GZIP):
-        body = zlib.decompressobj(wbits=31).decompress(body, _LONGEST_BODY)
+        with suppress(zlib.error):  # it only looks like gzip
+            body = zlib.decompressobj(wbits=31).decompress(body, _LONGEST_BODY)
     return body[:_LONGEST_BODY].decode("utf-8", "replace")
 
 

@@ -75,13 +75,13 @@ class ErrorStatus(Fault):
 
     def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan:
         problem = Refusal(self.status, self.code, self.message)
-        payload = responses.error_payload(problem, request_id)
         headers = _retry_after(self.retry_after)
         if self.shape in {"json", "ok-json"}:
+            payload = responses.error_payload(problem, request_id)
             status = self.status if self.shape == "json" else 200
             return responses.json_answer(request, payload, status=status, headers=headers)
         outer = 200 if self.shape == "frame" else self.status
-        piece = BodyPart(responses.frame(1, payload, self.status, "error"))
+        piece = responses.error_part(1, problem, request_id)
         return responses.stream_answer(request, (piece,), request_id, status=outer, headers=headers)
 
 
@@ -139,6 +139,7 @@ class GatewayPage(Fault):
             status=self.status,
             content_type="text/html",
             headers=_retry_after(self.retry_after),
+            failed=True,
         )
 
 
@@ -257,8 +258,7 @@ class ErrorFrame(Fault):
 
     def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         problem = Refusal(self.status, self.code, self.message)
-        payload = responses.error_payload(problem, request_id)
-        piece = BodyPart(responses.frame(self.after + 1, payload, self.status, "error"))
+        piece = responses.error_part(self.after + 1, problem, request_id)
         return cut_at(answer, self.after, lambda _: (piece, End("clean")))
 
     def replace(self, request: ReceivedRequest, request_id: str) -> ResponsePlan | None:
@@ -278,10 +278,8 @@ class Garbled(Fault):
     def spoil(self, answer: ResponsePlan, request_id: str) -> ResponsePlan:
         del request_id
         if answer.streamed:
-            return cut_at(
-                answer, self.after, lambda piece: (evolve(piece, data=_garble(piece.data)),)
-            )
-        return cut_at(answer, 0, lambda piece: (evolve(piece, data=b"<" + piece.data[1:]),))
+            return cut_at(answer, self.after, lambda piece: (_invalid(piece, _garble(piece.data)),))
+        return cut_at(answer, 0, lambda piece: (_invalid(piece, b"<" + piece.data[1:]),))
 
 
 @frozen
@@ -352,6 +350,10 @@ class Mix:
 
 def _retry_after(value: float | str | None) -> Headers:
     return () if value is None else (("retry-after", str(value)),)
+
+
+def _invalid(piece: BodyPart, data: bytes) -> BodyPart:
+    return evolve(piece, data=data, failed=True)
 
 
 def _garble(data: bytes) -> bytes:

@@ -31,10 +31,7 @@ class ReceivedRequest:
     @cached_property
     def json(self) -> Any:
         """The body as JSON, or None if it is not JSON."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):  # RecursionError: nested too deeply
-            return None
+        return parse_json(self.body)
 
     @property
     def api_key(self) -> str | None:
@@ -133,6 +130,14 @@ def printable(text: str, longest: int = _LONGEST_SHOWN) -> str:
     """
     shown = text if len(text) <= longest else f"{text[:longest]}..."
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the value of some JSON, or None if it is not JSON."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):  # RecursionError: nested too deeply
+        return None
 
 
 def as_dict(value: object) -> dict[str, Any]:

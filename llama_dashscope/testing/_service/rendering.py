@@ -58,7 +58,9 @@ def answer(
 def raw_answer(raw: Raw, request: ReceivedRequest) -> ResponsePlan:
     """Return the answer with exactly the bytes of `raw`."""
     times = count(0.0, raw.pause)
-    pieces = tuple(BodyPart(data, at) for data, at in zip(raw.chunks, times, strict=False))
+    pieces = [BodyPart(data, at) for data, at in zip(raw.chunks, times, strict=False)]
+    if pieces and responses.reports_error(b"".join(raw.chunks)):
+        pieces[-1] = evolve(pieces[-1], failed=True)
     names = {name.lower() for name in raw.headers}
     chunked = raw.head is None and not names & {"content-length", "transfer-encoding"}
     framing: Headers = (("transfer-encoding", "chunked"),) if chunked else ()

@@ -30,7 +30,9 @@ class BodyPart:
     at: float = 0.0
     """When to send them, in seconds after the request arrived."""
     error: Exception | None = None
-    """The error that these bytes report, if they report one."""
+    """The error that these bytes report, if a scripted function or an upstream raised it."""
+    failed: bool = False
+    """Whether they are an error, or invalid, and so make the call fail."""
 
 
 @frozen
@@ -116,4 +118,4 @@ def _halves(pieces: Iterable[BodyPart]) -> Iterator[BodyPart]:
     for piece in pieces:
         middle = len(piece.data) // 2
         yield BodyPart(piece.data[:middle], piece.at)
-        yield BodyPart(piece.data[middle:], piece.at)
+        yield evolve(piece, data=piece.data[middle:])

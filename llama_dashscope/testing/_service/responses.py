@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
-from .received_request import ReceivedRequest
+from .received_request import ReceivedRequest, as_dict, parse_json
 from .response_plan import BodyPart, Headers, ResponsePlan
 from .rules import Refusal
 
@@ -36,6 +36,23 @@ def error_payload(problem: Refusal, request_id: str) -> Payload:
     return {"code": problem.code, "message": problem.message, "request_id": request_id}
 
 
+def error_part(number: int, problem: Refusal, request_id: str) -> BodyPart:
+    """Return the error frame of a stream."""
+    payload = error_payload(problem, request_id)
+    return BodyPart(frame(number, payload, problem.status, "error"), failed=True)
+
+
+def is_error(payload: object) -> bool:
+    """Tell whether a payload is an error, whatever the HTTP status."""
+    return bool(as_dict(payload).get("code"))
+
+
+def reports_error(body: bytes) -> bool:
+    """Tell whether a body is an error, or a stream with an error frame."""
+    frames = [line[5:] for line in body.splitlines() if line.startswith(b"data:")]
+    return any(is_error(parse_json(each)) for each in [body, *frames])
+
+
 def json_answer(
     request: ReceivedRequest,
     payload: Payload,
@@ -45,9 +62,14 @@ def json_answer(
     headers: Headers = (),
 ) -> ResponsePlan:
     """Return an answer with one JSON body, `at` seconds after the request."""
-    body = to_json(payload)
     return body_answer(
-        request, body, status=status, at=at, request_id=payload["request_id"], headers=headers
+        request,
+        to_json(payload),
+        status=status,
+        at=at,
+        request_id=payload["request_id"],
+        headers=headers,
+        failed=is_error(payload),
     )
 
 
@@ -60,6 +82,7 @@ def body_answer(
     content_type: str = "application/json",
     at: float = 0.0,
     headers: Headers = (),
+    failed: bool = False,
 ) -> ResponsePlan:
     """Return an answer with a body of known length; without a request id it is a gateway's."""
     service = _service_headers(request_id, finished=True, ms=at * 1000) if request_id else ()
@@ -69,8 +92,8 @@ def body_answer(
         headers = (*headers, ("content-encoding", "gzip"))
     length = (("content-type", content_type), ("content-length", str(len(body))))
     headers = (*service, *length, *headers, *_closing(request))
-    pieces = (BodyPart(b"" if request.method == "HEAD" else body, at),)
-    return ResponsePlan(status, headers, pieces, keep=request.keeps_alive)
+    piece = BodyPart(b"" if request.method == "HEAD" else body, at, failed=failed)
+    return ResponsePlan(status, headers, (piece,), keep=request.keeps_alive)
 
 
 def bare_answer(request: ReceivedRequest, status: int, headers: Headers = ()) -> ResponsePlan:
@@ -112,14 +135,10 @@ def refusal(
     headers: Headers = (),
 ) -> ResponsePlan:
     """Return a refusal: a status and JSON, or for a stream HTTP 200 and an error frame."""
-    payload = error_payload(problem, request_id)
     if request.streaming and not problem.before_model:
-        return stream_answer(
-            request,
-            (BodyPart(frame(1, payload, problem.status, "error")),),
-            request_id,
-            headers=headers,
-        )
+        piece = error_part(1, problem, request_id)
+        return stream_answer(request, (piece,), request_id, headers=headers)
+    payload = error_payload(problem, request_id)
     return json_answer(request, payload, status=problem.status, headers=headers)
 
 

@@ -91,9 +91,7 @@ class Upstream:
                     number += 1
                     yield BodyPart(responses.frame(number, payload))
         except UpstreamError as error:
-            payload = responses.error_payload(error.problem, request_id)
-            frame = responses.frame(number + 1, payload, error.problem.status, "error")
-            yield BodyPart(frame, error=error)
+            yield evolve(responses.error_part(number + 1, error.problem, request_id), error=error)
 
     async def _payloads(
         self, request: ReceivedRequest, request_id: str
