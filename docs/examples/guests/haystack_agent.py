@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from haystack import component
 from haystack.components.agents import Agent
 from haystack.dataclasses import ChatMessage, ToolCall
-from haystack.tools import tool
+from haystack.tools.from_function import tool
 from haystack.tools.tool import Tool
 
 from llama_dashscope import Client
