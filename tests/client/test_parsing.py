@@ -205,6 +205,16 @@ def test_what_can_not_get_better_is_not_asked_again(
     assert len(server.requests) == 1
 
 
+def test_a_failure_of_the_first_call_has_no_text(server: LocalDashScope, parse: Parse) -> None:
+    """It is the error of any call."""
+    server.reply(RateLimited())
+
+    with pytest.raises(RateLimitError) as caught:
+        parse()
+
+    assert (caught.value.partial_text, caught.value.usage) == ("", None)
+
+
 def test_a_failure_of_the_second_call_knows_the_first_answer(
     server: LocalDashScope, parse: Parse
 ) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import message, whole, wire
 
-from llama_dashscope import APIStatusError, Client, Limits, ResponseError
+from llama_dashscope import APIStatusError, Client, Limits, ResponseError, Timeout
 from llama_dashscope._network.content_coding import STEP, inflater
 
 HUGE = 1 << 27
@@ -55,6 +55,12 @@ def test_an_answer(stack: tuple[str, str], coding: str, pack: Callable[[bytes], 
     """An answer is read, however a gateway packs it or says that it does."""
     with wire([whole(pack(message()), f"content-encoding: {coding}\r\n")]) as server:
         assert ask(stack, server.base_url, 2).text == "fine"
+
+
+def test_an_answer_without_a_time_limit(stack: tuple[str, str]) -> None:
+    """It is unpacked just the same."""
+    with wire([whole(gzip.compress(message()), "content-encoding: gzip\r\n")]) as server:
+        assert ask(stack, server.base_url, timeout=Timeout(idle=None)).text == "fine"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
+import anyio
 import httpcore
 import pytest
 from attrs import define
@@ -383,9 +384,25 @@ class TestWriting:
             await settle()
             ends.writer.write(b"too large")
 
-            with pytest.raises(httpcore.WriteError, match="answered"):
+            with pytest.raises(
+                httpcore.WriteError, match=r"^the peer answered before it had read everything$"
+            ):
                 await writing
             assert await ends.near.read(ALL) == b"too large"
+
+    async def test_a_peer_that_has_no_more_to_say(self) -> None:
+        """The end of what it says ends a write that waits, but it may still read on."""
+        async with pair() as ends:
+            writing = asyncio.create_task(ends.near.write(bytes(MUCH), timeout=LONG))
+            await settle()
+            ends.writer.write_eof()
+
+            with pytest.raises(httpcore.WriteError):
+                await writing
+            assert await ends.near.read(ALL) == b""
+            await ends.reader.readexactly(MUCH)
+            with pytest.raises(TimeoutError), anyio.fail_after(0.05):  # it is still open
+                await ends.reader.read(1)
 
 
 class TestConnecting:
