@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from math import inf
 
@@ -182,7 +183,7 @@ def test_one_request_may_always_be_under_way() -> None:
 def test_one_refusal_at_a_known_limit_is_bad_luck() -> None:
     """The rate stays; a second one within five seconds takes it down."""
     pace = begin(6000)
-    for at, rate in [(0.0, 98.0), (6.0, 98.0), (7.0, 98.0 * 0.8)]:
+    for at, rate in [(0.0, 98.0), (6.0, 98.0), (11.0, 98.0 * 0.8)]:
         pace.wait(at)
         pace.settle(at, pace.book(at, 1), refusal="requests")
 
@@ -288,6 +289,160 @@ def test_after_growth_a_limit_that_is_known_is_approached_slowly() -> None:
 
     assert not rule.rising
     assert 80 <= rule.rate < 100
+
+
+def hold_up(rule: RateRule, until: float) -> float:
+    """Let a rate hold requests up until then, and return the rate."""
+    rule.spend(1)
+    rule.credit = -1000.0
+    assert rule.wait() > 0
+    rule.advance(until)
+    return rule.rate
+
+
+def test_a_rate_doubles_each_second_that_it_holds_requests_up() -> None:
+    """A second at most counts of any wait: how long one would have waited says nothing."""
+    rule = RateRule(rate=10.0)
+
+    assert hold_up(rule, 0.5) == pytest.approx(10.0 * 2**0.5)
+    assert hold_up(rule, 1.0) == pytest.approx(20.0)
+    assert hold_up(rule, 2.0) == pytest.approx(40.0)
+    assert hold_up(rule, 9.0) == pytest.approx(80.0)
+
+    rule.spend(1)
+    rule.advance(10.0)
+
+    assert rule.rate == pytest.approx(80.0)  # nothing was held up
+
+
+@pytest.mark.parametrize(("ceiling", "most"), [(inf, inf), (110.0, 110.0)])
+def test_a_refused_rate_comes_back(ceiling: float, most: float) -> None:
+    """The curve of CUBIC: steep, flat about the refused rate after 15 seconds, then steep again."""
+    rule = RateRule(ceiling, 100.0, refused_at=0.0)
+    rule.cut(0.0)
+
+    found = [rule.rate, *(hold_up(rule, float(second)) for second in range(1, 31))]
+
+    wanted = [100 * (1 + 0.2 * (second / 15 - 1) ** 3) for second in range(31)]
+    assert found == pytest.approx([min(most, rate) for rate in wanted])
+
+
+def test_a_rate_that_was_refused_for_its_growth_grows_more_slowly() -> None:
+    """It falls to 0.8 of the rate in use, and of no less than the first rate."""
+    rule = RateRule(rate=100.0, used=50.0)
+    rule.slow()
+
+    assert (rule.rate, rule.growth, rule.rising) == (40.0, 2**0.5, True)
+
+    rule.used = 0.0
+    rule.slow()
+
+    assert (rule.rate, rule.growth) == (8.0, 2**0.25)
+
+    for _ in range(9):
+        rule.slow()
+
+    assert rule.growth == 1.05
+    assert rule.rate == pytest.approx(8.0 * 0.8**9)
+
+
+def test_the_lowest_rate_is_one_a_minute() -> None:
+    """However often a rate is refused, it comes to no standstill."""
+    rules = [RateRule(rate=1 / 60), RateRule(used=0.0)]
+    for rule in rules:
+        rule.cut(0.0)
+
+    assert [(rule.rate, rule.mark) for rule in rules] == [(1 / 60, 1 / 60)] * 2
+
+
+@pytest.mark.parametrize(("rested", "rate"), [(10.0, 100.0), (10.1, 10.0)])
+def test_a_rest_is_ten_seconds(rested: float, rate: float) -> None:
+    """After it, growth that is limited begins where all growth begins, and not before."""
+    rule = RateRule(rate=100.0, growth=1.2, rising=False)
+    rule.advance(rested)
+
+    assert (rule.rate, rule.rising) == (rate, rested > 10)
+
+
+def test_unused_rate_lasts_for_a_fiftieth_of_a_second() -> None:
+    """What is not used is lost, but for what makes up for late timers; so is what is given back."""
+    rule = RateRule(100.0, 100.0)
+    rule.advance(0.01)
+    assert rule.credit == pytest.approx(1.0)
+
+    rule.advance(10.0)
+    assert rule.credit == pytest.approx(2.0)
+
+    rule.spend(3.0)
+    assert rule.wait() == pytest.approx(0.01)
+
+    rule.correct(-9.0)
+    assert rule.credit == pytest.approx(2.0)
+
+
+def test_the_rate_in_use_is_an_average_of_two_seconds() -> None:
+    """It rises by half of what is spent and fades; what is given back leaves no less than none."""
+    rule = RateRule()
+    rule.spend(4.0)
+    assert (rule.used, rule.credit, rule.wait()) == (2.0, 0.0, 0.0)
+
+    rule.advance(2.0)
+    assert rule.used == pytest.approx(2.0 / math.e)
+
+    rule.correct(-9.0)
+    assert rule.used == 0.0
+
+
+def test_estimates_are_corrected_by_what_was_counted() -> None:
+    """By the ratio of both, in which each answer weighs a little less than the one after it."""
+    pace = begin(tokens=6000)
+    first = pace.book(0.0, 100)
+    pace.settle(0.0, first, tokens=50)
+    second = pace.book(0.0, 100)
+    pace.settle(0.0, second, tokens=200)
+    third = pace.book(0.0, 100)
+
+    assert (first.tokens, second.tokens) == (100, 50)
+    assert third.tokens == pytest.approx(100 * (0.95 * 50 + 200) / (0.95 * 100 + 100))
+    assert pace.tokens.credit == pytest.approx(-50 - 200 - third.tokens)
+
+    pace.settle(0.0, pace.book(0.0, 0), tokens=7)
+    assert pace.book(0.0, 100).tokens == third.tokens
+
+
+def test_how_many_may_be_under_way() -> None:
+    """0.8 of those that were refused, and with each answer a little more; without refusals, any."""
+    pace = begin(6000)
+    under_way = [pace.book(0.0, 1) for _ in range(10)]
+    assert pace.has_room
+
+    pace.settle(0.0, under_way.pop(), refusal="concurrency")
+    assert (pace.max_in_flight, pace.in_flight, pace.has_room) == (8.0, 9, False)
+
+    pace.settle(0.0, under_way.pop(), tokens=1)
+    assert (pace.max_in_flight, pace.in_flight, pace.has_room) == (8.0125, 8, True)
+
+
+def test_the_longest_cooldown() -> None:
+    """Without a cap of the caller's a cooldown doubles twenty times."""
+    pace = ModelPace.begin(0.0, 6000, None, adaptive=True, max_cooldown=inf)
+    for _ in range(30):
+        now = pace.resumes_at if pace.strikes else 0.0
+        pace.settle(now, pace.book(now, 1), refusal="requests")
+        last = pace.resumes_at - now
+
+    assert last == pytest.approx(0.25 * 2**20)
+
+
+def test_what_is_known_at_the_beginning() -> None:
+    """Of a known limit 98 % are used; of two that are unknown, the requests begin at ten."""
+    both, neither = begin(600, 6000), begin()
+
+    assert (both.requests.rate, both.requests.ceiling) == (9.8, 9.8)
+    assert (both.tokens.rate, both.tokens.ceiling) == (98.0, 98.0)
+    assert (neither.requests.rate, neither.requests.ceiling) == (10.0, inf)
+    assert (neither.tokens.rate, neither.tokens.ceiling) == (inf, inf)
+    assert [begin(600).tokens.rate, begin(None, 600).requests.rate] == [inf, inf]
 
 
 def test_a_clock_that_stands_still() -> None:

@@ -73,6 +73,7 @@ def test_a_failure_in_the_background(backend: str, caplog: pytest.LogCaptureFixt
         return "went on"
 
     assert anyio.run(main, backend=backend) == "went on"
+    assert [record.getMessage() for record in caplog.records] == ["failed in the background"]
     assert "no luck" in caplog.text
 
 
