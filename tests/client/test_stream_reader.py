@@ -27,11 +27,13 @@ class Flood:
 
     def __init__(self, first: bytes, then: bytes) -> None:
         self._next, self._then = first, then
+        self.reads = 0
 
     async def read(self, limit: float | None) -> bytes:
         """Return bytes at once."""
         del limit
         await lowlevel.checkpoint()
+        self.reads += 1
         found, self._next = self._next, self._then
         return found
 
@@ -67,6 +69,17 @@ async def test_a_flood_behind_the_end(then: bytes) -> None:
     await stream.aclose(drain=True)
 
     assert (chunk.text, stream.answer.response().text) == ("hi", "hi")
+
+
+async def test_what_is_left_behind_the_end() -> None:
+    """Who lets go of a whole answer reads the rest of its body only where that is wanted."""
+    body = Flood(FINISHED, USAGE)
+    stream = reader(body)
+
+    await stream.more()
+    await stream.aclose()
+
+    assert body.reads == 1
 
 
 async def test_reading_on_behind_the_end() -> None:

@@ -17,6 +17,7 @@ from llama_dashscope import Client
 from llama_dashscope._network import event_loop
 from llama_dashscope._network.event_loop import (
     EventLoop,
+    call_soon_threadsafe,
     close_from_sync,
     is_closed,
     on_loop_end,
@@ -38,7 +39,7 @@ def test_trio_after_trio(server: LocalDashScope) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_loop_that_is_over(backend: str) -> None:
-    """A loop that has ended is known to be over, and starts nothing more."""
+    """A loop that has ended is known to be over, and takes nothing more, and says so."""
     begun: list[int] = []
 
     async def begin() -> None:
@@ -47,15 +48,17 @@ def test_a_loop_that_is_over(backend: str) -> None:
     async def main() -> EventLoop:
         loop = running_loop()
         assert not is_closed(loop)
-        start_soon_threadsafe(loop, begin)
-        while not begun:
+        assert start_soon_threadsafe(loop, begin)
+        assert call_soon_threadsafe(loop, lambda: begun.append(2))
+        while len(begun) < 2:
             await anyio.lowlevel.checkpoint()
         return loop
 
     loop = anyio.run(main, backend=backend)
     assert is_closed(loop)
-    start_soon_threadsafe(loop, begin)
-    assert begun == [1]
+    assert not start_soon_threadsafe(loop, begin)
+    assert not call_soon_threadsafe(loop, lambda: begun.append(2))
+    assert sorted(begun) == [1, 2]
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
