@@ -426,12 +426,12 @@ def test_how_many_may_be_under_way() -> None:
 def test_the_longest_cooldown() -> None:
     """Without a cap of the caller's a cooldown doubles twenty times."""
     pace = ModelPace.begin(0.0, 6000, None, adaptive=True, max_cooldown=inf)
+    begun = now = 0.0
     for _ in range(30):
-        now = pace.resumes_at if pace.strikes else 0.0
         pace.settle(now, pace.book(now, 1), refusal="requests")
-        last = pace.resumes_at - now
+        begun, now = now, pace.resumes_at
 
-    assert last == pytest.approx(0.25 * 2**20)
+    assert now - begun == pytest.approx(0.25 * 2**20)
 
 
 def test_what_is_known_at_the_beginning() -> None:
