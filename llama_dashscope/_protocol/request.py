@@ -6,7 +6,7 @@ they are left to the service.
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeGuard, cast
 
 import attrs
@@ -225,7 +225,7 @@ def encode(payload: dict[str, Any]) -> bytes:
     try:
         return _json(payload).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        where, reason = next(_unsendable(payload), ("parameters", str(error)))
+        where, reason = _unsendable(payload) or ("parameters", str(error))
         msg = f"{where} can't be sent: {reason}"
         raise InvalidRequestError(msg) from None
 
@@ -247,8 +247,8 @@ _json: Final = json.JSONEncoder(
 ).encode
 
 
-def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find the arguments that can't be written as JSON in UTF-8, and why."""
+def _unsendable(payload: dict[str, Any]) -> tuple[str, str] | None:
+    """Find the first argument that can't be written as JSON in UTF-8, and why."""
     content = payload["input"]
     parts = [("model", payload["model"]), ("prompt", content.get("prompt"))]
     for at, message in enumerate(content.get("messages", ())):
@@ -257,9 +257,7 @@ def _unsendable(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
     named = payload["parameters"].items()
     parts += [(name if name in _NAMED else f"parameters[{name!r}]", value) for name, value in named]
     parts.append(("parameters", payload["parameters"]))
-    for where, value in parts:
-        if reason := _obstacle(value):
-            yield where, reason
+    return next(((where, reason) for where, value in parts if (reason := _obstacle(value))), None)
 
 
 def _obstacle(value: object) -> str:
