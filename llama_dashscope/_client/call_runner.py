@@ -51,6 +51,7 @@ logger: Final = logging.getLogger("llama_dashscope")
 class _CallState:
     """The state of a call that is running."""
 
+    loop: EventLoop
     limits: TimeLimits
     watch: CallWatch | None
     tries: int = 0
@@ -95,28 +96,30 @@ class CallRunner:
         """Whether the client was closed."""
         return self._closed
 
-    async def whole(self, call: Call[Item]) -> Response:
+    def whole(self, call: Call[Item]) -> Awaitable[Response]:
         """Make a call that is not streamed and return its answer."""
-        return await self.whole_as(call, _read_response)
+        return self.whole_as(call, _read_response)
 
-    async def whole_as(self, call: Call[Item], read: ReadWhole[T]) -> T:
+    def whole_as(self, call: Call[Item], read: ReadWhole[T]) -> Awaitable[T]:
         """Make a call that is not streamed and return its answer as made by `read`."""
-        return await self._run(call, partial(self._attempt_whole, read=read))
+        return self._run(call, partial(self._attempt_whole, read=read))
 
-    async def open(self, call: Call[Item], *, ahead: bool) -> StreamReader[Item]:
+    def open(self, call: Call[Item], *, ahead: bool) -> Awaitable[StreamReader[Item]]:
         """Make a call and return its stream, once the first part of an answer has arrived.
 
         Args:
             call: the call.
             ahead: whether to read in the background (`ReadAheadStream`).
         """
-        return await self._run(call, partial(self._attempt_stream, ahead=ahead))
+        return self._run(call, partial(self._attempt_stream, ahead=ahead))
 
     async def _run(self, call: Call[Item], make: Make[Item, T]) -> T:
         """Make a call; if it fails, inform its observers."""
-        load_backend()
+        loop = running_loop()
+        if loop not in self._pools:
+            load_backend()
         limits = TimeLimits(call.timeout, self._network.host, monotonic())
-        state = _CallState(limits, watch(call.base_url, call.payload))
+        state = _CallState(loop, limits, watch(call.base_url, call.payload))
         if state.watch is None:
             return await self._within_total(call, make, state)
         if more := state.watch.request_headers():
@@ -171,7 +174,8 @@ class CallRunner:
     async def _attempt_whole(
         self, call: Call[Item], state: _CallState, attempt: Attempt, *, read: ReadWhole[T]
     ) -> T:
-        exchange = await self._send(call)
+        pool = await self._pool(state.loop)
+        exchange = await pool.send(call)
         try:
             head = await self._head(call, attempt, exchange)
             body = bytearray()
@@ -192,7 +196,8 @@ class CallRunner:
     async def _attempt_stream(
         self, call: Call[Item], state: _CallState, attempt: Attempt, *, ahead: bool
     ) -> StreamReader[Item]:
-        exchange = await self._send(call)
+        pool = await self._pool(state.loop)
+        exchange = await pool.send(call)
         try:
             head = await self._head(call, attempt, exchange)
             body = ReadAheadStream(exchange, call.timeout.idle) if ahead else exchange
@@ -203,13 +208,9 @@ class CallRunner:
         except BaseException:
             await exchange.aclose()
             raise
-        if here := self._pools.get(running_loop()):
+        if here := self._pools.get(state.loop):
             here.streams.add(reader)
         return reader
-
-    async def _send(self, call: Call[Item]) -> PooledResponse:
-        pool = await self._pool()
-        return await pool.send(call)
 
     async def _head(
         self, call: Call[Item], attempt: Attempt, exchange: PooledResponse
@@ -236,9 +237,8 @@ class CallRunner:
             logger.debug("the body of an error from %s could not be read", self._network.host)
         return read_failure(head, bytes(body[: self._network.limits.max_error_size]))
 
-    async def _pool(self) -> ConnectionPool:
+    async def _pool(self, loop: EventLoop) -> ConnectionPool:
         """Return the pool of the running event loop; make it if needed."""
-        loop = running_loop()
         pool = self._known_pool(loop)
         if pool is not None:
             return pool

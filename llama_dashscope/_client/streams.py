@@ -155,7 +155,8 @@ class AsyncStream(Generic[Item]):
 
     async def fill(self) -> None:
         """Wait for more chunks and put them into `ready`; none at the end of the answer."""
-        await self._open()
+        if self._call is not None:
+            await self._open()
         if self._ended or self.ready:
             return
         reader = self._open_reader()

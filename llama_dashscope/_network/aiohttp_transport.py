@@ -8,7 +8,7 @@ versions for which this works, and tests fail if it stops working.
 import asyncio
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -66,39 +66,35 @@ class _HeadWait:
     while the peer is not reading a large request.
     """
 
-    __slots__ = ("_handler", "_timeout")
+    __slots__ = ("_timeout", "handler")
 
     def __init__(self, timeout: Timeout) -> None:
         self._timeout = timeout
-        self._handler: _Handler | None = None
-
-    @property
-    def handler(self) -> "_Handler":
+        self.handler: _Handler | None = None
         """The connection that carries the request; there is none before `begin`."""
-        return cast("_Handler", self._handler)
 
     def begin(self, handler: "_Handler") -> None:
         """Start the time limit for the first byte."""
-        self._handler = handler
+        self.handler = handler
         handler.begin(self)
         handler.timer.begin(self._timeout.read, self._give_up)
 
-    def go_on(self) -> None:
+    def go_on(self, handler: "_Handler") -> None:
         """Start the time limit for the rest of the head."""
-        self.handler.timer.begin(self._timeout.idle, self._give_up)
+        handler.timer.begin(self._timeout.idle, self._give_up)
 
     def end(self) -> None:
         """Stop the time limit."""
-        if self._handler is not None:
-            self._handler.timer.end(self._give_up)
+        if self.handler is not None:
+            self.handler.timer.end(self._give_up)
 
     def _give_up(self) -> None:
-        self.handler.set_exception(asyncio.TimeoutError())
+        cast("_Handler", self.handler).set_exception(asyncio.TimeoutError())
 
     @property
     def heard(self) -> bool:
         """Whether a byte of the answer has arrived."""
-        return self._handler is not None and self._handler.heard
+        return self.handler is not None and self.handler.heard
 
 
 _head_wait: ContextVar[_HeadWait] = ContextVar("llama_dashscope_head_wait")
@@ -127,7 +123,7 @@ class _Handler(ResponseHandler):
         if not self.heard and data:
             self.heard = True
             if self._waiting is not None:
-                self._waiting.go_on()
+                self._waiting.go_on(self)
                 # The head goes first, alone: aiohttp would drop it if the bytes after it are
                 # invalid.
                 head, end, data = data.partition(b"\r\n\r\n")
@@ -205,17 +201,18 @@ class AiohttpTransport:
             _forget_request(error)
             failure = before_answer(error, KINDS, self._network, request, heard=waiting.heard)
         else:
-            return _AiohttpReply(self._network, request, response, waiting.handler)
+            handler = cast("_Handler", waiting.handler)  # there is one, as there is an answer
+            return _AiohttpReply(self._network, request, response, handler)
         finally:
             waiting.end()
         raise failure  # outside of `except`: keeps no frames of the library
 
-    async def _post(self, request: HTTPRequest) -> aiohttp.ClientResponse:
+    def _post(self, request: HTTPRequest) -> Awaitable[aiohttp.ClientResponse]:
         headers = request.headers
         if self._for_proxy and self._forwarded:
             # A plain-text request carries the proxy's login; aiohttp only adds it to tunnels.
             headers = [*headers, *self._for_proxy.items()]
-        return await self._session.post(
+        return self._session.post(
             request.url,
             data=request.body if len(request.body) <= LARGE else BytesIO(request.body),
             headers=headers,

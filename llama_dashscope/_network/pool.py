@@ -6,8 +6,9 @@ connection whose response did not end cleanly is never reused.
 """
 
 import zlib
+from collections.abc import Coroutine
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
@@ -95,27 +96,26 @@ class PooledResponse:
         self.headers = reply.headers
         self._inflater = inflater(reply.headers.get(CONTENT_ENCODING, ""))
 
-    async def read(self, limit: float | None) -> bytes:
+    def read(self, limit: float | None) -> Coroutine[Any, Any, bytes]:
         """Return the next bytes of the body, or none at its end; see `ByteStream.read`.
 
         Raises:
             ResponseError: the body is not compressed as announced.
         """
-        if self._inflater is None:
-            return await self._read(limit)
+        inflater = self._inflater
+        return self._read(limit) if inflater is None else self._inflate(inflater, limit)
+
+    async def _inflate(self, inflater: Inflater, limit: float | None) -> bytes:
+        end = None if limit is None else monotonic() + limit
         try:
-            return await self._unpack(self._inflater, limit)
+            while not (plain := inflater.take()):
+                data = await self._read(None if end is None else max(0.0, end - monotonic()))
+                if not data:
+                    return data
+                inflater.feed(data)
         except zlib.error as error:
             msg = f"the answer does not follow the protocol: {error}"
             raise ResponseError(msg, status_code=self.status) from error
-
-    async def _unpack(self, inflater: Inflater, limit: float | None) -> bytes:
-        end = None if limit is None else monotonic() + limit
-        while not (plain := inflater.take()):
-            data = await self._read(None if end is None else max(0.0, end - monotonic()))
-            if not data:
-                return data
-            inflater.feed(data)
         return plain
 
     async def _read(self, limit: float | None) -> bytes:
