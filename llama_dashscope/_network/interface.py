@@ -1,7 +1,7 @@
 """The interface between the client and its transports: requests, responses, byte streams."""
 
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, Protocol
 
 from llama_dashscope._settings import Timeout
 
@@ -53,7 +53,7 @@ class HTTPRequest(Protocol):
 class ByteStream(Protocol):
     """The bytes of an answer, as they arrive."""
 
-    async def read(self, limit: float | None) -> bytes:
+    def read(self, limit: float | None) -> Coroutine[Any, Any, bytes]:
         """Return the next bytes, none at the end; those of a transport may be compressed.
 
         Args:
