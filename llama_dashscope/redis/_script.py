@@ -62,8 +62,9 @@ local workers = math.max(1, redis.call('ZCARD', crowd))
 -- Book a turn if it is not too early; else the worker asks again later, so that all workers
 -- together ask at most 1,000 times a second.
 requests, tokens = math.max(requests, now - burst), math.max(tokens, now - burst)
-local early = math.max(resumes - now, tokens - now, requests - now - ahead)
-local booked, wait = 1, math.max(requests - now, 0)
+local due = math.max(requests, tokens)
+local early = math.max(resumes - now, due - now - ahead)
+local booked, wait = 1, math.max(due - now, 0)
 if early > 0 then
   booked, wait = 0, math.max(early, workers * 1000)
 else

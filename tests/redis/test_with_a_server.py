@@ -90,9 +90,12 @@ async def test_each_account_and_model_has_limits_of_its_own(pacing: Connect) -> 
 
 
 @pytest.mark.anyio
-async def test_one_call_of_the_script_is_one_turn(pacing: Connect, reader: redis.Redis) -> None:
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute"])
+async def test_one_call_of_the_script_is_one_turn(
+    pacing: Connect, reader: redis.Redis, limit: str
+) -> None:
     """As long as turns come at all."""
-    async with pacing(requests_per_minute=60_000) as pace, anyio.create_task_group() as group:
+    async with pacing(**{limit: 6000}) as pace, anyio.create_task_group() as group:
         for _ in range(100):
             group.start_soon(pace.admit, MODEL, 1)
     calls = reader.info(  # pyright: ignore[reportUnknownMemberType]  # **kwargs without a type
