@@ -34,8 +34,8 @@ autodoc_member_order = "bysource"
 nitpick_ignore_regex = [
     # Other projects' names are only named, since the build needs no network.
     ("py:.*", r"(?!llama_dashscope\b).*"),
-    # What a fault turns into on its way to the wire is the local server's own affair.
-    ("py:class", r"llama_dashscope\.testing\._service\.response_plan\.ResponsePlan"),
+    # What a fault or an answer turns into on its way to the wire is the local server's own affair.
+    ("py:class", r"llama_dashscope\.testing\._service\.response_plan\.(BodyPart|ResponsePlan)"),
     # A type variable is explained by the class that has it.
     ("py:class", r"llama_dashscope\._client\.(parsing|structured_call)\.T"),
     ("py:class", r"llama_dashscope\._client\.streams\.Item"),
