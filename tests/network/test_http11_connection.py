@@ -56,6 +56,20 @@ def test_a_closed_connection_takes_no_other_request() -> None:
     anyio.run(main)
 
 
+def test_a_limit_that_is_over_ends_a_read() -> None:
+    """Also if bytes come without a pause: framing, but no part of the body."""
+
+    async def main() -> None:
+        chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        stream = httpcore.AsyncMockStream([chunked, b"1;", b"no end of the extension"])
+        connection = HTTP11Connection(stream)
+        await connection.send(REQUEST, b"x", Timeout())
+        with pytest.raises(httpcore.ReadTimeout):
+            await connection.read(0.0)
+
+    anyio.run(main)
+
+
 def test_no_answer_is_an_error() -> None:
     """What was never read can't be answered."""
 
