@@ -18,7 +18,7 @@ from .json_schema import SchemaWriter
 from .json_text import pick_json
 from .mismatches import describe, find_mismatches
 from .strict_converter import read_fields
-from .type_forms import ObjectField, annotation
+from .type_forms import ObjectField
 
 __all__ = ["read_arguments", "tool_schema"]
 
@@ -108,8 +108,8 @@ def _fields(function: Function, where: str) -> list[ObjectField]:
         if each.annotation is Parameter.empty:
             raise InvalidRequestError(f"{where}: the parameter {each.name} of {name} has no type")
         kind = each.annotation
-        if each.name in meanings and not annotation(kind):
-            kind = Annotated[kind, meanings[each.name]]
+        if each.name in meanings:
+            kind = Annotated[kind, meanings[each.name]]  # behind a description of its own
         fields.append(ObjectField(each.name, kind, each.default is Parameter.empty))
     return fields
 

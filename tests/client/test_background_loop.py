@@ -325,6 +325,25 @@ def test_a_name_that_is_looked_up_for_ever(server: LocalDashScope, transport: st
     assert time.monotonic() - started < 30
 
 
+def test_who_is_who_among_threads(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads of sync calls have names by which a debugger tells them from an application's."""
+    server.reply("fine")
+    own = BackgroundLoop()
+    use(own, monkeypatch)
+    with Client(server.api_key, base_url=server.base_url) as client:
+        client.call(MODEL, "hi")
+        names = {each.name for each in threading.enumerate()}
+    own.stop()
+    loop = SyncEventLoop()
+
+    async def look_up() -> str:
+        return await loop.run_in_executor(None, lambda: threading.current_thread().name)
+
+    assert "llama-dashscope" in names
+    assert loop.run_until_complete(look_up()) == "llama-dashscope-lookup"
+    loop.close()
+
+
 def test_an_executor_that_fails() -> None:
     """What a look-up raises reaches the caller."""
     loop = SyncEventLoop()

@@ -35,6 +35,7 @@ from llama_dashscope import (
     Retry,
     Timeout,
 )
+from llama_dashscope._network.http11_connection import HTTP11Connection
 from llama_dashscope._network.http11_transport import HTTP11Transport
 from llama_dashscope._network.selection import FIRST_UNTESTED, OLDEST, select_transport
 from llama_dashscope._network.tls import keepalive_options
@@ -752,6 +753,26 @@ def test_connection_close_is_obeyed(stack: tuple[str, str], server: LocalDashSco
     server.reply(Raw((body,), headers={"connection": "close"}))
 
     assert ask(stack, server.base_url, times=3).text == "abc"
+    assert server.connections_accepted == 3
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_closed_connections_are_forgotten(server: LocalDashScope, backend: str) -> None:
+    """A client that lives long holds on to none of those that it has closed."""
+    server.reply(Raw((json.dumps(WHOLE).encode(),), headers={"connection": "close"}))
+
+    def held() -> int:
+        gc.collect()
+        return sum(isinstance(each, HTTP11Connection) for each in gc.get_objects())
+
+    async def main() -> None:
+        before = held()
+        async with Client("sk-local", base_url=server.base_url, transport="httpx") as client:
+            for _ in range(3):
+                assert (await client.acall(MODEL, "hi")).text == "abc"
+            assert held() == before
+
+    anyio.run(main, backend=backend)
     assert server.connections_accepted == 3
 
 
