@@ -87,7 +87,8 @@ async def test_a_reader_that_stays_away() -> None:
 
 async def test_what_arrived_before_an_error() -> None:
     """A failure comes after what had arrived, and stays."""
-    ahead = ReadAheadStream(Body(b"a", b"b", error=APIConnectionError("broken")), IDLE)
+    body = Body(b"a", b"b", error=APIConnectionError("broken"))
+    ahead = ReadAheadStream(body, IDLE)
     data = await ahead.read(IDLE)
     await settle()
     while data != b"ab":
@@ -96,6 +97,9 @@ async def test_what_arrived_before_an_error() -> None:
     for _ in range(2):
         with pytest.raises(APIConnectionError, match="broken"):
             await ahead.read(IDLE)
+        await settle()
+
+    assert body.limits == [IDLE] * 3  # a broken connection is left alone
 
 
 async def test_a_shorter_limit() -> None:

@@ -230,6 +230,28 @@ class TestProxies:
         assert proxy.asked == [f"CONNECT {url.removeprefix('https://').partition('/')[0]}"]
         assert b"sk-local" not in proxy.seen
 
+    @pytest.mark.parametrize("kind", ["http", "socks5"])
+    def test_a_wrong_name_behind_it(
+        self,
+        stack: tuple[str, str],
+        tls: str,
+        pem: str,
+        monkeypatch: pytest.MonkeyPatch,
+        kind: str,
+    ) -> None:
+        """Behind a proxy too a certificate has to be one for the service's name."""
+        if kind == "socks5":
+            stack = ("auto", stack[1])
+        monkeypatch.setenv("SSL_CERT_FILE", pem)
+        with relay(Relay.http if kind == "http" else Relay.socks) as proxy:
+            by = f"{kind}://127.0.0.1:{proxy.port}"
+            text = ask(stack, tls, proxy=by).text
+            with pytest.raises(APIConnectionError, match="certificate is not valid for"):
+                ask(stack, tls.replace("localhost", ELSEWHERE), proxy=by)
+
+        assert text == "abc"
+        assert len(proxy.asked) == 2
+
     @pytest.mark.parametrize(
         "environment",
         [
@@ -315,6 +337,8 @@ class TestProxies:
             relay(Relay.tls, proxy.port, server_context(authority)) as front,
         ):
             text = ask(stack, tls, proxy=f"https://localhost:{front.port}").text
+            with pytest.raises(APIConnectionError, match="certificate is not valid for"):
+                ask(stack, tls, proxy=f"https://127.0.0.1:{front.port}")
 
         assert text == "abc"
         assert len(proxy.asked) == 1
