@@ -6,6 +6,7 @@ import copy
 import csv
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -378,6 +379,22 @@ def test_a_cause_without_words_borrows_them() -> None:
     outer.__cause__ = ConnectionResetError()
 
     assert describe(outer) == "ConnectionResetError: the peer is gone"
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_secret_of_one_of_several_attempts(at: int) -> None:
+    """A cause is dropped, and loses its traceback, whichever of its own causes shows a secret."""
+    attempts = OSError("refused"), OSError("unreachable")
+    with suppress(OSError):
+        raise attempts[at]
+    attempts[at].__context__ = KeyError("sk-1")
+    outer = AttemptsError()
+    outer.exceptions = attempts
+
+    error = with_cause(APIConnectionError("can't connect"), outer, ["sk-1"])
+
+    assert error.__cause__ is None
+    assert attempts[at].__traceback__ is None
 
 
 def test_causes_that_go_round_in_a_circle() -> None:

@@ -180,6 +180,17 @@ def test_no_reason_is_no_end(reason: str | None) -> None:
     assert not assembler.finished
 
 
+def test_a_frame_of_usage_alone_has_the_id_of_its_stream() -> None:
+    """It is a chunk like any other, that of the request in the headers if it says none."""
+    assembler = StreamAccumulator(incremental=True, request_id="head")
+
+    [first] = assembler.add({"usage": {"output_tokens": 7}, "note": 1})
+    [second] = assembler.add({"usage": {"output_tokens": 8}, "request_id": "abc"})
+
+    assert first == Chunk("", "", None, Usage(0, 7), "head", extra={"note": 1})
+    assert second == Chunk("", "", None, Usage(0, 8), "abc")
+
+
 def test_a_frame_of_usage_alone_at_the_end() -> None:
     """Tokens may be counted after the last text; the answer is not begun anew by that."""
     chunks, response = assemble(

@@ -232,7 +232,8 @@ def test_a_field_of_an_old_class_has_its_type() -> None:
 
     Where a class has no docstring, its schema has no description.
     """
-    old = attrs.make_class("Old", {"number": attrs.field(type=int), "any": attrs.field()})
+    fields = {"number": attrs.field(type=int), "any": attrs.field()}
+    old = attrs.define(type("Old", (), fields), auto_attribs=False)
 
     assert json_schema(old) == {
         "type": "object",
