@@ -185,7 +185,7 @@ class Decoder:
         """Emit the current event, unless it is only a heartbeat."""
         refused = self._name == "error" or (self._status or 0) >= ERROR_STATUS
         if self._data or refused:
-            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            data = b"\n".join(self._data)
             events.append(ServerSentEvent(data, self._name, self._status))
             self._reset()
         elif self._name or self._status:
