@@ -101,8 +101,22 @@ class _LoopThread(threading.Thread):
         self.loop.call_soon(load_backend, context=context_for_asyncio())
 
     def run(self) -> None:
-        self.loop.run_forever()
+        while not self._run_loop():
+            pass
         _shut_down(self.loop)
+
+    def _run_loop(self) -> bool:
+        """Run the loop; return whether it was stopped.
+
+        asyncio leaves the loop if a task raises one of these exceptions. Here it can only come from
+        code that a caller brought along, such as the input of a batch: it is the result of that
+        caller's task, and the other callers need the loop.
+        """
+        try:
+            self.loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            return False
+        return True
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)

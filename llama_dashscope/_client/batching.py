@@ -7,15 +7,16 @@ item, one for the pace, and one for the pause after a failure.
 import os
 import random
 from collections.abc import AsyncIterable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
 import attrs
 
-from llama_dashscope._errors import DashScopeError
+from llama_dashscope._errors import ConfigurationError, DashScopeError
 from llama_dashscope._models import Chunk, Response
 from llama_dashscope._protocol.answer_format import AnswerFormat
-from llama_dashscope._protocol.arguments import CallArguments
+from llama_dashscope._protocol.arguments import CallArguments, call_arguments
 from llama_dashscope._protocol.options import Options, TypeForm, Unpack
 from llama_dashscope.batch.faces import AsyncBatch, Batch
 from llama_dashscope.batch.items import BatchInput, BatchItem
@@ -172,7 +173,20 @@ def _plan(owner: _Owner, *, into: object, **settings: Any) -> BatchPlan:  # chec
     def prepare(item: BatchItem) -> PreparedItem:
         return _prepare(owner, item) if wanted is None else _prepare_value(owner, item, wanted)
 
-    return BatchPlan(prepare=prepare, admit=engine.batch_pace.admit, pause=pause, **settings)
+    plan = BatchPlan(prepare=prepare, admit=engine.batch_pace.admit, pause=pause, **settings)
+    _check_options(plan)
+    return plan
+
+
+def _check_options(plan: BatchPlan) -> None:
+    """Check what applies to all items by preparing one, so that not every item fails.
+
+    Raises:
+        InvalidRequestError: an option is invalid.
+    """
+    model = "any" if plan.model is None else plan.model
+    with suppress(ConfigurationError):  # no key: each item may have its own
+        plan.prepare(BatchItem("", 0, None, model, "any", call_arguments(**plan.options)))
 
 
 def _prepare(owner: _Owner, item: BatchItem) -> PreparedItem:

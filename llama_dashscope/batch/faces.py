@@ -1,6 +1,8 @@
 """The batches that users run: `AsyncBatch`, and `Batch` for sync code."""
 
 import warnings
+from collections import deque
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import final
@@ -57,7 +59,7 @@ class AsyncBatch:
         """The items of the batch, and how their calls are made."""
         self._start: _Start | None = None
         self._tasks: TaskGroup | None = None
-        self._ready: list[BatchResult] = []
+        self._ready: deque[BatchResult] = deque()
 
     async def __aenter__(self) -> "AsyncBatch":
         """Open the journal and start.
@@ -101,15 +103,16 @@ class AsyncBatch:
 
         Raises:
             StopAsyncIteration: there are no more.
-            Exception: the batch can't continue: its input raised this error, or its journal can't
-                be written.
+            DashScopeError: the batch has ended, and its other results were dropped.
+            BaseException: the batch can't continue: its input raised this error, or its journal
+                can't be written.
         """
         if not self._ready:
             start = _started(self._start, "async with")
-            self._ready = (await start.runner.more())[::-1]
+            self._ready.extend(await start.runner.more())
             if not self._ready:
                 raise StopAsyncIteration
-        return self._ready.pop()
+        return self._ready.popleft()
 
     async def acheck(self) -> BatchCheck:
         """Read and check all items without sending any; call it instead of entering the batch.
@@ -123,7 +126,7 @@ class AsyncBatch:
         """Run to the end without using the results, and return the summary; for use with a journal.
 
         Raises:
-            Exception: see `__anext__`.
+            BaseException: see `__anext__`.
         """
         async for _ in self:
             pass
@@ -156,7 +159,7 @@ class Batch:
         self._plan = plan
         self._run = run
         self._start: _Start | None = None
-        self._ready: list[BatchResult] = []
+        self._ready: deque[BatchResult] = deque()
         self._closed = False
 
     def __enter__(self) -> "Batch":
@@ -186,14 +189,16 @@ class Batch:
 
         Raises:
             StopIteration: there are no more.
-            Exception: see `AsyncBatch.__anext__`.
+            BaseException: see `AsyncBatch.__anext__`.
         """
-        if not self._ready:
+        while True:
+            with suppress(IndexError):  # there is none, or another thread has taken it
+                return self._ready.popleft()
             start = _started(self._start, "with")
-            self._ready = self._run(start.runner.more)[::-1]
-            if not self._ready:
+            arrived = self._run(start.runner.more)
+            if not arrived:
                 raise StopIteration
-        return self._ready.pop()
+            self._ready.extend(arrived)
 
     def check(self) -> BatchCheck:
         """Read and check all items without sending any; call it instead of entering the batch.
@@ -207,7 +212,7 @@ class Batch:
         """Run to the end without using the results, and return the summary; for use with a journal.
 
         Raises:
-            Exception: see `AsyncBatch.__anext__`.
+            BaseException: see `AsyncBatch.__anext__`.
         """
         for _ in self:
             pass

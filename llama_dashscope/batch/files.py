@@ -3,11 +3,12 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TextIO, cast
+from typing import Any, BinaryIO, Final, TextIO, cast
 
 from llama_dashscope._errors import ConfigurationError, InvalidRequestError
 from llama_dashscope._sanitize import sanitize
@@ -15,13 +16,19 @@ from llama_dashscope._sanitize import sanitize
 from .items import BatchInput
 from .results import BatchResult
 
-__all__ = ["TABLES", "count_items", "read_items", "write_table"]
+__all__ = ["check_table", "count_items", "is_table", "read_items", "write_table"]
 
 TABLES: Final = (".csv", ".parquet")
 """Suffixes of files that hold a table; any other file holds lines of JSON."""
 
+LONGEST_CELL: Final = 1 << 24
+"""Longest cell of a CSV file, in characters; Python's own limit is below that of some models."""
+
 TEXTS: Final = ("custom_id", "model", "prompt", "result_format")
 """Columns of a CSV file that are always text; the others are read as JSON where possible."""
+
+KEEP_BYTES: Final = "surrogateescape"
+"""Decodes bytes that are not UTF-8 to surrogates, so that the row with them can be named."""
 
 ROWS: Final = 10_000
 """Rows of a Parquet file that are read or written at a time."""
@@ -47,6 +54,25 @@ class _Nothing:
     request_id: str | None = None
 
 
+def is_table(path: str | Path) -> bool:
+    """Tell whether a file holds a table, by its suffix."""
+    return _kind(path) in TABLES
+
+
+def check_table(path: Path) -> None:
+    """Check that a table can be written, before it has rows.
+
+    Raises:
+        ConfigurationError: Parquet needs pyarrow.
+    """
+    if _kind(path) == ".parquet":
+        _pyarrow()
+
+
+def _kind(path: str | Path) -> str:
+    return Path(path).suffix.lower()
+
+
 def read_items(path: str) -> Iterator[BatchInput]:
     """Read the items of a file, one after the other.
 
@@ -59,26 +85,33 @@ def read_items(path: str) -> Iterator[BatchInput]:
         ConfigurationError: Parquet needs pyarrow.
         OSError: the file can't be read.
     """
-    kind = Path(path).suffix
+    kind = _kind(path)
     if kind == ".parquet":
         yield from _parquet_rows(path)
     elif kind == ".csv":
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        with Path(path).open(encoding="utf-8-sig", errors=KEEP_BYTES, newline="") as file:
             yield from _csv_rows(file)
     elif path == "-":
-        yield from _json_lines(sys.stdin)
+        yield from _json_lines(_stdin())
     else:
-        with Path(path).open(encoding="utf-8-sig") as file:
+        with Path(path).open("rb") as file:
             yield from _json_lines(file)
 
 
 def count_items(path: str) -> int | None:
-    """Return the number of items in a file; None if that can't be told without parsing it."""
-    kind = Path(path).suffix
+    """Return the number of items in a file; None if that can't be told without parsing it.
+
+    Raises:
+        InvalidRequestError: it is not a Parquet file, though its name says so.
+        ConfigurationError: Parquet needs pyarrow.
+        OSError: the file can't be read.
+    """
+    kind = _kind(path)
     if path == "-" or kind == ".csv":
         return None
     if kind == ".parquet":
-        return int(_pyarrow().parquet.ParquetFile(path).metadata.num_rows)
+        with _parquet_file(path) as file:
+            return int(file.metadata.num_rows)
     with Path(path).open("rb") as file:
         return sum(1 for line in file if line.strip())
 
@@ -95,51 +128,89 @@ def write_table(path: Path, results: Iterable[BatchResult]) -> None:
         OSError: the file can't be written.
     """
     temporary = path.with_name(f"{path.name}.tmp")
-    (_write_parquet if path.suffix == ".parquet" else _write_csv)(temporary, results)
+    (_write_parquet if _kind(path) == ".parquet" else _write_csv)(temporary, results)
     temporary.replace(path)
 
 
-def _json_lines(file: TextIO) -> Iterator[BatchInput]:
-    number = 1
-    try:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
-            number += 1
-    except (ValueError, RecursionError) as error:
-        reason = sanitize(str(error), limit=200)
-        raise InvalidRequestError(f"line {number} of the input is not JSON: {reason}") from None
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise InvalidRequestError("stdin is closed, so it has no questions: name a file instead")
+    return sys.stdin.buffer
+
+
+def _json_lines(file: BinaryIO) -> Iterator[BatchInput]:
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            try:
+                item = json.loads(line.decode("utf-8-sig"))
+            except (ValueError, RecursionError) as error:
+                reason = sanitize(str(error), limit=200)
+                msg = f"line {number} of the input is not JSON: {reason}"
+                raise InvalidRequestError(msg) from None
+            yield item
 
 
 def _csv_rows(file: TextIO) -> Iterator[BatchInput]:
+    csv.field_size_limit(LONGEST_CELL)
     rows = csv.DictReader(file)
     try:
         for row in rows:
-            yield {
-                name: value if name in TEXTS else _json_or_text(value)
-                for name, value in row.items()
-                if value not in ("", None)
-            }
-    except (csv.Error, UnicodeDecodeError) as error:
+            yield _csv_item(row)
+    except UnicodeEncodeError:
+        reason = "it is not UTF-8; save the table as CSV in UTF-8"
+    except csv.Error as error:
         reason = sanitize(str(error), limit=200)
-        raise InvalidRequestError(f"line {rows.line_num + 1} of the input: {reason}") from None
+    else:
+        return
+    raise InvalidRequestError(f"line {rows.reader.line_num} of the input: {reason}")
+
+
+def _csv_item(row: dict[Any, Any]) -> BatchInput:
+    """Return the item in a row, without its empty cells."""
+    if None in row:
+        raise csv.Error("it has more cells than the table has columns; quote its commas")
+    "".join(map(str, (*row, *row.values()))).encode()  # raises if it was not UTF-8
+    return {
+        name: value if name in TEXTS else _json_or_text(value)
+        for name, value in row.items()
+        if value not in ("", None)
+    }
 
 
 def _json_or_text(text: str) -> object:
     try:
         return json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
 
 
 def _parquet_rows(path: str) -> Iterator[BatchInput]:
-    file = _pyarrow().parquet.ParquetFile(path)
-    try:
+    with _parquet_file(path) as file:
         for part in file.iter_batches(ROWS):
             for row in cast("list[dict[str, Any]]", part.to_pylist()):
-                yield {name: value for name, value in row.items() if value is not None}
-    finally:
-        file.close()
+                yield _without_nulls(row)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Leave out the fields that a row lacks; in Parquet, all rows have the same fields."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, object]", value).items()
+        return {name: _without_nulls(each) for name, each in fields if each is not None}
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in cast("list[object]", value)]
+    return value
+
+
+@contextmanager
+def _parquet_file(path: str) -> Generator[Any]:
+    """Open a Parquet file; a mistake in it, found now or later, becomes an InvalidRequestError."""
+    arrow = _pyarrow()
+    try:
+        with arrow.parquet.ParquetFile(path) as file:
+            yield file
+    except arrow.ArrowException as error:
+        reason = sanitize(str(error), limit=200)
+        raise InvalidRequestError(f"{path} can't be read as Parquet: {reason}") from None
 
 
 def _write_csv(path: Path, results: Iterable[BatchResult]) -> None:

@@ -85,7 +85,8 @@ def item_id(given: object, position: int) -> str:
     if own is None:
         return str(position)
     if isinstance(own, bool) or not isinstance(own, str | int) or own == "":
-        msg = f"custom_id of item {position} must be a string, got {type(own).__name__}"
+        got = "an empty one" if own == "" else type(own).__name__
+        msg = f"custom_id of item {position} must be a string, got {got}"
         raise InvalidRequestError(msg)
     return str(own)
 
@@ -95,6 +96,9 @@ def _fields(given: object) -> dict[str, Any]:
     if isinstance(given, str):
         return {"prompt": given}
     if _is_mapping(given):
+        if odd := [name for name in given if not isinstance(cast("object", name), str)]:
+            msg = f"the keys of an item must be strings, got {odd[0]!r}"
+            raise InvalidRequestError(msg)
         return _from_openai(given) if "body" in given else dict(given)
     if isinstance(given, list | tuple):
         return {"messages": cast("object", given)}

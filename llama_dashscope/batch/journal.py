@@ -57,7 +57,7 @@ class Journal:
             index: gets the ids in the journal.
 
         Raises:
-            ConfigurationError: another run has the file open, or it is not a journal.
+            ConfigurationError: another run has the file open, or it is not a journal, or no file.
             OSError: the file can't be read or written.
         """
         descriptor = _open_locked(path)
@@ -103,6 +103,7 @@ def look_up(path: Path, again: Again, index: DigestIndex) -> None:
         ConfigurationError: the file is not a journal.
         OSError: the file can't be read.
     """
+    _check_kind(path)
     if path.exists():
         with path.open("rb") as file:
             _scan(path, file.fileno(), again, index)
@@ -138,6 +139,7 @@ def read_journal(
 def _open_locked(path: Path) -> int:
     """Open and lock a file; the lock lasts until the file is closed."""
     while True:
+        _check_kind(path)
         descriptor = os.open(path, OPEN | os.O_CREAT, 0o666)
         ours = try_lock(descriptor)
         if ours and _is_at(path, descriptor):
@@ -147,6 +149,17 @@ def _open_locked(path: Path) -> int:
             msg = f"another run has the journal {path} open; two runs would pay for each item twice"
             raise ConfigurationError(msg)
         # Otherwise another run has just replaced the file at this path: open it again.
+
+
+def _check_kind(path: Path) -> None:
+    """Check that a path is not that of a pipe or a device, which a run can't resume from.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        msg = f"the journal {path} is a pipe or a device, from which no run can resume: name a file"
+        raise ConfigurationError(msg)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -68,7 +68,8 @@ def _path(given: str | os.PathLike[str] | None) -> Path | None:
     if given is None:
         return None
     named: Any = given
-    if not isinstance(named, str | os.PathLike) or not os.fspath(given):
+    fits = isinstance(named, str | os.PathLike) and os.fspath(given) and "\0" not in str(given)
+    if not fits:
         raise InvalidRequestError(f"journal must be the path of a file, got {given!r}")
     return Path(given)
 

@@ -1,5 +1,6 @@
 """Shows the progress of a batch: a bar on a terminal, else a line every ten seconds."""
 
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
@@ -78,7 +79,7 @@ class Lines:
 
 
 class Throttle:
-    """Limits how often a progress display is updated."""
+    """Limits how often a progress display is updated; one that fails doesn't stop the batch."""
 
     def __init__(self, progress: Progress) -> None:
         """Take the display."""
@@ -95,11 +96,13 @@ class Throttle:
 
     def update(self, summary: BatchSummary) -> None:
         """Show these counts."""
-        self._progress.update(summary)
+        with suppress(OSError):  # as when the reader of a pipe is gone
+            self._progress.update(summary)
 
     def close(self) -> None:
         """End the display, so that other output can follow."""
-        self._progress.close()
+        with suppress(OSError):
+            self._progress.close()
 
 
 def show_progress(total: int | None, stream: TextIO) -> Throttle:

@@ -47,8 +47,9 @@ class Runner:
         self._order = 0
         self._held: dict[int, BatchResult] = {}
         self._next = 0
-        self._crash: Exception | None = None
+        self._crash: BaseException | None = None
         self._torn = False  # whether the journal ends in an incomplete line, so is no more written
+        self._over = False  # whether the consumer has been told that there are no more results
         self._ended = anyio.Event()
 
     async def open(self) -> None:
@@ -71,13 +72,20 @@ class Runner:
 
     async def run(self) -> None:
         """Make the calls of all items; an error of the batch itself is raised by `more`."""
+        whole = False
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._keep_synced)
                     await self._ask_all()
+                    whole = True
                     tasks.cancel_scope.cancel()
         finally:
+            if not whole and not self._scope.cancel_called:
+                # As when the input awaits a task that was cancelled.
+                self._crash = self._crash or DashScopeError(
+                    "the batch was cancelled before its end"
+                )
             with anyio.CancelScope(shield=True):
                 await self._close_journal()
             self.tally.end()
@@ -88,7 +96,8 @@ class Runner:
         """Wait for results and return all that have arrived; none at the end.
 
         Raises:
-            Exception: the error of the input or of the journal that ended the batch.
+            DashScopeError: the results that were left have been dropped.
+            BaseException: the error of the input or of the journal that ended the batch.
         """
         ready: list[BatchResult] = []
         while not ready:
@@ -96,6 +105,11 @@ class Runner:
                 arrived = [await self._results.receive()]
             except anyio.EndOfStream:
                 return self._last()
+            except anyio.ClosedResourceError:
+                if self._over:
+                    return []
+                msg = "the batch has ended, and results not taken inside its 'with' were dropped"
+                raise DashScopeError(msg) from None
             with suppress(anyio.WouldBlock, anyio.EndOfStream):
                 while True:
                     arrived.append(self._results.receive_nowait())
@@ -138,8 +152,8 @@ class Runner:
                     else:
                         await self._asking.acquire()
                         tasks.start_soon(self._answer, order, met)
-            except Exception as error:  # noqa: BLE001  # of the input; the consumer gets it
-                self._crash = self._crash or error
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  # see below
+                self._crash = self._crash or error  # of the input; the consumer gets it
             finally:
                 with anyio.CancelScope(shield=True):
                     await intake.aclose()
@@ -241,10 +255,11 @@ class Runner:
         """Return results that were held back for one that never came; then none.
 
         Raises:
-            Exception: the error that ended the batch.
+            BaseException: the error that ended the batch.
         """
         ready = [self._held.pop(order) for order in sorted(self._held)]
         if not ready:
+            self._over = True
             self.discard()
             if self._crash is not None:
                 crash, self._crash = self._crash, None

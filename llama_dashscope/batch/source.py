@@ -25,10 +25,17 @@ class Source:
         self._items = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
 
     async def read(self) -> object:
-        """Return the next item, or `END`."""
+        """Return the next item, or `END`.
+
+        Raises:
+            BaseException: what the input raises.
+        """
         if isinstance(self._items, AsyncIterator):
             return await anext(self._items, END)
-        return next(self._items, END)
+        try:
+            return next(self._items, END)
+        except StopAsyncIteration as error:  # which would look like the end of the batch
+            raise RuntimeError("the input raised StopAsyncIteration") from error
 
     async def aclose(self) -> None:
         """If the input is a generator, close it, so that it releases its file or connection."""

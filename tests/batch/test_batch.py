@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -217,6 +220,8 @@ async def test_an_item_that_fails_takes_no_other_with_it(
         (Message("user", "hi"), "put the message into a list"),
         ({"prompt": "hi", "temprature": 1}, "did you mean temperature"),
         ({"custom_id": ["a"], "prompt": "hi"}, "custom_id of item 0 must be a string"),
+        ({"custom_id": "", "prompt": "hi"}, "must be a string, got an empty one"),
+        ({None: ["more"], "prompt": "hi"}, "the keys of an item must be strings, got None"),
         ({"prompt": ""}, "prompt is empty"),
         ({"body": "hi"}, "an item with 'body'"),
     ],
@@ -268,7 +273,12 @@ async def test_options_for_all_and_for_one(server: LocalDashScope, client: Clien
         ({"again": "all"}, "again must be one of 'passing', 'failed', 'none', got 'all'"),
         ({"journal": ""}, "journal must be the path of a file"),
         ({"journal": 7}, "journal must be the path of a file"),
+        ({"journal": "a\0b"}, "journal must be the path of a file"),
         ({"messages": []}, "messages can't be given to a batch: each item has its own"),
+        ({"model": ""}, "model must be the name of a model"),
+        ({"temperature": "hot"}, "temperature must be a finite number, got 'hot'"),
+        ({"timeout": -1}, "timeout.connect must be more than 0 seconds"),
+        ({"into": int, "n": 2}, "n must be 1"),
     ],
 )
 def test_an_argument_that_can_not_be_right(
@@ -620,6 +630,48 @@ async def test_a_batch_is_entered_once(client: Client) -> None:
         sync.__enter__()
 
 
+@pytest.mark.anyio
+async def test_a_batch_that_is_over(client: Client) -> None:
+    """It has no more results, however often it is asked; those left behind are named as lost."""
+    async with client.abatch(["a"], model=MODEL) as batch:
+        assert [result.text async for result in batch] == ["re: a"]
+        assert (await batch.aread()).answered == 1
+    assert [result async for result in batch] == []
+
+    async with client.abatch(["a"], model=MODEL) as batch:
+        pass
+    with pytest.raises(DashScopeError, match="results not taken inside its 'with' were dropped"):
+        await anext(batch)
+
+
+@pytest.mark.anyio
+async def test_several_tasks_share_the_results(client: Client) -> None:
+    """Each result goes to one of them; none is lost, and all of them come to an end."""
+    seen: list[BatchResult] = []
+    async with (
+        client.abatch(questions(300), model=MODEL) as batch,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(3):
+            tasks.start_soon(_take_slowly, batch, seen)
+
+    assert sorted(result.position for result in seen) == list(range(300))
+
+
+async def _take_slowly(batch: AsyncBatch, seen: list[BatchResult]) -> None:
+    async for result in batch:
+        seen.append(result)
+        await anyio.lowlevel.checkpoint()
+
+
+def test_several_threads_share_the_results(client: Client) -> None:
+    """The same in sync code."""
+    with client.batch(questions(300), model=MODEL) as batch, ThreadPoolExecutor(3) as threads:
+        shares = list(threads.map(list[BatchResult], [batch] * 3))
+
+    assert sorted(each.position for share in shares for each in share) == list(range(300))
+
+
 # inputs
 
 
@@ -639,6 +691,76 @@ async def test_an_input_that_breaks(client: Client, tmp_path: Path) -> None:
 
     assert {result.text for result in seen} == {"re: a", "re: b"}
     assert len(list(read_journal(journal))) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (SystemExit(3), SystemExit),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (StopAsyncIteration(), RuntimeError),
+    ],
+    ids=repr,
+)
+def test_an_input_that_ends_the_program(
+    client: Client, error: BaseException, raised: type[BaseException]
+) -> None:
+    """It ends the batch and not the thread of all sync calls; what was read has its answer."""
+
+    class Ending:
+        def __init__(self) -> None:
+            self.items = iter(["a"])
+
+        def __iter__(self) -> Iterator[str]:
+            return self
+
+        def __next__(self) -> str:
+            if (item := next(self.items, None)) is None:
+                raise error
+            return item
+
+    seen: list[BatchResult] = []
+    with pytest.raises(raised), client.batch(Ending(), model=MODEL) as batch:
+        seen.extend(batch)
+
+    assert [result.text for result in batch] == []
+    assert client.call(MODEL, "hi").text == "re: hi"
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.anyio
+async def test_an_async_input_that_ends_the_program(client: Client, error: BaseException) -> None:
+    """Its exception is raised as it is, in no group; what was read has its answer."""
+
+    async def ending() -> AsyncIterator[str]:
+        yield "a"
+        raise error
+
+    seen: list[BatchResult] = []
+    caught: BaseException | None = None
+    try:
+        await take(client.abatch(ending(), model=MODEL), seen)
+    except BaseException as raised:  # noqa: BLE001  # neither may leave the task of a test
+        caught = raised
+
+    assert caught is error
+    assert [result.text for result in seen] == ["re: a"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.anyio
+async def test_an_input_that_awaits_what_was_cancelled(client: Client) -> None:
+    """Then the batch doesn't end as if it were complete."""
+
+    async def awaiting() -> AsyncIterator[str]:
+        yield "a"
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    with pytest.raises(DashScopeError, match="the batch was cancelled before its end"):
+        await taken(client, awaiting())
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -797,6 +919,19 @@ async def test_a_journal_that_can_not_be_opened(client: Client, tmp_path: Path) 
     """The system's own error says why."""
     with pytest.raises(FileNotFoundError):
         await taken(client, [], journal=tmp_path / "nowhere" / "answers.jsonl")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.anyio
+async def test_a_journal_that_is_a_pipe(client: Client, tmp_path: Path) -> None:
+    """It can't be read back, and nobody waits for it."""
+    pipe = tmp_path / "answers.jsonl"
+    os.mkfifo(pipe)
+
+    with pytest.raises(ConfigurationError, match="is a pipe or a device"):
+        await taken(client, [], journal=pipe)
+    with pytest.raises(ConfigurationError, match="is a pipe or a device"):
+        await client.abatch([], journal=pipe).acheck()
 
 
 @pytest.mark.parametrize("where", ["write", "sync", "close"])

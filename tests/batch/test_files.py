@@ -7,7 +7,7 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -26,7 +26,13 @@ from llama_dashscope import (
     Usage,
 )
 from llama_dashscope.batch import files, plot, progress
-from llama_dashscope.batch.files import count_items, read_items, write_table
+from llama_dashscope.batch.files import (
+    check_table,
+    count_items,
+    is_table,
+    read_items,
+    write_table,
+)
 from llama_dashscope.batch.plot import Timeline
 from llama_dashscope.batch.progress import show_progress
 
@@ -48,7 +54,7 @@ def test_lines_of_json(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b'"a"\n{\n', "line 2 of the input is not JSON"),
-        (b'"a"\n"\xff"\n', "is not JSON: 'utf-8' codec can't decode"),
+        (b'"a"\n' * 9 + b'"\xff"\n', "line 10 of the input is not JSON: 'utf-8' codec can't"),
         (b'"a"\n' + b"[" * 200_000, "line 2 of the input is not JSON"),
     ],
 )
@@ -78,13 +84,54 @@ def test_csv(tmp_path: Path) -> None:
     assert count_items(str(path)) is None
 
 
-def test_csv_that_is_none(tmp_path: Path) -> None:
-    """Other encodings are named with their place."""
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"prompt\n\xff\n", "line 2 of the input: it is not UTF-8"),
+        (
+            b"prompt\n" + b"a\n" * 8 + "你好\n".encode("gbk"),
+            "line 10 of the input: it is not UTF-8",
+        ),
+        (b"\xb5,prompt\na,b\n", "line 2 of the input: it is not UTF-8"),
+        (b"prompt\na\nb, and c\n", "line 3 of the input: it has more cells than the table has"),
+        (b"prompt\na\n" + b"b" * 101, "line 3 of the input: field larger than field limit"),
+    ],
+    ids=str,
+)
+def test_csv_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, message: str
+) -> None:
+    """A row that can't be read is named with its place."""
+    monkeypatch.setattr(files, "LONGEST_CELL", 100)
     path = tmp_path / "in.csv"
-    path.write_bytes(b"prompt\n\xff\n")
+    path.write_bytes(data)
 
-    with pytest.raises(InvalidRequestError, match=r"line \d of the input: 'utf-8' codec"):
+    with pytest.raises(InvalidRequestError) as refused:
         list(read_items(str(path)))
+
+    assert message in refused.value.message
+
+
+def test_csv_with_a_long_cell(tmp_path: Path) -> None:
+    """A question may be as long as a model can read; Python's limit is 128 Ki."""
+    path = tmp_path / "in.csv"
+    path.write_text("prompt\n" + "a" * 500_000)
+
+    [item] = list(read_items(str(path)))
+
+    assert item == {"prompt": "a" * 500_000}
+
+
+@pytest.mark.parametrize("name", ["in.CSV", "in.Parquet"])
+def test_suffixes_in_capitals(tmp_path: Path, name: str) -> None:
+    """They mean the same."""
+    path = tmp_path / name
+    table = [BatchResult("a", 0)]
+
+    write_table(path, table)
+
+    assert is_table(path)
+    assert [cast("Any", item)["custom_id"] for item in read_items(str(path))] == ["a"]
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -103,12 +150,40 @@ def test_parquet(tmp_path: Path) -> None:
     assert count_items(str(path)) == 2
 
 
+def test_parquet_with_fields_that_some_messages_lack(tmp_path: Path) -> None:
+    """In Parquet they are null; a message doesn't have them."""
+    path = tmp_path / "in.parquet"
+    call = {"id": "c", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "b", "tool_call_id": "c"},
+    ]
+    parquet.write_table(arrow.Table.from_pylist([{"messages": messages}]), path)
+
+    assert list(read_items(str(path))) == [{"messages": messages}]
+
+
+def test_parquet_that_is_none(tmp_path: Path) -> None:
+    """The message says which file it is."""
+    path = tmp_path / "in.parquet"
+    path.write_bytes(b"prompt")
+
+    with pytest.raises(InvalidRequestError, match=r"in\.parquet can't be read as Parquet"):
+        count_items(str(path))
+    with pytest.raises(InvalidRequestError, match=r"in\.parquet can't be read as Parquet"):
+        list(read_items(str(path)))
+
+
 def test_parquet_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names what to install."""
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
 
     with pytest.raises(ConfigurationError, match="pip install pyarrow"):
         list(read_items("in.parquet"))
+    with pytest.raises(ConfigurationError, match="pip install pyarrow"):
+        check_table(Path("out.parquet"))
+    check_table(Path("out.csv"))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -114,6 +114,26 @@ async def in_a_loop(function: Callable[[], object]) -> None:
     function()
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_code_of_a_caller_that_ends_the_program(error: BaseException) -> None:
+    """Its caller gets the exception; the thread goes on for the others."""
+
+    async def ends() -> None:
+        raise error
+
+    async def waits() -> str:
+        await asyncio.sleep(0.05)
+        return "waited"
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(run_sync, waits)
+        with pytest.raises(type(error)):
+            run_sync(ends)
+
+        assert waiting.result(timeout=20) == "waited"
+    assert run_sync(waits) == "waited"
+
+
 def test_an_interrupt_in_the_callers_thread() -> None:
     """Ctrl-C ends a call there too, and what it held is let go."""
     own, ended = BackgroundLoop(), list[str]()
