@@ -1,6 +1,7 @@
 """`llama-dashscope batch`: asks all questions in a file and writes the answers to another file."""
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -16,17 +17,24 @@ from llama_dashscope import (
     BatchResult,
     BatchSummary,
     Client,
+    InvalidRequestError,
     Pace,
     read_journal,
 )
-from llama_dashscope.batch.files import TABLES, count_items, read_items, write_table
+from llama_dashscope.batch.files import (
+    check_table,
+    count_items,
+    is_table,
+    read_items,
+    write_table,
+)
 from llama_dashscope.batch.plot import Timeline
 from llama_dashscope.batch.progress import Throttle, show_progress
 
 from .argument_types import above_zero, whole_above_zero
 from .exit_codes import FAILED, INTERRUPTED, OK
 from .reach import reach
-from .terminal import print_status, write
+from .terminal import discard_output, print_status, write
 
 __all__ = ["ABOUT_BATCH", "add_arguments", "batch"]
 
@@ -80,17 +88,17 @@ def batch(args: argparse.Namespace) -> int:
         InvalidRequestError: an option is invalid, or a line of the input can't be read.
         OSError: a file can't be read or written.
     """
+    out = Path(args.output)
+    args.journal = out.with_name(f"{out.name}.jsonl") if is_table(out) else out
+    _check_files(args)
     total = count_items(args.input)
     if args.limit is not None:
         total = args.limit if total is None else min(total, args.limit)
-    out = Path(args.output)
-    if out.suffix in TABLES:
-        args.journal = out.with_name(f"{out.name}.jsonl")
-    else:
-        args.journal = out
     if args.dry_run:
         return _check(args)
     with reach(args, pace=Pace(args.rpm, args.tpm)) as client:
+        if args.plot:
+            args.plot.touch()  # a mistake in its name is found before anything is asked
         run = _Run(_made(client, args), total)
         try:
             interrupted = run.take()
@@ -99,12 +107,34 @@ def batch(args: argparse.Namespace) -> int:
                 args.plot.write_text(
                     run.timeline.svg(f"llama-dashscope batch {args.input}"), "utf-8"
                 )
-    if out.suffix in TABLES:
+    if is_table(out):
         write_table(out, read_journal(args.journal))
     summary = run.report()
     if interrupted:
         return INTERRUPTED
     return FAILED if summary.failed or summary.stopped else OK
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Check that OUT can be written, and that no file would be written over another one.
+
+    Raises:
+        InvalidRequestError: OUT is no file, or two of the files are one.
+        ConfigurationError: a table can't be written here.
+    """
+    if args.output == "-":
+        raise InvalidRequestError("OUT is also the journal, so it can't be stdout: name a file")
+    check_table(Path(args.output))
+    named = {"IN": args.input, "OUT": args.output, "--plot": args.plot}
+    if args.journal != Path(args.output):
+        named["the journal of OUT"] = args.journal
+    seen: dict[Path, str] = {}
+    for name, path in named.items():
+        if path and path != "-":
+            first = seen.setdefault(Path(path).resolve(), name)
+            if first != name:
+                msg = f"{first} and {name} are the same file, {path}: name another one"
+                raise InvalidRequestError(msg)
 
 
 def _made(client: Client, args: argparse.Namespace) -> Batch:
@@ -151,7 +181,7 @@ class _Run:
             suppress(KeyboardInterrupt),
             self._batch as batch,
             _draining(batch, signals),
-            closing(show_progress(self._total, sys.stderr)) as progress,
+            closing(show_progress(self._total, sys.stderr or io.StringIO())) as progress,
         ):
             for result in batch:
                 self._count(result)
@@ -162,10 +192,13 @@ class _Run:
 
     def report(self) -> BatchSummary:
         """Print the first errors and the summary on stderr; return the summary."""
-        for each in self._failed:
-            print_status(f"{each.custom_id}: {each.error}")
         summary = self._batch.summary
-        write(f"{summary}\n", sys.stderr)
+        try:
+            for each in self._failed:
+                print_status(f"{each.custom_id}: {each.error}")
+            write(f"{summary}\n", sys.stderr)
+        except OSError:  # nobody reads it; the exit code still counts
+            discard_output()
         return summary
 
     def _count(self, result: BatchResult) -> None:
@@ -191,7 +224,7 @@ def _draining(batch: Batch, signals: list[int]) -> Generator[None]:
         if len(signals) > 1:
             raise KeyboardInterrupt
         batch.stop()
-        with suppress(RuntimeError):  # the signal interrupted a write
+        with suppress(RuntimeError, OSError):  # it interrupted a write, or nobody reads
             print_status("waiting for the requests in flight; press Ctrl-C again to abandon them")
 
     wanted = (signal.SIGINT, signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import signal
 import subprocess
@@ -145,15 +146,91 @@ def test_files_that_are_not_there(server: LocalDashScope, tmp_path: Path) -> Non
 
 
 def test_an_output_that_is_something_else(
-    server: LocalDashScope, questions: Path, capsys: pytest.CaptureFixture[str]
+    server: LocalDashScope, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """IN and OUT the wrong way round cost nobody a file."""
-    before = questions.read_bytes()
+    text = tmp_path / "notes.txt"
+    text.write_text("notes\n")
 
-    assert run(questions, questions) == 2
+    assert run(questions, text) == 2
 
     assert "is not a line of a batch journal" in capsys.readouterr().err
-    assert questions.read_bytes() == before
+    assert text.read_text() == "notes\n"
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("in.csv in.csv", "IN and OUT are the same file"),
+        ("in.csv ./in.csv", "IN and OUT are the same file"),
+        ("in.csv.jsonl in.csv", "IN and the journal of OUT are the same file"),
+        ("in.csv out.jsonl --plot in.csv", "IN and --plot are the same file"),
+        ("in.csv out.jsonl --plot out.jsonl", "OUT and --plot are the same file"),
+        ("in.csv -", "OUT is also the journal, so it can't be stdout"),
+    ],
+)
+@pytest.mark.usefixtures("server")
+def test_files_that_would_be_lost(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    named: str,
+    message: str,
+) -> None:
+    """No file is written over another."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("prompt\na\n")
+    Path("in.csv.jsonl").write_text('"a"\n')
+
+    assert main(["batch", *named.split()]) == 2
+
+    assert message in capsys.readouterr().err
+    assert Path("in.csv").read_text() == "prompt\na\n"
+    assert {each.name for each in tmp_path.iterdir()} == {"in.csv", "in.csv.jsonl"}
+
+
+def test_what_can_not_be_written_in_the_end(
+    server: LocalDashScope,
+    questions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is found before anything is asked."""
+    assert run(questions, tmp_path / "a.jsonl", "--plot", str(tmp_path / "no" / "run.svg")) == 1
+
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert run(questions, tmp_path / "a.parquet") == 2
+
+    assert "pip install pyarrow" in capsys.readouterr().err
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("stderr", [None, "broken"])
+def test_a_run_that_nobody_watches(
+    server: LocalDashScope,
+    questions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stderr: str | None,
+) -> None:
+    """A closed stderr, or one whose reader is gone, stops nothing."""
+    monkeypatch.setattr("llama_dashscope.batch.progress.EVERY", 0.0)
+    monkeypatch.setattr("llama_dashscope.cli.batch.discard_output", lambda: None)
+    monkeypatch.setattr(sys, "stderr", stderr and Broken())
+    server.fault(Moderated(), times=1)
+
+    assert run(questions, tmp_path / "out.jsonl") == 1
+
+    assert ids(tmp_path / "out.jsonl") == {f"q{at}" for at in range(20)}
+
+
+class Broken(io.StringIO):
+    """A pipe whose reader is gone."""
+
+    def write(self, _: str) -> int:
+        """Fail."""
+        raise BrokenPipeError(32, "Broken pipe")
 
 
 @pytest.mark.parametrize("option", [["--limit", "0"], ["--rpm", "0"], ["--again", "all"]])
@@ -163,11 +240,26 @@ def test_options_that_can_not_be(questions: Path, tmp_path: Path, option: list[s
 
 
 def test_from_a_pipe(server: LocalDashScope, tmp_path: Path, piped: Callable[..., None]) -> None:
-    """`-` is the standard input."""
-    piped(b'"a"\n"b"\n')
+    """`-` is the standard input: UTF-8 wherever it comes from, even with a byte order mark."""
+    piped('\ufeff"a"\n"你"\n'.encode(), encoding="latin-1")
 
     assert run("-", tmp_path / "out.jsonl") == 0
     assert ids(tmp_path / "out.jsonl") == {"0", "1"}
+    assert {each.json["input"]["prompt"] for each in server.requests} == {"a", "你"}
+
+
+def test_from_a_closed_stdin(
+    server: LocalDashScope,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The message says so."""
+    monkeypatch.setattr(sys, "stdin", None)
+
+    assert run("-", tmp_path / "out.jsonl") == 2
+
+    assert "stdin is closed" in capsys.readouterr().err
 
 
 def test_tables(server: LocalDashScope, tmp_path: Path) -> None:
