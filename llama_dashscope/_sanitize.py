@@ -1,13 +1,23 @@
 """Sanitizing text from outside: secrets removed, control characters escaped, length bounded.
 
 Text from a service, a gateway, a proxy or a library passes through here before it is shown in an
-error, a log or a terminal.
+error, a log or a terminal. So does an exception whose frames have such text in local variables.
 """
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeVar, cast
 
-__all__ = ["LONGEST_MESSAGE", "LONGEST_NAME", "redact", "sanitize"]
+__all__ = [
+    "LONGEST_MESSAGE",
+    "LONGEST_NAME",
+    "attempts_of",
+    "chain_of",
+    "redact",
+    "sanitize",
+    "without_frames",
+]
+
+E = TypeVar("E", bound=BaseException)
 
 LONGEST_MESSAGE: Final = 2000
 """Longest message that is shown, in characters."""
@@ -18,19 +28,38 @@ LONGEST_NAME: Final = 128
 SHORTEST_PREFIX: Final = 8
 """A prefix of a secret is redacted from this length on: quoted text may be cut off in a secret."""
 
+SHORTEST_PART: Final = 12
+"""Any other part of a secret is redacted from this length on: quoted text may begin in a secret, or
+break within it."""
+
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with these secrets, and long prefixes of them, replaced by `***`."""
-    for secret in secrets:
-        begin = secret[:SHORTEST_PREFIX]
-        at = text.find(begin) if begin else -1
+    """Return the text with these secrets, and long parts of them, replaced by `***`."""
+    found = sorted(_places(text, {part for secret in secrets for part in _parts(secret)}))
+    shown: list[str] = []
+    done = 0
+    for begin, end in found:
+        if begin >= done:
+            shown += text[done:begin], "***"
+        done = max(done, end)
+    return "".join([*shown, text[done:]])
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """Yield the shortest parts of a secret that are redacted; longer ones consist of these."""
+    for end in range(min(len(secret), SHORTEST_PREFIX), min(len(secret), SHORTEST_PART)):
+        yield secret[:end]
+    for end in range(min(len(secret), SHORTEST_PART), len(secret) + 1):
+        yield secret[max(0, end - SHORTEST_PART) : end]
+
+
+def _places(text: str, parts: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield the beginning and the end of each part in a text."""
+    for part in parts:
+        at = text.find(part) if part else -1
         while at >= 0:
-            end = at + len(begin)
-            while text[end : end + 1] == secret[end - at : end - at + 1] != "":
-                end += 1
-            text = f"{text[:at]}***{text[end:]}"
-            at = text.find(begin, at + 3)
-    return text
+            yield at, at + len(part)
+            at = text.find(part, at + 1)
 
 
 def sanitize(text: str, secrets: Iterable[str] = (), limit: int = LONGEST_MESSAGE) -> str:
@@ -51,3 +80,32 @@ def sanitize(text: str, secrets: Iterable[str] = (), limit: int = LONGEST_MESSAG
 def _escape(character: str) -> str:
     """Write a character as Python does in a string."""
     return character.encode("unicode_escape").decode("ascii")
+
+
+def without_frames(error: E) -> E:
+    """Return an exception without its traceback and those of its causes.
+
+    The local variables of their frames show text from outside as it came, which may echo the key,
+    and error-reporting tools send local variables away.
+    """
+    for each in chain_of(error):
+        each.__traceback__ = None
+    return error
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all its causes and contexts, each once."""
+    todo: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            todo += [each.__cause__, each.__context__, *attempts_of(each)]
+            yield each
+
+
+def attempts_of(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the members of an exception group; empty for any other exception."""
+    attempts: Any = getattr(error, "exceptions", None)
+    return cast("tuple[BaseException, ...]", attempts) if isinstance(attempts, tuple) else ()

@@ -22,6 +22,25 @@ def test_the_beginning_of_a_key_counts() -> None:
     assert redact("sk-01234 sk-0123", (KEY,)) == "*** sk-0123"
 
 
+def test_other_parts_of_a_key_count() -> None:
+    """A quotation may begin in the middle of a key, or be broken within it."""
+    key = "sk-0123456789-abcdef"
+
+    assert redact("...456789-abcdef'", (key,)) == "...***'"
+    assert redact("...56789-abcde'", (key,)) == "...56789-abcde'"
+    assert redact("sk-01234\n6789-abcdef", (key,)) == "***\n6789-abcdef"
+    assert redact("sk-012345\n3456789-abcdef", (key,)) == "***\n***"
+    assert redact(f"{key}{key} {key}", (key,)) == "****** ***"
+
+
+def test_a_secret_of_two_spellings() -> None:
+    """The longer match counts, whichever spelling comes first."""
+    spellings = ("secret-pass-密", "secret-pass-å¯\x86")
+
+    for order in (spellings, spellings[::-1]):
+        assert [redact(f"a {each} b", order) for each in spellings] == ["a *** b"] * 2
+
+
 def test_short_and_empty_secrets() -> None:
     """A short secret is taken out whole, an empty one is none."""
     assert redact("user pw: pw", ("pw", "")) == "user ***: ***"

@@ -29,6 +29,7 @@ from llama_dashscope._network.read_ahead import ReadAheadStream
 from llama_dashscope._protocol.failure import ResponseHead, read_failure
 from llama_dashscope._protocol.response import read_response
 from llama_dashscope._protocol.stream_parser import Item, StreamParser
+from llama_dashscope._sanitize import without_frames
 from llama_dashscope._settings import Network
 
 from .attempt import Attempt
@@ -176,22 +177,31 @@ class CallRunner:
     ) -> T:
         pool = await self._pool(state.loop)
         exchange = await pool.send(call)
+        body = bytearray()
         try:
             head = await self._head(call, attempt, exchange)
-            body = bytearray()
             while data := await exchange.read(call.timeout.idle):
                 body += data
                 if len(body) > (most := self._network.limits.max_answer_size):
                     msg = f"the answer is larger than {most} bytes (limits.max_answer_size)"
                     raise ResponseError(msg, status_code=head.status, request_id=head.request_id)
+            whole = bytes(body)
         finally:
+            data = b""  # it may echo the key, and error reports show local variables
+            body.clear()
             await exchange.aclose()
-        answer, usage = read(head, bytes(body))
-        attempt.end(usage)
-        if state.watch is not None:
-            response = answer if isinstance(answer, Response) else read_response(head, bytes(body))
-            state.watch.call_answered(response)
-        return answer
+        try:
+            answer, usage = read(head, whole)
+        except DashScopeError as error:
+            failure = without_frames(error)
+        else:
+            attempt.end(usage)
+            if state.watch is not None:
+                response = answer if isinstance(answer, Response) else read_response(head, whole)
+                state.watch.call_answered(response)
+            return answer
+        del whole
+        raise failure
 
     async def _attempt_stream(
         self, call: Call[Item], state: _CallState, attempt: Attempt, *, ahead: bool

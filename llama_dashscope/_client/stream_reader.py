@@ -6,6 +6,7 @@ from typing import Generic
 from llama_dashscope._errors import APITimeoutError, DashScopeError
 from llama_dashscope._network.interface import ByteStream
 from llama_dashscope._protocol.stream_parser import Item, StreamParser
+from llama_dashscope._sanitize import without_frames
 
 from .attempt import Attempt
 from .observer import CallEnd
@@ -121,7 +122,7 @@ class StreamReader(Generic[Item]):
         """Read on; return False at the end of the stream."""
         try:
             if self._parser.failure is not None:
-                raise self._parser.failure
+                raise without_frames(self._parser.failure)
             if self._parser.ended:
                 return False
             waiting = self._parser.arrived

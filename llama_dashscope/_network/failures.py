@@ -1,9 +1,9 @@
 """Network errors: timeouts, refused and broken connections, a closed client."""
 
 import ssl
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import attrs
 
@@ -13,7 +13,13 @@ from llama_dashscope._errors import (
     ClientClosedError,
     DashScopeError,
 )
-from llama_dashscope._sanitize import redact, sanitize
+from llama_dashscope._sanitize import (
+    attempts_of,
+    chain_of,
+    redact,
+    sanitize,
+    without_frames,
+)
 from llama_dashscope._settings import Network
 
 from .interface import HTTPRequest
@@ -187,9 +193,7 @@ def with_cause(error: E, cause: BaseException, secrets: Iterable[str] = ()) -> E
     The library's frames have the request's headers in local variables, which error-reporting tools
     send away, so the tracebacks are removed. A cause that itself shows a secret is dropped.
     """
-    chain = list(_chain(cause))
-    for each in chain:
-        each.__traceback__ = None
+    chain = chain_of(without_frames(cause))
     shown = "".join(f"{each!r} {each!s} {vars(each)!r}" for each in chain)
     error.__cause__ = cause if redact(shown, secrets) == shown else None
     return error
@@ -204,25 +208,7 @@ def first_cause(error: BaseException) -> BaseException:
 
 def _cause(error: BaseException) -> BaseException | None:
     """Return the direct cause; for a group of failed connection attempts, the first of them."""
-    if attempts := _attempts(error):
+    if attempts := attempts_of(error):
         return attempts[0]
     # httpcore re-raises "from None" an error whose cause is then only in its context.
     return error.__cause__ or (error.__context__ if error.__suppress_context__ else None)
-
-
-def _attempts(error: BaseException) -> tuple[BaseException, ...]:
-    """Return the members of an exception group; empty for any other exception."""
-    attempts: Any = getattr(error, "exceptions", None)
-    return cast("tuple[BaseException, ...]", attempts) if isinstance(attempts, tuple) else ()
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and all its causes and contexts, each once."""
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while todo:
-        each = todo.pop()
-        if each is not None and id(each) not in seen:
-            seen.add(id(each))
-            todo += [each.__cause__, each.__context__, *_attempts(each)]
-            yield each

@@ -13,6 +13,7 @@ from typing import Any, Final
 import anyio
 
 from llama_dashscope._errors import ResponseError
+from llama_dashscope._sanitize import without_frames
 
 from .content_coding import Inflater, inflater
 from .failures import closed_error
@@ -115,7 +116,8 @@ class PooledResponse:
                 inflater.feed(data)
         except zlib.error as error:
             msg = f"the answer does not follow the protocol: {error}"
-            raise ResponseError(msg, status_code=self.status) from error
+            data = b""  # it may echo the key, and error reports show local variables
+            raise ResponseError(msg, status_code=self.status) from without_frames(error)
         return plain
 
     async def _read(self, limit: float | None) -> bytes:

@@ -97,6 +97,51 @@ def test_a_key_that_comes_back(
     assert not isinstance(error, APIStatusError)
 
 
+def answer(body: str, head: str = "") -> bytes:
+    """Make an answer with status 200 whose body echoes the key."""
+    size = len(body.encode())
+    return f"HTTP/1.1 200 OK\r\n{head}content-length: {size}\r\n\r\n{body}".encode()
+
+
+FRAME = 'data:{"output":{"text":"a"}}\n\n'
+ERROR = f'event:error\ndata:{{"code":"{KEY}","message":"{KEY}","request_id":"{KEY}"}}\n\n'
+BODIES = {
+    "no JSON": answer(f"Bearer {KEY}"),
+    "no output": answer(f'{{"key":"{KEY}"}}'),
+    "no text": answer(f'{{"output":{{"text":["{KEY}"]}}}}'),
+    "cut short": answer(f'{{"output":{{"text":"a","finish_reason":"null"}},"request_id":"{KEY}"}}'),
+    "not gzip": answer(f"\x1f {KEY}", "content-encoding: gzip\r\n"),
+    "broken off": answer(f'{{"key":"{KEY}"}}')[:-1],
+    "an error": answer(ERROR),
+    "an error after a frame": answer(f"{FRAME}{ERROR}"),
+    "a frame without text": answer(f'{FRAME}data:{{"output":{{"text":["{KEY}"]}}}}\n\n'),
+    "a stream broken off": answer(f"{FRAME}:{KEY}\n\n")[:-1],
+    "a key in two parts": answer(f'{{"code":"x","message":"{KEY[:8]}\\n{KEY[8:]}"}}'),
+}
+
+
+@pytest.mark.parametrize("echo", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
+def test_a_key_in_a_body(
+    stack: tuple[str, str],
+    server: LocalDashScope,
+    echo: bytes,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    stream: bool,
+) -> None:
+    """Nor does an error show the key, or keep it in a frame, if the body of an answer has it."""
+    server.reply(Raw(head=echo, end="fin"))
+    caplog.set_level(logging.DEBUG, "llama_dashscope")
+
+    error = fail(stack, server.base_url, stream=stream)
+
+    for part in (KEY[:12], KEY[8:]):
+        assert [text for text in told(error) if part in text] == []
+        assert part.encode() not in pickle.dumps(error)
+        assert part not in caplog.text
+
+
 @pytest.mark.parametrize(
     "answer",
     [
