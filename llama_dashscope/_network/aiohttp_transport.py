@@ -332,6 +332,8 @@ class _AiohttpReply:
                 return rest
             failure = within_answer(error, KINDS.timeout, self._network, self._request, limit)
         else:
+            if not data and self._response.connection is not None:
+                await self.aclose()  # aiohttp keeps one whose protocol was switched (status 101)
             return data
         finally:
             self._timer.end(self._give_up)

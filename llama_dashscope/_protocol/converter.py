@@ -95,6 +95,17 @@ def _count(value: object, _type: object = None) -> int:
     raise _wrong("a whole number", value)
 
 
+def _is_number_of_tokens(value: object) -> bool:
+    """Tell whether a JSON value can count tokens; other programs take 64 bits at most."""
+    return is_count(value) and 0 <= cast("float", value) < 1 << 63
+
+
+def _number_of_tokens(value: object, _type: object = None) -> int:
+    if _is_number_of_tokens(value):
+        return int(cast("float", value))
+    raise _wrong("a number of tokens", value)
+
+
 def _arguments(value: object, _type: object = None) -> str:
     """Return the arguments of a tool call as JSON text, also if they come as an object."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else read_text(value)
@@ -113,7 +124,11 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-READERS: Final = {"arguments": _arguments, "finish_reason": finish_reason}
+READERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "arguments": _arguments,
+    "finish_reason": finish_reason,
+    **dict.fromkeys(USAGE, _number_of_tokens),
+}
 """Fields that have their own reader."""
 
 LENIENT_FIELDS: Final[Mapping[type[Record], Mapping[str, Callable[[object], bool]]]] = {
@@ -121,7 +136,7 @@ LENIENT_FIELDS: Final[Mapping[type[Record], Mapping[str, Callable[[object], bool
     Message: {"role": _is_text, "name": _is_text, "tool_call_id": _is_text},
     Response: {"usage": _is_object, "request_id": _is_text, "code": _is_text, "message": _is_text},
     ToolCall: {"index": is_count, "id": _is_text, "type": _is_text},
-    Usage: dict.fromkeys(USAGE, is_count),
+    Usage: dict.fromkeys(USAGE, _is_number_of_tokens),
 }
 """Fields that are not the answer itself, with a check of their type. A value that fails the check
 goes to `extra` unchanged."""
@@ -221,7 +236,8 @@ def read_usage(payload: object, _type: object = None) -> Usage:
     if isinstance(payload, dict):
         usage = cast("dict[str, Any]", payload)
         given, made, total = cast("Iterable[Any]", map(usage.get, USAGE))
-        if type(given) is type(made) is type(total) is int:
+        numbers = type(given) is type(made) is type(total) is int
+        if numbers and not (given | made | total) >> 63:
             if len(usage) == len(USAGE):
                 return Usage(given, made, total)
             extra = {key: value for key, value in usage.items() if key not in USAGE}

@@ -18,6 +18,17 @@ HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 read_json: Final = json.JSONDecoder().raw_decode
 """Reads the JSON value at the beginning of a text; takes half the time of `json.loads`."""
 
+MOST_DIGITS: Final = 4300
+"""Python refuses to convert a longer integer; such a one is read as a float."""
+
+
+def _read_int(digits: str) -> float:
+    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
+
+
+read_long_integers: Final = json.JSONDecoder(parse_int=_read_int).raw_decode
+"""Does the same where `read_json` fails at a long integer."""
+
 
 def read_payload(data: bytes, *, is_frame: bool = False) -> dict[str, Any] | None:
     """Read a JSON object; None if the bytes are anything else.
@@ -29,12 +40,22 @@ def read_payload(data: bytes, *, is_frame: bool = False) -> dict[str, Any] | Non
     """
     try:
         text = data.removeprefix(BOM).decode().strip(SPACE)
-        payload, end = read_json(text)
+        payload, end = _read(text)
         if b"\\u" in data and HALF.search(data):
             payload = join_in_frame(payload) if is_frame else join_surrogates(payload)
     except (ValueError, RecursionError):
         return None
     return as_object(payload) if end == len(text) else None
+
+
+def _read(text: str) -> tuple[Any, int]:
+    """Read the JSON value at the beginning of a text, with integers of any length."""
+    try:
+        return read_json(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return read_long_integers(text)
 
 
 def as_object(value: object) -> dict[str, Any] | None:

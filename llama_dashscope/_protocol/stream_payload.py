@@ -4,6 +4,7 @@ Thousands of frames are read for each response, so this is written by hand, for 
 exactly what `converter` accepts; tests hold the two equal.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -37,6 +38,9 @@ USUAL_FIELDS: Final = 8
 """How many fields a frame of the usual form has at all depths, those of its usage excepted."""
 
 NOTHING: Final[Mapping[str, Any]] = {}
+
+PLACE: Final = re.compile("[0-9]{1,9}")
+"""An index that was sent as text."""
 
 
 class ChoiceDelta(NamedTuple):
@@ -120,6 +124,9 @@ def _read(payload: dict[str, Any]) -> StreamPayload:
     as_choices = bool(choices) or (choices is not None and text is None)
     if as_choices:
         pieces = [_piece(at, choice) for at, choice in enumerate(choices or ())]
+        if len(pieces) > 1 and len({piece.answer for piece in pieces}) < len(pieces):
+            # Two answers of one frame are never the same one: their places tell them apart.
+            pieces = [piece._replace(answer=at) for at, piece in enumerate(pieces)]
     else:
         reason = finish_reason(output.get("finish_reason"))
         pieces = [ChoiceDelta(0, None, _text(text), reason, "", (), NOTHING, NOTHING)]
@@ -145,7 +152,7 @@ def _piece(place: int, choice: dict[str, Any]) -> ChoiceDelta:
     of_choice = CHOICE if given is None or index is not None else CHOICE - {"index"}
     of_message = MESSAGE if role is None or isinstance(role, str) else MESSAGE - {"role"}
     return ChoiceDelta(
-        place if index is None else index,
+        _place(given, place) if index is None else index,
         index,
         _text(message.get("content")),
         finish_reason(choice.get("finish_reason")),
@@ -154,6 +161,11 @@ def _piece(place: int, choice: dict[str, Any]) -> ChoiceDelta:
         NOTHING if of_choice.issuperset(choice) else _unknown(choice, of_choice),
         NOTHING if of_message.issuperset(message) else _unknown(message, of_message),
     )
+
+
+def _place(given: object, place: int) -> int:
+    """Return which answer a choice belongs to if its index is no number."""
+    return int(given) if isinstance(given, str) and PLACE.fullmatch(given) else place
 
 
 def _text(value: object) -> str:

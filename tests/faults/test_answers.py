@@ -5,6 +5,7 @@ A case is one fault and what each face must make of it. `sent` counts requests o
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pytest
@@ -363,6 +364,54 @@ def test_json_where_a_stream_was_asked_for(leg: Leg, server: LocalDashScope) -> 
     outcome = leg.ask(leg.client(server))
 
     assert (outcome.text, outcome.error) == ("abc", None)
+
+
+@pytest.mark.parametrize(
+    "number", ["NaN", "-Infinity", "1e400", "-3", "9" * 30, "9" * 5000, "true", '"5"', "[]"]
+)
+def test_odd_numbers_do_not_spoil_an_answer(leg: Leg, server: LocalDashScope, number: str) -> None:
+    """A paid answer is not thrown away for a number beside it; what can't be a count is none."""
+    usage = f'"usage":{{"input_tokens":{number},"output_tokens":2,"total_tokens":9}},"x":{number}'
+    body = WHOLE.replace(b'"usage":{}', usage.encode())
+    frames = b"data:" + body + b"\n\n"
+    server.reply([Raw((body,), headers=JSON), Raw((frames,), headers=SSE)][leg.streaming])
+
+    response = leg.ask(leg.client(server)).response
+
+    assert response is not None
+    assert (response.text, response.request_id) == ("abc", "r")
+    assert response.usage is not None
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (0, 2)
+    assert {"input_tokens"} == set(response.usage.extra)
+
+
+@pytest.mark.parametrize("indices", [(0, 0), (1, None), ("0", "1"), (None, 0), (-1, -1)])
+def test_answers_of_one_frame_stay_apart(
+    leg: Leg, server: LocalDashScope, indices: tuple[object, object]
+) -> None:
+    """Two answers of one frame are two, whatever indices they have; none is glued to the other."""
+
+    def output(*texts: str, reason: str = "null") -> str:
+        choices = [
+            {"message": {"content": text}, "finish_reason": reason, "index": index}
+            for text, index in zip(texts, indices, strict=True)
+        ]
+        return json.dumps({"output": {"choices": choices}, "request_id": "r"})
+
+    frames = [output("a", "x"), output("b", "y"), output("", "", reason="stop")]
+    stream = "".join(f"data:{frame}\n\n" for frame in frames)
+    whole = output("ab", "xy", reason="stop")
+    server.reply(
+        Raw((stream.encode(),), headers=SSE)
+        if leg.streaming
+        else Raw((whole.encode(),), headers=JSON)
+    )
+
+    response = leg.ask(leg.client(server), n=2).response
+
+    assert response is not None
+    texts = [choice.message and choice.message.content for choice in response.output.choices or ()]
+    assert sorted(map(str, texts)) == ["ab", "xy"]
 
 
 @pytest.mark.parametrize("size", [1, 7])

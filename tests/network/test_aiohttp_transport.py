@@ -14,8 +14,8 @@ import anyio
 import pytest
 from client_matrix import MODEL
 
-from llama_dashscope import APITimeoutError, Client, Timeout
-from llama_dashscope.testing import LocalDashScope, Reply, Stall
+from llama_dashscope import APIStatusError, APITimeoutError, Client, Timeout
+from llama_dashscope.testing import LocalDashScope, Raw, Reply, Stall
 
 pytest.importorskip("aiohttp", reason="the aiohttp extra is not installed here")
 
@@ -94,6 +94,27 @@ def test_uvloop(server: LocalDashScope) -> None:
 
     texts = anyio.run(main, backend="asyncio", backend_options={"use_uvloop": True})
     assert "".join(texts) == "abcde"
+
+
+def test_a_switched_protocol_leaves_no_connection(server: LocalDashScope) -> None:
+    """A connection whose peer switches to another protocol is closed, not left to the collector."""
+    switched = b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"
+    server.reply([Raw(head=switched, end="hang")] * 5)
+
+    async def main() -> int:
+        async with Client(
+            "sk-local", base_url=server.base_url, transport="aiohttp", retry=0
+        ) as client:
+            for _ in range(5):
+                with pytest.raises(APIStatusError) as caught:
+                    await client.acall(MODEL, "hi")
+                assert caught.value.status_code == 101
+            loop = asyncio.get_running_loop()
+            pool = client._engine._pools[loop].pool
+            transport: Any = pool._transport
+            return sum(each.connected for each in transport._handlers)
+
+    assert asyncio.run(main()) == 0
 
 
 def test_one_alarm_for_many_frames(server: LocalDashScope, monkeypatch: pytest.MonkeyPatch) -> None:

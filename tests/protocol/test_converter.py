@@ -235,7 +235,9 @@ def test_what_is_refused(payload: object, where: str) -> None:
         structure(payload, Response)
 
 
-@pytest.mark.parametrize("odd", ["5", True, 1.5, float("nan"), float("inf"), [], {}])
+@pytest.mark.parametrize(
+    "odd", ["5", True, 1.5, float("nan"), float("inf"), [], {}, -1, -1.0, 1 << 63, 1e19]
+)
 def test_odd_counts_do_not_spoil_an_answer(odd: object) -> None:
     """A count that is none stays in `extra`; the others are read."""
     usage = {"input_tokens": odd, "output_tokens": 2, "details": 1}
@@ -244,6 +246,16 @@ def test_odd_counts_do_not_spoil_an_answer(odd: object) -> None:
 
     assert made.text == "hi"
     assert made.usage == Usage(0, 2, 2, extra={"input_tokens": odd, "details": 1})
+
+
+@pytest.mark.parametrize("most", [0, (1 << 63) - 1])
+def test_the_largest_and_the_smallest_count(most: int) -> None:
+    """Counts have 63 bits, as in other programs."""
+    usage = {"input_tokens": most, "output_tokens": most, "total_tokens": most}
+
+    made = structure({"output": {"text": "hi"}, "usage": usage}, Response)
+
+    assert made.usage == Usage(most, most, most)
 
 
 @pytest.mark.parametrize("odd", [[], [5], "none", 7, False])

@@ -185,6 +185,16 @@ def test_a_byte_order_mark() -> None:
     assert read_response(head(), b'\xef\xbb\xbf{"output":{"text":"hi"}}').text == "hi"
 
 
+def test_an_integer_that_python_refuses() -> None:
+    """An integer of more than 4300 digits is read as a float, one of 4300 as it is."""
+    body = b'{"output":{"text":"hi","small":9,"large":%b,"huge":-%b}}'
+
+    found = read_response(head(), body % (b"1" * 4300, b"1" * 4301)).output.extra
+
+    assert (found["small"], found["huge"]) == (9, float("-inf"))
+    assert found["large"] % 10**9 == 111111111
+
+
 def test_an_answer_of_old_models() -> None:
     """Their documented fields are text, two counts and an id; an empty text is an answer too."""
     body = b'{"output":{"text":""},"usage":{"input_tokens":1,"output_tokens":2},"request_id":"a"}'
@@ -204,7 +214,7 @@ def test_an_answer_of_old_models() -> None:
         (b"<html><body>502 Bad Gateway</body></html>", "a body that is not a JSON object"),
         (b"\xff\xfe{", "a body that is not a JSON object"),
         (b"[" * 100_000, "a body that is not a JSON object"),
-        (b'{"output":' + b"9" * 5000 + b"}", "a body that is not a JSON object"),
+        (b'{"output":' + b"9" * 5000 + b"}", "expected an object, got float @ $.output"),
         ("\N{NO-BREAK SPACE}{}".encode(), "a body that is not a JSON object"),
         (b"{}", "JSON without an output"),
         (b'{"output":null}', "JSON without an output"),

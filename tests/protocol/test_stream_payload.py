@@ -51,9 +51,14 @@ def said(response: Response) -> list[tuple[Any, ...]]:
     """List what a response says, choice by choice, as a frame would."""
     if response.output.choices is None:
         return [(0, response.output.text or "", response.output.finish_reason, "", ())]
+    answers = [
+        place if choice.index is None else choice.index
+        for place, choice in enumerate(response.output.choices)
+    ]
+    apart = len(set(answers)) == len(answers)
     return [
         (
-            place if choice.index is None else choice.index,
+            answers[place] if apart else place,
             choice.message.content,
             choice.finish_reason,
             choice.message.role or "assistant",
@@ -195,6 +200,25 @@ def test_a_frame_of_usage_alone() -> None:
 
     assert frame.usage == Usage(1, 2)
     assert frame.pieces == [ChoiceDelta(0, None, "", None, "", (), {}, {})]
+
+
+@pytest.mark.parametrize(
+    ("indices", "answers"),
+    [
+        ([1, 0], [1, 0]),
+        (["1", "0"], [1, 0]),
+        (["x", "-1"], [0, 1]),
+        (["1" * 10, None], [0, 1]),
+        ([1, None], [0, 1]),
+        ([2, 2, 0], [0, 1, 2]),
+        ([5], [5]),
+    ],
+)
+def test_which_answer_a_choice_belongs_to(indices: list[object], answers: list[int]) -> None:
+    """Its index says it, or its place if it has none or if two of one frame have the same."""
+    frame = read_frame({"output": {"choices": [{"index": index} for index in indices]}})
+
+    assert [piece.answer for piece in frame.pieces] == answers
 
 
 def test_counts_written_with_a_point() -> None:
