@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Final, cast, get_args
 
 import cattrs
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, override
 
 from .mismatches import LONGEST_SHOWN, WrongKindError, find_mismatches, shown
 from .type_forms import (
@@ -22,12 +22,14 @@ from .type_forms import (
     ObjectField,
     TypeForm,
     is_choice,
+    is_generic,
     is_object,
     is_typed_dict,
     is_union,
     object_fields,
     origin_of,
     plain,
+    with_parameters,
 )
 
 __all__ = ["read_fields", "strict_converter"]
@@ -162,12 +164,20 @@ def _dict_reader(kind: TypeForm) -> Hook:
 def _object_reader(kind: TypeForm) -> Hook:
     if is_typed_dict(origin_of(kind)):
         return _typed_dict_reader(kind)
-    structure = make_dict_structure_fn(kind, strict_converter)
+    # cattrs doesn't fill in all parameters of generic classes, and refuses to go without them.
+    fields = object_fields(kind, "into") if is_generic(kind) else ()
+    own = {each.name: override(struct_hook=_field_reader(each.kind)) for each in fields}
+    whole = with_parameters(kind)
+    structure = make_dict_structure_fn(whole, strict_converter, **cast("Any", own))
 
     def read(value: object, _: object) -> JSON:
-        return structure(_object(value), kind)
+        return structure(_object(value), whole)
 
     return read
+
+
+def _field_reader(kind: TypeForm) -> Hook:
+    return lambda value, _: strict_converter.structure(value, kind)
 
 
 def _typed_dict_reader(kind: TypeForm) -> Hook:
@@ -268,8 +278,7 @@ def _make_strict_converter() -> cattrs.Converter:
 
 
 def _plain_reader(kind: TypeForm) -> Hook:
-    member = plain(kind)
-    return lambda value, _: strict_converter.structure(value, member)
+    return _field_reader(plain(kind))
 
 
 strict_converter: Final = _make_strict_converter()

@@ -24,7 +24,9 @@ __all__ = ["read_arguments", "tool_schema"]
 
 Function = Callable[..., object]
 
-SECTION: Final = re.compile(r"^(?:[A-Z][a-z]+|参数|返回)[:：]\s*$|^:\w+.*?:", re.MULTILINE)
+SECTION: Final = re.compile(
+    r"^(?:[A-Z][a-z]+|参数|返回)[:：]\s*$|^:\w+.*?:|^[A-Z][a-z ]+\n-{3,}\s*$", re.MULTILINE
+)
 """The first line of a docstring that no longer describes the function itself."""
 
 GOOGLE: Final = re.compile(r"^(?:Args|Arguments|参数)[:：]\s*\n((?:[ \t]+.*\n?|\n)*)", re.MULTILINE)
@@ -32,7 +34,9 @@ GOOGLE_ENTRY: Final = re.compile(
     r"^(\w+)[ ]*(?:\(.*?\))?[:：][ ]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE
 )
 SPHINX_ENTRY: Final = re.compile(r"^:param (?:.*[ ])?(\w+):[ ]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
-"""A parameter's name and description, in Google's style and in Sphinx's."""
+NUMPY: Final = re.compile(r"^Parameters\n-{3,}[ ]*\n((?:(?!\w[\w ]*\n-{3,}).*\n?)*)", re.MULTILINE)
+NUMPY_ENTRY: Final = re.compile(r"^(\w+)[ ]*(?::.*)?\n((?:[ \t]+.*\n?|\n)+)", re.MULTILINE)
+"""A parameter's name and description, in the styles of Google, Sphinx and NumPy."""
 
 
 def tool_schema(function: Function, where: str = "tools") -> dict[str, Any]:
@@ -126,4 +130,5 @@ def _meanings(doc: str) -> dict[str, str]:
     section = GOOGLE.search(doc)
     entries = GOOGLE_ENTRY.findall(inspect.cleandoc(f"\n{section[1]}")) if section else []
     entries += SPHINX_ENTRY.findall(doc)
+    entries += NUMPY_ENTRY.findall(found[1]) if (found := NUMPY.search(doc)) else []
     return {name: " ".join(text.split()) for name, text in entries}

@@ -38,12 +38,14 @@ __all__ = [
     "annotation",
     "is_choice",
     "is_enum",
+    "is_generic",
     "is_object",
     "is_typed_dict",
     "is_union",
     "object_fields",
     "origin_of",
     "plain",
+    "with_parameters",
 ]
 
 TypeForm: TypeAlias = Any
@@ -139,13 +141,42 @@ def object_fields(kind: TypeForm, where: str) -> Iterator[ObjectField]:
     """Return the fields of a class that its JSON has."""
     origin = origin_of(kind)
     try:
-        hints = get_type_hints(origin, include_extras=True)
+        hints = _hints(kind)
     except NameError as error:
         reason = f"an annotation of {origin.__name__} can't be resolved: {error}"
         raise InvalidRequestError(f"{where}: {reason}") from None
-    given = dict(zip(getattr(origin, "__parameters__", ()), get_args(kind), strict=False))
     for name, hint, required in _declared(origin, hints):
-        yield ObjectField(name, _filled_in(hint, given), required)
+        yield ObjectField(name, _filled_in(hint, _parameters(kind)), required)
+
+
+def is_generic(kind: object) -> bool:
+    """Tell whether a class or one of its bases has type parameters."""
+    origin = origin_of(kind)
+    return hasattr(origin, "__orig_bases__") or bool(getattr(origin, "__parameters__", ()))
+
+
+def with_parameters(kind: TypeForm) -> TypeForm:
+    """Return a generic class with `Any` for the parameters that it was not given."""
+    parameters = () if get_args(kind) else getattr(kind, "__parameters__", ())
+    return kind[(Any,) * len(parameters)] if parameters else kind
+
+
+def _parameters(kind: TypeForm) -> dict[Any, TypeForm]:
+    """Return the parameters of a generic class and the types given for them."""
+    return dict(zip(getattr(origin_of(kind), "__parameters__", ()), get_args(kind), strict=False))
+
+
+def _hints(kind: TypeForm) -> dict[str, Any]:
+    """Return the types of a class's fields, with those that its bases were given filled in."""
+    origin, given = origin_of(kind), _parameters(kind)
+    hints = get_type_hints(origin, include_extras=True)
+    filled = {name: _filled_in(hint, given) for name, hint in hints.items()}
+    for base in reversed(getattr(origin, "__orig_bases__", ())):
+        if is_object(base):
+            theirs = get_type_hints(origin_of(base), include_extras=True)
+            inherited = _hints(_filled_in(base, given))
+            filled |= {name: inherited[name] for name in theirs if theirs[name] == hints[name]}
+    return filled
 
 
 def _declared(origin: TypeForm, hints: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:

@@ -100,6 +100,30 @@ class Box(Generic[T]):
     items: list[T]
 
 
+@attrs.frozen
+class Boxes(Box[list[T]], Generic[T]):
+    """A generic class whose base has a parameter of the same name."""
+
+    first: T
+
+
+@attrs.frozen
+class Numbers(Boxes[int]):
+    """A class that fills in its base's parameter."""
+
+
+@pytest.mark.parametrize("kind", [Boxes[int], Numbers])
+def test_a_class_knows_what_its_bases_were_given(kind: TypeForm) -> None:
+    """The model is told the same types as those by which its answer is read."""
+    integers = {"type": "array", "items": INTEGER}
+
+    assert json_schema(kind)["properties"] == {
+        "item": integers,
+        "items": {"type": "array", "items": integers},
+        "first": INTEGER,
+    }
+
+
 @pytest.mark.parametrize(
     ("kind", "schema"),
     cast(

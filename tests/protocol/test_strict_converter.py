@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Generic, Literal, NewType, TypeVar, cast
@@ -48,6 +49,35 @@ class Box(Generic[T]):
 
     item: T
     others: tuple[T, ...] = ()
+
+
+@attrs.frozen
+class Pages(Box[list[T]], Generic[T]):
+    """A generic class whose base has a parameter of the same name."""
+
+    first: T = attrs.field(kw_only=True)
+
+
+@dataclasses.dataclass
+class Pair(Generic[T]):
+    """A generic dataclass."""
+
+    left: T
+    right: T | None = None
+
+
+@dataclasses.dataclass
+class Numbered(Pair[int]):
+    """A class that fills in its base's parameter, and has its own type for one field."""
+
+    right: str  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+
+
+@attrs.frozen
+class Shelf:
+    """A class with a generic one whose parameter nobody gives."""
+
+    box: Box  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]
 
 
 @attrs.frozen
@@ -118,6 +148,10 @@ def problems(value: JSON, kind: TypeForm) -> list[str]:
             ({"name": "B", "people": []}, Partial, {"name": "B", "people": []}),
             ({"item": 1, "others": [2]}, Box[int], Box(1, (2,))),
             ({"item": {"city": "Rome"}}, Box[Stop], Box(Stop("Rome"))),
+            ({"item": "x", "others": [1]}, Box, Box("x", (1,))),
+            ({"box": {"item": "x"}}, Shelf, Shelf(Box("x"))),
+            ({"item": [1], "first": 2}, Pages[int], Pages([1], first=2)),
+            ({"left": 1, "right": "x"}, Numbered, Numbered(1, "x")),
             (
                 {"name": "a", "children": [{"name": "b"}], "following": {"name": "c"}},
                 Node,
@@ -147,6 +181,24 @@ def test_what_fits_is_read(value: JSON, kind: TypeForm, expected: object) -> Non
             (2**53 + 1, float, ["$: expected a number, got 9007199254740993"]),
             (10**400, float, [f"$: expected a number, got {'1' + 59 * '0'}..."]),
             (1, bool, ["$: expected true or false, got 1"]),
+            (
+                {"item": 1, "others": [["x"]], "first": "y", "more": 2},
+                Pages[int],
+                [
+                    "$.item: expected an array, got 1",
+                    "$.others[0][0]: expected a whole number, got 'x'",
+                    "$.first: expected a whole number, got 'y'",
+                    "$.more: is not a known field",
+                ],
+            ),
+            (
+                {"left": "x", "right": 1},
+                Numbered,
+                [
+                    "$.left: expected a whole number, got 'x'",
+                    "$.right: expected a string, got 1",
+                ],
+            ),
             ("true", bool, ["$: expected true or false, got 'true'"]),
             (2, str, ["$: expected a string, got 2"]),
             ("null", None, ["$: expected null, got 'null'"]),

@@ -104,6 +104,25 @@ def sphinx(a: int, b: int) -> None:
     """
 
 
+def numpy(a: int, b: int) -> int:
+    """Add.
+
+    Parameters
+    ----------
+    a : int
+        one
+
+    b
+        other
+
+    Returns
+    -------
+    int
+        The sum.
+    """  # noqa: D416  # NumPy's style has no colons
+    return a + b
+
+
 def with_marks(a: Annotated[int, 1], b: Annotated[int, object()]) -> None:
     """Add.
 
@@ -129,9 +148,9 @@ def in_one_line(a: Annotated[int, "one"], b: Annotated[int, "other"]) -> None:
     """Add."""
 
 
-@pytest.mark.parametrize("function", [google, sphinx, with_marks, chinese, in_one_line])
+@pytest.mark.parametrize("function", [google, sphinx, numpy, with_marks, chinese, in_one_line])
 def test_docstrings_of_each_style_are_read(function: Callable[..., object]) -> None:
-    """Google's, Sphinx's and Chinese ones; texts in Annotated need none."""
+    """Google's, Sphinx's, NumPy's and Chinese ones; texts in Annotated need none."""
     described = tool_schema(function)["function"]
 
     assert described["description"] == "Add."
