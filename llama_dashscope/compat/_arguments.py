@@ -155,7 +155,8 @@ def make_payload(
         InputRequired: the prompt is an empty file or generator.
         InvalidRequestError: an argument has no form in JSON.
     """
-    asked = streaming and "incremental_output" in parameters
+    # Anything but True and False is for the service to judge.
+    asked = streaming and isinstance(parameters.get("incremental_output"), bool)
     if asked:
         parameters["incremental_output"] = True
     content = _input(_read(prompt), history, messages)

@@ -6,6 +6,7 @@ Like the SDK's, the classes are dataclasses, so pydantic, FastAPI and `dataclass
 import copy
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from llama_dashscope._protocol.options import Self
@@ -47,6 +48,14 @@ class DictMixin(dict[str, Any]):
     def copy(self) -> Self:
         """Return a shallow copy of the same class."""
         return copy.copy(self)
+
+    def getattr(self, attr: str) -> Any:  # any field
+        """Return a field; None if there is none."""
+        return self.get(attr)
+
+    def setattr(self, attr: str, value: object) -> None:
+        """Set a field."""
+        self[attr] = value
 
 
 def with_attributes(value: Any) -> Any:  # JSON of any shape
@@ -93,6 +102,11 @@ class Message(_NamedDict):
             return cls(Role.ASSISTANT, output["text"])
         choices = output.get("choices")
         return choices[0]["message"] if choices else None
+
+    @classmethod
+    def from_conversation_response(cls, response: DictMixin) -> "Message | None":
+        """Return the same as `from_generation_response`."""
+        return cls.from_generation_response(response)
 
 
 class Role:
@@ -200,6 +214,18 @@ class GenerationResponse(DashScopeAPIResponse):
 
     output: GenerationOutput
     usage: GenerationUsage
+
+    @classmethod
+    def from_api_response(cls, api_response: DashScopeAPIResponse) -> Self:
+        """Return a response of any model as one of a text model."""
+        fields = dict(api_response)
+        if api_response.status_code == HTTPStatus.OK:
+            fields["output"] = GenerationOutput(**api_response.output)
+            usage: dict[str, Any] = api_response.usage or {}
+            fields["usage"] = GenerationUsage(**usage)
+        else:
+            fields["output"] = fields["usage"] = None
+        return cls(**fields)
 
 
 TYPES: Final = (

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import llama_dashscope.compat
 from llama_dashscope.compat import (
     Choice,
+    DashScopeAPIResponse,
     DictMixin,
     GenerationOutput,
     GenerationResponse,
@@ -116,7 +117,27 @@ def test_the_message_of_a_response(output: dict[str, Any], expected: str | None)
     message = Message.from_generation_response(made)
 
     assert (message and message.content) == expected
+    assert Message.from_conversation_response(made) == message
     assert message is None or message.role == Role.ASSISTANT
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_response_of_any_model(status: int) -> None:
+    """Programs turn one into that of a text model, as the official SDK does."""
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}
+    given = DashScopeAPIResponse(
+        status, "r", "C", "words", {"choices": [choice]}, headers={"a": "b"}
+    )
+    made = GenerationResponse.from_api_response(given)
+
+    assert type(made) is GenerationResponse
+    assert (made.request_id, made.code, made.message) == ("r", "C", "words")
+    assert made.headers == {"a": "b"}
+    if status == 200:
+        assert made.output.choices[0].message.content == "hi"
+        assert made.usage == {"input_tokens": 0, "output_tokens": 0}
+    else:
+        assert made.output is made.usage is None
 
 
 @pytest.mark.parametrize("name", llama_dashscope.compat.__all__)

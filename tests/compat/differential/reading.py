@@ -390,3 +390,11 @@ def in_a_model_of_pydantic(sdk: Sdk) -> object:
         plain(pydantic.TypeAdapter(dict[str, Any]).validate_python(response.output)),
         keeper(kept=response).kept is response,
     ]
+
+
+@CASES.snippet(replies("hello"))
+def methods_of_the_sdk(sdk: Sdk) -> object:
+    """`getattr` and `setattr` as methods."""
+    response = sdk.Generation.call(MODEL, messages=messages())
+    response.setattr("note", 1)
+    return [response.getattr("note"), response.getattr("nothing"), response.output.getattr("text")]

@@ -16,6 +16,7 @@ from .case import (
     faults,
     frames,
     messages,
+    nothing,
     replies,
 )
 from .observe import Sdk, plain
@@ -234,3 +235,16 @@ def stream_to_json(sdk: Sdk) -> object:
     """Each frame is a dict, to be written down as it comes."""
     stream = sdk.Generation.call(MODEL, messages=messages(), stream=True, result_format="message")
     return [plain(json.loads(json.dumps(frame.output))) for frame in stream]
+
+
+CASES.calls(
+    nothing,
+    **{
+        f"incremental_{value!r}": {
+            "messages": messages(),
+            "stream": True,
+            "incremental_output": value,
+        }
+        for value in (0, 1, "true")
+    },
+)
