@@ -19,7 +19,16 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
-from llama_dashscope import Choice, Chunk, Client, Message, Options, Response, Timeout
+from llama_dashscope import (
+    Choice,
+    Chunk,
+    Client,
+    InvalidRequestError,
+    Message,
+    Options,
+    Response,
+    Timeout,
+)
 from llama_dashscope._frameworks import call_options, make_client
 from llama_dashscope._frameworks import tool_choice as which_tool
 
@@ -32,6 +41,9 @@ PARAMETERS: Final = (
     *("presence_penalty", "repetition_penalty", "n"),
 )
 """Fields of the model that go into every call."""
+
+METHODS: Final = ("function_calling", "json_mode", "json_schema")
+"""The ways to get structured output."""
 
 FORMAT: Final = "ls_structured_output_format"
 """The keyword argument that tells LangSmith about the requested format."""
@@ -253,7 +265,13 @@ class ChatLlamaDashScope(BaseChatModel):
                 `json_schema` send a `response_format`, which the service documents for none of its
                 Llama models.
             **kwargs: further arguments of the call, such as `strict`; sent with the request.
+
+        Raises:
+            InvalidRequestError: there is no such method.
         """
+        if method not in METHODS:
+            msg = f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}"
+            raise InvalidRequestError(msg)
         if method == "function_calling":
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
         wanted: dict[str, Any] = {"type": "json_object"}

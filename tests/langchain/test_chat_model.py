@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -328,6 +328,12 @@ def test_structured_output(model: ChatLlamaDashScope, server: LocalDashScope, me
         "json_mode": "json_object",
         "json_schema": "json_schema",
     }[method]
+
+
+def test_structured_output_in_no_way_that_there_is(model: ChatLlamaDashScope) -> None:
+    """A mistyped method is refused at once."""
+    with pytest.raises(InvalidRequestError, match="method must be one of 'function_calling', "):
+        model.with_structured_output(Joke, method=cast("Any", "json"))
 
 
 @pytest.mark.parametrize("method", ["function_calling", "json_mode", "json_schema"])
