@@ -227,6 +227,18 @@ def test_a_field_between_frames_belongs_to_the_next_frame() -> None:
     ]
 
 
+@pytest.mark.parametrize("before", [b"event:error\n", b":HTTP_STATUS/400\n"])
+def test_a_frame_without_a_blank_line_before_it(before: bytes) -> None:
+    """It belongs to the event that has begun, wherever the network cuts it."""
+    body = before + b'id:1\nevent:result\n:HTTP_STATUS/200\ndata:{"b":1}\n\n'
+
+    whole = decode(body)
+
+    assert len(whole) == 1
+    for at in range(len(body)):
+        assert decode(body[:at], body[at:]) == whole
+
+
 def test_a_frame_as_large_as_the_limit() -> None:
     """The limit itself is allowed, one byte more is not."""
     body = b"data:" + b"x" * 95
