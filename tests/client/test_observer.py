@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -17,15 +18,25 @@ from llama_dashscope import (
     CallEnd,
     CallObserver,
     Client,
+    IncompleteResponseError,
     ObservedCall,
     RateLimitError,
     Retry,
     Timeout,
+    Usage,
     add_observer,
     remove_observer,
 )
 from llama_dashscope._protocol.request import Payload
-from llama_dashscope.testing import BlackHole, CutStream, LocalDashScope, RateLimited, Reply, Stall
+from llama_dashscope.testing import (
+    BlackHole,
+    CutStream,
+    LocalDashScope,
+    RateLimited,
+    Raw,
+    Reply,
+    Stall,
+)
 
 BACKENDS = ["asyncio", "trio"]
 
@@ -297,6 +308,26 @@ def test_a_call_that_fails(run: Callable[..., Any], server: LocalDashScope, shel
     assert [end.error] == caught
     assert (end.usage, end.request_id) == (None, caught[0].request_id)
     assert not end.left_early
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_failed_call_with_usage(
+    run: Callable[..., Any], server: LocalDashScope, shelf: Shelf, *, streaming: bool
+) -> None:
+    """Where the service counts tokens and fails all the same, the observers know of them."""
+    cut = b'{"output":{"text":"a","finish_reason":"null"},"usage":{"output_tokens":7}}'
+    server.reply(Raw((cut,), headers={"content-type": "application/json"}))
+
+    async def main() -> None:
+        async with client(server) as own:
+            ask = own.astream(MODEL, "hi").aread if streaming else partial(own.acall, MODEL, "hi")
+            with pytest.raises(IncompleteResponseError):
+                await ask()
+
+    run(main)
+    [attempt] = shelf.diary.attempts
+
+    assert attempt.usage == shelf.diary.end.usage == Usage(0, 7)
 
 
 def test_a_stream_that_breaks(
