@@ -247,6 +247,20 @@ def test_several_answers() -> None:
     )
 
 
+def test_a_usual_frame_among_several_answers() -> None:
+    """A frame with one answer that has no index continues the first one."""
+    rest = {"usage": {"input_tokens": 5, "output_tokens": 1, "total_tokens": 6}, "request_id": "r"}
+    both = [message_frame(text)["output"]["choices"][0] for text in ("a", "x")]
+    assembler = StreamAccumulator(incremental=True, choices=2)
+
+    for _ in range(2):
+        assembler.add({"output": {"choices": both}, **rest})
+    chunks = [*assembler.add({**message_frame("b"), **rest}), *assembler.add(message_frame("c"))]
+
+    assert [(chunk.delta, chunk.text) for chunk in chunks] == [("b", "aab"), ("c", "aabc")]
+    assert [assembler.choice(at).message.content for at in (0, 1)] == ["aabc", "xx"]
+
+
 def test_an_answer_that_has_not_begun() -> None:
     """One of two answers finished is not the end, also before the other one has begun."""
     assembler = StreamAccumulator(incremental=True, choices=2)
