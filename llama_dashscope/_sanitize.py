@@ -32,10 +32,16 @@ SHORTEST_PART: Final = 12
 """Any other part of a secret is redacted from this length on: quoted text may begin in a secret, or
 break within it."""
 
+BLOCK: Final = SHORTEST_PREFIX // 2
+"""Size of the blocks of a text that are looked up in a secret, in characters."""
+
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return the text with these secrets, and long parts of them, replaced by `***`."""
-    found = sorted(_places(text, {part for secret in secrets for part in _parts(secret)}))
+    shared = [secret for secret in secrets if _may_share(text, secret)]
+    if not shared:
+        return text
+    found = sorted(_places(text, {part for secret in shared for part in _parts(secret)}))
     shown: list[str] = []
     done = 0
     for begin, end in found:
@@ -43,6 +49,17 @@ def redact(text: str, secrets: Iterable[str]) -> str:
             shown += text[done:begin], "***"
         done = max(done, end)
     return "".join([*shown, text[done:]])
+
+
+def _may_share(text: str, secret: str) -> bool:
+    """Tell quickly whether a text may have a part of a secret; nearly all texts don't.
+
+    Each part, unless the secret is very short, covers a whole block of the text.
+    """
+    if len(secret) < SHORTEST_PREFIX:
+        return True
+    blocks = range(0, len(text) - BLOCK + 1, BLOCK)
+    return any(text[at : at + BLOCK] in secret for at in blocks)
 
 
 def _parts(secret: str) -> Iterator[str]:

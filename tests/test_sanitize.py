@@ -33,6 +33,17 @@ def test_other_parts_of_a_key_count() -> None:
     assert redact(f"{key}{key} {key}", (key,)) == "****** ***"
 
 
+@given(st.text("ab-", max_size=20), st.text("ab-", max_size=20), st.data())
+def test_a_part_is_found_wherever_it_stands(before: str, after: str, data: st.DataObject) -> None:
+    """Wherever a long part of a key begins, in the key and in the text."""
+    key = data.draw(st.text("0123456789", min_size=12, max_size=40))
+    begin = data.draw(st.integers(0, len(key) - 12))
+    end = data.draw(st.integers(begin + 12, len(key)))
+
+    assert redact(before + key[begin:end] + after, (key,)) == f"{before}***{after}"
+    assert redact(before + key[:8] + after, (key,)) == f"{before}***{after}"
+
+
 def test_a_secret_of_two_spellings() -> None:
     """The longer match counts, whichever spelling comes first."""
     spellings = ("secret-pass-密", "secret-pass-å¯\x86")
