@@ -91,7 +91,16 @@ class Record:
         return True
 
     def __str__(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return to_json(self.to_dict())
+
+
+def to_json(value: object, separators: tuple[str, str] | None = None) -> str:
+    """Return a value as JSON; NaN and infinity, which JSON doesn't have, become null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=separators)
+    except ValueError:
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        return json.dumps(finite, ensure_ascii=False, separators=separators)
 
 
 _FIELDS: Final[dict[type, dict[str, bool]]] = {}

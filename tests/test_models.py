@@ -97,6 +97,25 @@ def test_a_model_reads_like_a_dictionary(record: Record) -> None:
     assert json.loads(str(record)) == plain
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_what_json_does_not_have_prints_as_null(odd: float) -> None:
+    """A number that isn't finite stays in the model; in its JSON, which others read, it is null."""
+    usage = Usage(1, 2, 3, extra={"odd": odd, "more": [{"you": "你", "odd": odd}]})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    assert json.loads(str(usage), parse_constant=refuse) == {
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "total_tokens": 3,
+        "odd": None,
+        "more": [{"you": "你", "odd": None}],
+    }
+    assert "你" in str(usage)
+    assert usage.to_dict()["odd"] is odd
+
+
 def test_what_a_model_does_not_have() -> None:
     """A missing name fails in the way of what was asked: KeyError, AttributeError or a default."""
     message = Message("user", "hi")

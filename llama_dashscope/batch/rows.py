@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from llama_dashscope import _errors
 from llama_dashscope._errors import DashScopeError
-from llama_dashscope._models import Response
+from llama_dashscope._models import Response, to_json
 from llama_dashscope._protocol.converter import structure, unstructure
 from llama_dashscope._sanitize import LONGEST_NAME, sanitize
 
@@ -44,7 +44,7 @@ def write_line(result: BatchResult, model: str, digest: bytes) -> bytes:
         "seconds": round(result.seconds, 3),
         "body_digest": digest.hex(),
     }
-    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    text = to_json(line, (",", ":"))
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 

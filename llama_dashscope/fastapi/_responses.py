@@ -36,6 +36,8 @@ UNBUFFERED: Final = {
     "x-content-type-options": "nosniff",  # else browsers buffer plain text to guess its type
 }
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 CLIENT_CLOSED_REQUEST: Final = 499
 """The status that nginx logs for a browser that disconnected early."""
 
@@ -298,7 +300,10 @@ def _summary(answer: Response) -> dict[str, Any]:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return _encode(data)
+    except ValueError:  # NaN and infinity, which no browser reads
+        return _encode(json.loads(json.dumps(data), parse_constant=lambda _: None))
 
 
 def _line(data: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -79,6 +80,22 @@ def test_a_line_has_the_form_of_openai(tmp_path: Path) -> None:
     assert body["usage"] == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     assert failed["error"]["code"] == "T"
     assert failed["error"]["message"] == "slow"
+
+
+def test_numbers_that_json_does_not_have(tmp_path: Path) -> None:
+    """Other programs read a line whose answer has NaN or infinity beside it: null stands there."""
+    path = tmp_path / "a.jsonl"
+    extra = {"odd": [float("nan"), float("-inf")], "name": "你"}
+    write(path, attrs.evolve(result("a"), response=Response(output=Output("text"), extra=extra)))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    line = path.read_text("utf-8")
+    body = json.loads(line, parse_constant=refuse)["response"]["body"]
+    assert (body["odd"], body["name"]) == ([None, None], "你")
+    assert "你" in line
+    assert ids(path) == ["a"]
 
 
 @pytest.mark.parametrize("cut", range(1, 40))

@@ -31,6 +31,7 @@ from llama_dashscope.testing import (
     LocalDashScope,
     Moderated,
     RateLimited,
+    Raw,
     Reply,
     SlowStart,
     Stall,
@@ -108,6 +109,19 @@ async def test_lines_hold_the_same_data(server: LocalDashScope) -> None:
     assert reply.headers["content-type"] == "application/jsonl"
     assert pieces == [{"delta": "a"}, {"delta": "b\n"}]
     assert done["finish_reason"] == "stop"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", [EventStream, JSONLines])
+async def test_numbers_that_no_browser_reads(server: LocalDashScope, form: Answer) -> None:
+    """Python reads NaN and infinity in JSON, a browser doesn't: it gets null instead."""
+    body = b'{"output":{"text":"\xe4\xbd\xa0"},"usage":{"input_tokens":5,"odd":[NaN,1e400]}}'
+    server.reply(Raw((body,), headers={"content-type": "application/json"}))
+
+    reply = await browse(form)
+
+    assert '"odd":[null,null]' in reply.text
+    assert '"delta":"你"' in reply.text
 
 
 @pytest.mark.anyio
