@@ -1,6 +1,7 @@
 """`Pace`: a rate limiter that tasks, threads, event loops and clients share."""
 
 import os
+import sys
 import threading
 from collections import OrderedDict
 from functools import partial
@@ -27,7 +28,7 @@ def _amount(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None
     if value is None and attribute.default is None:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < cast("float", value) < inf:
+    if not number or not 0 < cast("float", value) <= sys.float_info.max:
         or_none = " or None" if attribute.default is None else ""
         msg = f"pace.{attribute.name} must be a number above 0{or_none}, got {value!r}"
         raise ConfigurationError(msg)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 from collections import defaultdict
 from math import inf
 from time import monotonic
@@ -71,7 +72,7 @@ def _name(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
 
 def _number(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < inf:
+    if not number or not 0 < value <= sys.float_info.max:
         raise ConfigurationError(
             f"RedisPace: {attribute.name} must be a number above 0, got {value!r}"
         )

@@ -370,6 +370,10 @@ def test_copies() -> None:
             {"tokens_per_minute": float("inf")},
             "pace.tokens_per_minute must be a number above 0 or None, got inf",
         ),
+        (
+            {"requests_per_minute": 10**400},
+            f"pace.requests_per_minute must be a number above 0 or None, got {10**400}",
+        ),
         ({"max_cooldown": None}, "pace.max_cooldown must be a number above 0, got None"),
         ({"adaptive": 1}, "pace.adaptive must be True or False, got 1"),
     ],

@@ -357,6 +357,7 @@ async def test_a_clients_event_loop_is_the_only_one(kind: str) -> None:
     [
         ({"requests_per_minute": None}, "needs requests_per_minute, tokens_per_minute or both"),
         ({"requests_per_minute": 0}, "requests_per_minute must be a number above 0"),
+        ({"requests_per_minute": 10**400}, "requests_per_minute must be a number above 0"),
         ({"tokens_per_minute": "many"}, "tokens_per_minute must be a number above 0"),
         ({"max_cooldown": -1}, "max_cooldown must be a number above 0"),
         ({"timeout": 0}, "timeout must be a number above 0"),
