@@ -50,7 +50,13 @@ from .batch.items import BatchInput
 from .batch.journal import read_journal
 from .batch.results import BatchResult
 from .batch.summary import BatchSummary
-from .compat._process_client import api_key, api_key_file_path, base_http_api_url
+from .compat._process_client import (
+    api_key,
+    api_key_file_path,
+    base_http_api_url,
+    close_shared_aio_session,
+    close_shared_sync_session,
+)
 from .compat._regions import set_region
 from .compat.generation import AioGeneration, Generation, InputRequired, ModelRequired
 
@@ -121,6 +127,8 @@ __all__ = [
     "api_key",
     "api_key_file_path",
     "base_http_api_url",
+    "close_shared_aio_session",
+    "close_shared_sync_session",
     "read_arguments",
     "read_journal",
     "remove_observer",

@@ -19,7 +19,12 @@ from llama_dashscope._errors import (
 )
 
 from . import response_types
-from ._process_client import SETTINGS, settings_of
+from ._process_client import (
+    SETTINGS,
+    close_shared_aio_session,
+    close_shared_sync_session,
+    settings_of,
+)
 from ._regions import set_region
 from .generation import AioGeneration, Generation, InputRequired, ModelRequired
 
@@ -30,10 +35,14 @@ RELEASE: Final = "2.0.2"
 
 SDK: Final = "dashscope"
 
+SESSIONS: Final = {
+    each.__name__: each for each in (close_shared_aio_session, close_shared_sync_session)
+}
+
 GENERATION: Final = {"Generation": Generation, "AioGeneration": AioGeneration}
 
 MODULES: Final[Mapping[str, Mapping[str, object]]] = {
-    SDK: {**GENERATION, "set_region": set_region, "__version__": RELEASE},
+    SDK: {**GENERATION, **SESSIONS, "set_region": set_region, "__version__": RELEASE},
     "dashscope.version": {"__version__": RELEASE},
     "dashscope.aigc": {},
     "dashscope.aigc.generation": GENERATION,
@@ -57,7 +66,7 @@ MODULES: Final[Mapping[str, Mapping[str, object]]] = {
 }
 """The modules of the official SDK that this package replaces, and their contents."""
 
-KEPT_BY_SDK: Final = {"set_region", "__version__"}
+KEPT_BY_SDK: Final = {"set_region", "__version__", *SESSIONS}
 """Names that `in_front` leaves as they are in the official SDK."""
 
 

@@ -21,6 +21,8 @@ __all__ = [
     "api_key",
     "api_key_file_path",
     "base_http_api_url",
+    "close_shared_aio_session",
+    "close_shared_sync_session",
     "find_key",
     "settings_of",
     "shared_client",
@@ -100,6 +102,17 @@ def shared_client(address: str | None) -> ProcessClient:
         # If two threads get here at once, one client is made in vain, which costs little.
         client = _clients.setdefault(base_url, ProcessClient(NO_KEY, base_url=base_url))
     return client
+
+
+async def close_shared_aio_session() -> None:
+    """Do nothing; programs of the official SDK call this at their end.
+
+    Here, connections end with their event loop, and all callers of the process share one client.
+    """
+
+
+def close_shared_sync_session() -> None:
+    """Do nothing; see `close_shared_aio_session`."""
 
 
 def _setting(name: str) -> str | None:

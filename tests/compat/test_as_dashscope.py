@@ -143,6 +143,8 @@ def test_a_program_of_the_sdk_runs_as_it_stands(server: LocalDashScope) -> None:
 
     assert names["said"] == "hello"
     assert names["Generation"] is llama_dashscope.Generation
+    for ours in ("set_region", "close_shared_aio_session", "close_shared_sync_session"):
+        assert getattr(names["dashscope"], ours) is getattr(llama_dashscope, ours)
     assert names["__version__"] == "2.0.2"
     assert llama_dashscope.base_http_api_url == server.base_url
     assert len(server.requests) == 1

@@ -92,6 +92,16 @@ def test_calls_share_connections(program: LocalDashScope) -> None:
 
 
 @pytest.mark.usefixtures("program")
+def test_sessions_of_the_sdk_are_closed() -> None:
+    """Programs do this at their end; others in the process go on."""
+    before = ask()
+    llama_dashscope.close_shared_sync_session()
+    asyncio.run(llama_dashscope.close_shared_aio_session())
+
+    assert [before, ask()] == [200, 200]
+
+
+@pytest.mark.usefixtures("program")
 def test_a_region_is_an_address() -> None:
     """`set_region` sets the address of the module."""
     llama_dashscope.set_region("cn-beijing", "ws-1")
