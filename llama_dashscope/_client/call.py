@@ -16,7 +16,7 @@ from .retry import Retry
 __all__ = ["Call"]
 
 
-@attrs.frozen
+@attrs.define
 class Call(Generic[Item]):
     """One request, which may be sent several times; to the network it is an `HTTPRequest`."""
 

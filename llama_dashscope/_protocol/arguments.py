@@ -13,7 +13,7 @@ from .options import MessageLike, ToolLike
 __all__ = ["CallArguments", "StreamArguments", "call_arguments", "stream_arguments"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class CallArguments:
     """The keyword arguments of a call; `Options` documents each one.
 
@@ -42,7 +42,7 @@ class CallArguments:
     headers: Mapping[str, str] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class StreamArguments(CallArguments):
     """The keyword arguments of a stream."""
 

@@ -54,7 +54,7 @@ SHOWN: Final = 300
 """How much of an unreadable body an error shows, in characters."""
 
 
-@attrs.frozen
+@attrs.define
 class ResponseHead:
     """Status and headers of an answer, with what errors need: the key to redact, and the host."""
 

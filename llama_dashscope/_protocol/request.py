@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@attrs.define
 class Payload:
     """A request body, with the facts about it that are needed to read its answer."""
 
