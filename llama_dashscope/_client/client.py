@@ -162,7 +162,10 @@ class Client(BatchVerbs, ParsingVerbs):
             IncompleteResponseError: the service itself marks the answer as cut short.
             TypeError: there is no such keyword.
         """
-        call = self._prepare(model, prompt, call_arguments(**options))
+        try:
+            call = self._prepare(model, prompt, call_arguments(**options))
+        finally:
+            del options  # the key may be among them, and error reports show local variables
         return await self._engine.whole(call)
 
     @shows_keywords(StreamOptions)
@@ -181,7 +184,11 @@ class Client(BatchVerbs, ParsingVerbs):
             ConfigurationError: there is no key.
             TypeError: there is no such keyword.
         """
-        return AsyncStream(self._engine, self._prepare(model, prompt, stream_arguments(**options)))
+        try:
+            call = self._prepare(model, prompt, stream_arguments(**options))
+        finally:
+            del options  # as in `acall`
+        return AsyncStream(self._engine, call)
 
     @shows_keywords(Options)
     def call(self, model: str, prompt: str | None = None, **options: Unpack[Options]) -> Response:
@@ -201,7 +208,10 @@ class Client(BatchVerbs, ParsingVerbs):
             IncompleteResponseError: the service itself marks the answer as cut short.
             TypeError: there is no such keyword.
         """
-        call = self._prepare(model, prompt, call_arguments(**options))
+        try:
+            call = self._prepare(model, prompt, call_arguments(**options))
+        finally:
+            del options  # as in `acall`
         return run_sync(partial(self._engine.whole, call))
 
     @shows_keywords(StreamOptions)
@@ -220,7 +230,10 @@ class Client(BatchVerbs, ParsingVerbs):
             ConfigurationError: there is no key.
             TypeError: there is no such keyword.
         """
-        call = self._prepare(model, prompt, stream_arguments(**options))
+        try:
+            call = self._prepare(model, prompt, stream_arguments(**options))
+        finally:
+            del options  # as in `acall`
         return Stream(AsyncStream(self._engine, call), run_sync)
 
     async def aclose(self) -> None:
@@ -259,6 +272,8 @@ class Client(BatchVerbs, ParsingVerbs):
 
     def __repr__(self) -> str:
         """Show the service's address and the workspace, but not the key."""
+        if not hasattr(self, "_engine"):
+            return "Client()"  # an error report shows one whose arguments were refused
         network, workspace = self._settings.network, self._settings.workspace
         shown = f"base_url={network.base_url!r}, workspace={workspace!r}"
         return f"Client({shown}{', closed' if self._engine.closed else ''})"
@@ -281,8 +296,9 @@ class Client(BatchVerbs, ParsingVerbs):
         """Combine a request body with the key, headers and time limits of a call."""
         settings = self._settings
         try:
-            given, own = arguments.api_key, arguments.workspace
-            key = settings.api_key if _unset(given) else ApiKey(given)
+            own = arguments.workspace
+            # The argument is in no variable: error reports show these.
+            key = settings.api_key if _unset(arguments.api_key) else ApiKey(arguments.api_key)
             workspace = settings.workspace if _unset(own) else check_workspace(own)
             timeout = Timeout.of(arguments.timeout, settings.timeout)
             headers = {**settings.headers, **_headers(arguments.headers)}

@@ -67,7 +67,10 @@ class ParsingVerbs:
             DashScopeError: a call failed; see `acall`.
             TypeError: there is no such keyword.
         """
-        arguments, wanted = call_arguments(**options), AnswerFormat(into, unknown_fields)
+        try:
+            arguments, wanted = call_arguments(**options), AnswerFormat(into, unknown_fields)
+        finally:
+            del options  # as in `acall`
         prepare = partial(self._prepare, model)
         structured = StructuredCall(prepare, wanted, prompt, arguments, tries)
         return await structured.run(self._engine.whole)
@@ -109,7 +112,10 @@ class ParsingVerbs:
             DashScopeError: a call failed; see `call`.
             TypeError: there is no such keyword.
         """
-        arguments, wanted = call_arguments(**options), AnswerFormat(into, unknown_fields)
+        try:
+            arguments, wanted = call_arguments(**options), AnswerFormat(into, unknown_fields)
+        finally:
+            del options  # as in `acall`
         prepare = partial(self._prepare, model)
         structured = StructuredCall(prepare, wanted, prompt, arguments, tries)
         return run_sync(partial(structured.run, self._engine.whole))

@@ -39,7 +39,7 @@ class CallArguments:
     api_key: str | None = attrs.field(default=None, repr=False)
     workspace: str | None = None
     timeout: Timeout | float | None = None
-    headers: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
 
 
 @attrs.define(kw_only=True)
@@ -55,21 +55,27 @@ def call_arguments(**options: Any) -> CallArguments:
     Raises:
         TypeError: a call has no such keyword; the message names the nearest one.
     """
-    _check_names(options, "a call", CALL_NAMES)
-    return CallArguments(**options)
+    try:
+        _check_names(options.keys(), "a call", CALL_NAMES)
+        return CallArguments(**options)
+    finally:
+        del options  # the key may be among them, and error reports show local variables
 
 
 def stream_arguments(**options: Any) -> StreamArguments:
     """Return the keyword arguments of a stream as an object; see `call_arguments`."""
-    _check_names(options, "a stream", STREAM_NAMES)
-    return StreamArguments(**options)
+    try:
+        _check_names(options.keys(), "a stream", STREAM_NAMES)
+        return StreamArguments(**options)
+    finally:
+        del options
 
 
 CALL_NAMES: Final = tuple(attrs.fields_dict(CallArguments))
 STREAM_NAMES: Final = tuple(attrs.fields_dict(StreamArguments))
 
 
-def _check_names(given: Mapping[str, object], verb: str, known: Sequence[str]) -> None:
+def _check_names(given: Iterable[str], verb: str, known: Sequence[str]) -> None:
     unknown = [name for name in given if name not in known]
     if unknown:
         advice = "; ".join(_advice(name, known) for name in unknown)

@@ -90,7 +90,9 @@ class BatchPlan:
     """The pace; see `Pacer.admit`."""
     pause: Pause
     model: str | None = None
-    options: Mapping[str, Any] = attrs.field(factory=dict[str, Any], validator=_check_defaults)
+    options: Mapping[str, Any] = attrs.field(
+        factory=dict[str, Any], validator=_check_defaults, repr=False
+    )
     journal: Path | None = attrs.field(default=None, converter=_path)
     concurrency: int = attrs.field(default=100, validator=_at_least_one)
     ordered: bool = False

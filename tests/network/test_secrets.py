@@ -7,6 +7,7 @@ import pickle
 import traceback
 from base64 import b64encode
 from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import pytest
@@ -181,6 +182,65 @@ def test_a_proxy_that_is_not_there(stack: tuple[str, str]) -> None:
     error = fail(stack, "https://dashscope.example/api/v1", proxy=f"http://{LOGIN}@127.0.0.1:9")
 
     assert [text for text in told(error) if "S3cret" in text or TOKEN in text] == []
+
+
+def ask(client: Client, face: str, backend: str, options: dict[str, Any]) -> None:
+    """Make a call by one of the client's methods."""
+
+    async def asked() -> None:
+        if face == "acall":
+            await client.acall(MODEL, "hi", **options)
+        elif face == "aparse":
+            await client.aparse(MODEL, int, "hi", **options)
+        else:
+            async with client.astream(MODEL, "hi", **options):
+                pass
+
+    if face == "call":
+        client.call(MODEL, "hi", **options)
+    elif face == "parse":
+        client.parse(MODEL, int, "hi", **options)
+    elif face == "stream":
+        with client.stream(MODEL, "hi", **options):
+            pass
+    elif face == "batch":
+        with client.batch(["hi"], model=MODEL, **options) as batch:
+            raise next(batch).error or AssertionError
+    else:
+        anyio.run(asked, backend=backend)
+
+
+FACES = ["acall", "call", "astream", "stream", "aparse", "parse"]
+REFUSED: list[dict[str, Any]] = [{"temperature": float("nan")}, {"temprature": 1}]
+
+
+@pytest.mark.parametrize(
+    ("face", "bad"),
+    [*((face, bad) for face in FACES for bad in ({}, *REFUSED)), ("batch", {})],
+    ids=str,
+)
+def test_a_key_that_one_call_is_given(
+    stack: tuple[str, str], server: LocalDashScope, face: str, bad: dict[str, Any]
+) -> None:
+    """A key of a single call is in no frame either, whether the call is sent or refused."""
+    server.reply(Raw((b"{}",), status=400))
+    options = {"api_key": KEY, **bad}
+
+    with (
+        Client("sk-other", base_url=server.base_url, transport=stack[0], retry=0) as client,
+        pytest.raises((DashScopeError, TypeError)) as caught,
+    ):
+        ask(client, face, stack[1], options)
+
+    assert [text for text in told(caught.value) if KEY[:12] in text] == []
+
+
+def test_a_client_that_could_not_be_made() -> None:
+    """Error reports show a client whose arguments were refused; showing it doesn't fail."""
+    with pytest.raises(DashScopeError) as caught:
+        Client(KEY, base_url="ftp://dashscope.example")
+
+    assert "self = Client()" in list(told(caught.value))
 
 
 def test_a_client_with_a_proxy() -> None:
