@@ -2,13 +2,17 @@
 
 import csv
 import json
+import os
+import stat
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, cast
+
+import anyio
 
 from llama_dashscope._errors import ConfigurationError, InvalidRequestError
 from llama_dashscope._sanitize import sanitize
@@ -16,7 +20,15 @@ from llama_dashscope._sanitize import sanitize
 from .items import BatchInput
 from .results import BatchResult
 
-__all__ = ["check_table", "count_items", "is_table", "read_items", "write_table"]
+__all__ = [
+    "check_table",
+    "count_items",
+    "is_piped",
+    "is_table",
+    "read_items",
+    "read_piped_items",
+    "write_table",
+]
 
 TABLES: Final = (".csv", ".parquet")
 """Suffixes of files that hold a table; any other file holds lines of JSON."""
@@ -32,6 +44,9 @@ KEEP_BYTES: Final = "surrogateescape"
 
 ROWS: Final = 10_000
 """Rows of a Parquet file that are read or written at a time."""
+
+PIPED: Final = 1 << 16
+"""Bytes of the standard input that are read at a time."""
 
 COLUMNS: Final[dict[str, Callable[[BatchResult], object]]] = {
     "custom_id": lambda result: result.custom_id,
@@ -98,6 +113,50 @@ def read_items(path: str) -> Iterator[BatchInput]:
             yield from _json_lines(file)
 
 
+async def read_piped_items(limit: int | None) -> AsyncIterator[BatchInput]:
+    """Read items from the standard input as they come; the answers don't wait for the next one.
+
+    Args:
+        limit: how many to read; None for all.
+
+    Raises:
+        InvalidRequestError: a line can't be read; the message has its number.
+        OSError: the input can't be read.
+    """
+    number = items = 0
+    async for line in _piped_lines(_stdin().fileno()):
+        number += 1
+        if line.strip():
+            yield _json_item(line, number)
+            items += 1
+            if items == limit:
+                return
+
+
+async def _piped_lines(descriptor: int) -> AsyncIterator[bytes]:
+    rest = b""
+    while True:
+        await anyio.wait_readable(descriptor)
+        chunk = os.read(descriptor, PIPED)
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+        if not chunk:
+            yield rest
+            return
+
+
+def is_piped(path: str) -> bool:
+    """Tell whether a path stands for a standard input that `read_piped_items` can wait for."""
+    if path != "-" or sys.platform == "win32":
+        return False
+    try:
+        mode = os.fstat(_stdin().fileno()).st_mode
+    except OSError:  # it is no file
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or _stdin().isatty()
+
+
 def count_items(path: str) -> int | None:
     """Return the number of items in a file; None if that can't be told without parsing it.
 
@@ -141,13 +200,16 @@ def _stdin() -> BinaryIO:
 def _json_lines(file: BinaryIO) -> Iterator[BatchInput]:
     for number, line in enumerate(file, start=1):
         if line.strip():
-            try:
-                item = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError) as error:
-                reason = sanitize(str(error), limit=200)
-                msg = f"line {number} of the input is not JSON: {reason}"
-                raise InvalidRequestError(msg) from None
-            yield item
+            yield _json_item(line, number)
+
+
+def _json_item(line: bytes, number: int) -> BatchInput:
+    try:
+        item: BatchInput = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        reason = sanitize(str(error), limit=200)
+        raise InvalidRequestError(f"line {number} of the input is not JSON: {reason}") from None
+    return item
 
 
 def _csv_rows(file: TextIO) -> Iterator[BatchInput]:

@@ -60,6 +60,8 @@ class Intake:
         self._index = index
         self._tally = tally
         self._source = Source(plan.items)
+        self.waits = self._source.waits
+        """Whether reading may wait: the input is an async one."""
         self._position = -1
 
     async def read(self) -> Question | Rejection | None:

@@ -145,7 +145,7 @@ class Runner:
         intake = Intake(self._plan, self._index, self.tally)
         async with anyio.create_task_group() as tasks:
             try:
-                while await self._place() and (met := await intake.read()):
+                while await self._place() and (met := await self._read(intake)):
                     order, self._order = self._order, self._order + 1
                     if isinstance(met, Rejection):
                         self._finish(order, met.result, "", met.digest)
@@ -157,6 +157,15 @@ class Runner:
             finally:
                 with anyio.CancelScope(shield=True):
                     await intake.aclose()
+
+    async def _read(self, intake: Intake) -> Question | Rejection | None:
+        """Read the next item; None at the end, also if the batch stops while the input waits."""
+        if not intake.waits:
+            return await intake.read()
+        try:
+            return await self._gate.wait(intake.read)
+        except NotSentError:
+            return None
 
     async def _place(self) -> bool:
         """Wait for a place for an item; return False if the batch has stopped."""

@@ -23,6 +23,8 @@ class Source:
         """Start before the first item."""
         self._items: Iterator[object] | AsyncIterator[object]
         self._items = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
+        self.waits = isinstance(self._items, AsyncIterator)
+        """Whether reading may wait."""
 
     async def read(self) -> object:
         """Return the next item, or `END`.

@@ -16,7 +16,7 @@ class NotSentError(Exception):
 
 
 class Gate:
-    """Where requests wait for the pace; shutting it cancels the waits with NotSentError."""
+    """Where a batch waits, for the pace and for items; shutting it cancels with NotSentError."""
 
     def __init__(self) -> None:
         """Start open."""

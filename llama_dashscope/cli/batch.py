@@ -4,7 +4,7 @@ import argparse
 import io
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -24,8 +24,10 @@ from llama_dashscope import (
 from llama_dashscope.batch.files import (
     check_table,
     count_items,
+    is_piped,
     is_table,
     read_items,
+    read_piped_items,
     write_table,
 )
 from llama_dashscope.batch.plot import Timeline
@@ -150,7 +152,9 @@ def _made(client: Client, args: argparse.Namespace) -> Batch:
     )
 
 
-def _items(args: argparse.Namespace) -> Iterator[BatchInput]:
+def _items(args: argparse.Namespace) -> Iterator[BatchInput] | AsyncIterator[BatchInput]:
+    if is_piped(args.input):
+        return read_piped_items(args.limit)
     return islice(read_items(args.input), args.limit)
 
 

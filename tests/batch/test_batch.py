@@ -480,6 +480,30 @@ async def test_a_batch_can_be_stopped(server: LocalDashScope, client: Client) ->
 
 
 @pytest.mark.anyio
+async def test_a_stop_ends_the_wait_for_an_item(client: Client) -> None:
+    """An input that has nothing more to give, and no end either, holds nothing up."""
+    closed: list[bool] = []
+
+    async def waiting() -> AsyncIterator[str]:
+        try:
+            yield "a"
+            await anyio.sleep_forever()
+        finally:
+            closed.append(True)
+
+    with anyio.fail_after(20):
+        async with client.abatch(waiting(), model=MODEL) as batch:
+            seen: list[BatchResult] = []
+            async for result in batch:
+                seen.append(result)
+                batch.stop()
+
+    assert [result.text for result in seen] == ["re: a"]
+    assert closed == [True]
+    assert (batch.summary.answered, batch.summary.left) == (1, 0)
+
+
+@pytest.mark.anyio
 async def test_a_stop_ends_the_wait_before_another_try(
     server: LocalDashScope, tmp_path: Path
 ) -> None:

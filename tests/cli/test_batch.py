@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -246,6 +249,57 @@ def test_from_a_pipe(server: LocalDashScope, tmp_path: Path, piped: Callable[...
     assert run("-", tmp_path / "out.jsonl") == 0
     assert ids(tmp_path / "out.jsonl") == {"0", "1"}
     assert {each.json["input"]["prompt"] for each in server.requests} == {"a", "你"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only sockets can be waited for there")
+@pytest.mark.parametrize("options", [[], ["--limit", "2"]])
+def test_from_a_pipe_that_stays_open(
+    server: LocalDashScope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """An answer doesn't wait for the next question, and the last line needs no line feed."""
+    out = tmp_path / "out.jsonl"
+    reading, writing = os.pipe()
+
+    def ask() -> None:
+        os.write(writing, b'"a"\n\n')
+        while not out.exists() or b"batch_req_0" not in out.read_bytes():
+            time.sleep(0.01)
+        os.write(writing, b'"b"')
+        os.close(writing)
+
+    with os.fdopen(reading, encoding="utf-8") as pipe, ThreadPoolExecutor(1) as threads:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        asking = threads.submit(ask)
+
+        assert run("-", out, *options) == 0
+
+        asking.result(timeout=20)
+    assert ids(out) == {"0", "1"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only sockets can be waited for there")
+def test_ctrl_c_while_a_pipe_says_nothing(
+    server: LocalDashScope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one ends the wait for more questions."""
+    out = tmp_path / "out.jsonl"
+    reading, writing = os.pipe()
+
+    def interrupt() -> None:
+        os.write(writing, b'"a"\n')
+        while not out.exists() or b"batch_req_0" not in out.read_bytes():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with os.fdopen(reading, encoding="utf-8") as pipe, ThreadPoolExecutor(1) as threads:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        interrupting = threads.submit(interrupt)
+
+        assert run("-", out) == 130
+
+        interrupting.result(timeout=20)
+    os.close(writing)
+    assert ids(out) == {"0"}
 
 
 def test_from_a_closed_stdin(
