@@ -20,7 +20,7 @@ from llama_dashscope._environment import (
     is_local,
     no_key,
 )
-from llama_dashscope._errors import ConfigurationError, InvalidRequestError
+from llama_dashscope._errors import ConfigurationError, DashScopeError, InvalidRequestError
 from llama_dashscope._models import Chunk, Response
 from llama_dashscope._protocol.arguments import (
     CallArguments,
@@ -30,6 +30,7 @@ from llama_dashscope._protocol.arguments import (
 from llama_dashscope._protocol.options import Options, Self, StreamOptions, Unpack
 from llama_dashscope._protocol.request import Payload, build_payload
 from llama_dashscope._protocol.stream_parser import Item, MakeItems, chunks_of
+from llama_dashscope._sanitize import without_frames
 from llama_dashscope._settings import ApiKey, Limits, Network, Timeout
 from llama_dashscope._version import __version__
 
@@ -114,27 +115,36 @@ class Client(BatchVerbs, ParsingVerbs):
         trust_env: bool = True,
     ) -> None:
         """Check the settings; no connection is opened before the first call."""
-        address = find_base_url(base_url, os.environ)
-        network = Network(
-            address,
-            _proxy(proxy, address, trust_env=trust_env),
-            _check_verify(verify),
-            trust_env,
-            Limits.of(limits),
-            _check_transport(transport),
-        )
-        self._start(
-            _Settings(
-                find_api_key(api_key, os.environ),
-                None if _unset(workspace) else check_workspace(workspace),
-                Timeout.of(timeout),
-                Retry.of(retry),
-                _check_pace(pace),
-                {**_OURS, **_headers(headers)},
-                network,
+        refused: DashScopeError | None = None
+        try:
+            address = find_base_url(base_url, os.environ)
+            network = Network(
+                address,
+                _proxy(proxy, address, trust_env=trust_env),
+                _check_verify(verify),
+                trust_env,
+                Limits.of(limits),
+                _check_transport(transport),
             )
-        )
-        if address.startswith("http:") and not is_local(address):
+            self._start(
+                _Settings(
+                    find_api_key(api_key, os.environ),
+                    None if _unset(workspace) else check_workspace(workspace),
+                    Timeout.of(timeout),
+                    Retry.of(retry),
+                    _check_pace(pace),
+                    {**_OURS, **_headers(headers)},
+                    network,
+                )
+            )
+        except DashScopeError as error:
+            refused = without_frames(error)
+        finally:
+            del api_key, proxy, headers  # error reports show local variables
+        if refused is not None:
+            raise refused
+        network = self._settings.network
+        if network.base_url.startswith("http:") and not is_local(network.base_url):
             msg = f"base_url is plain http: the key is sent to {network.host} unencrypted"
             warnings.warn(msg, UserWarning, stacklevel=2)
 

@@ -118,7 +118,10 @@ class Generation:
             ResponseError: the answer does not follow the protocol.
             IncompleteResponseError: the answer ended early; `partial_text` has the text received.
         """
-        asked = _ask(*arguments, **keywords)
+        try:
+            asked = _ask(*arguments, **keywords)
+        finally:
+            del arguments, keywords  # the key is among them, and error reports show local variables
         if asked.call.payload.streaming:
             return _responses(asked)
         return run_sync(partial(_response, asked))
@@ -173,7 +176,11 @@ class Generation:
         cls, *arguments: Any, **keywords: Any
     ) -> GenerationResponse | AsyncGenerator[GenerationResponse, None]:
         """Ask a model, in async code; with `stream=True` returns an async generator. See `call`."""
-        return await _areply(_ask(*arguments, **keywords))
+        try:
+            asked = _ask(*arguments, **keywords)
+        finally:
+            del arguments, keywords  # as in `Generation.call`
+        return await _areply(asked)
 
 
 class AioGeneration:
@@ -231,7 +238,11 @@ class AioGeneration:
         cls, *arguments: Any, **keywords: Any
     ) -> GenerationResponse | AsyncGenerator[GenerationResponse, None]:
         """Ask a model; with `stream=True` returns an async generator. See `Generation.call`."""
-        return await _areply(_ask(*arguments, **keywords))
+        try:
+            asked = _ask(*arguments, **keywords)
+        finally:
+            del arguments, keywords  # as in `Generation.call`
+        return await _areply(asked)
 
 
 @attrs.frozen
@@ -293,12 +304,15 @@ def _ask(  # the official SDK's order
         raise ModelRequired(msg)
     parameters = take_parameters(values, named)
     address = parameters.pop("base_address", None)
-    arguments = CallArguments(
-        api_key=find_key(api_key),
-        workspace=workspace,
-        timeout=parameters.pop("request_timeout", None),
-        headers=take_headers(parameters, plugins, streaming=bool(stream)),
-    )
+    try:
+        arguments = CallArguments(
+            api_key=find_key(api_key),
+            workspace=workspace,
+            timeout=parameters.pop("request_timeout", None),
+            headers=take_headers(parameters, plugins, streaming=bool(stream)),
+        )
+    finally:
+        del api_key  # as in `Generation.call`
     growing = parameters.get("incremental_output") is False
     payload = make_payload(model, prompt, history, messages, parameters, streaming=bool(stream))
     client = shared_client(address)

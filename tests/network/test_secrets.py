@@ -15,7 +15,8 @@ from client_matrix import MODEL
 from relays import Reader, Relay, Writer, relay
 
 from llama_dashscope import APIStatusError, Client, DashScopeError
-from llama_dashscope.testing import LocalDashScope, Raw
+from llama_dashscope.compat import Generation
+from llama_dashscope.testing import Drop, LocalDashScope, Raw
 
 KEY = "sk-0123456789-SECRET"
 PASSWORD = "S3cret-pass-密"
@@ -235,12 +236,41 @@ def test_a_key_that_one_call_is_given(
     assert [text for text in told(caught.value) if KEY[:12] in text] == []
 
 
-def test_a_client_that_could_not_be_made() -> None:
-    """Error reports show a client whose arguments were refused; showing it doesn't fail."""
-    with pytest.raises(DashScopeError) as caught:
-        Client(KEY, base_url="ftp://dashscope.example")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"base_url": "ftp://dashscope.example"},
+        {"timeout": "soon"},
+        {"proxy": f"ftp://{KEY}@127.0.0.1"},
+        {"headers": {"x": f"{KEY}\n"}},
+        {"api_key": f"{KEY} "},
+    ],
+    ids=str,
+)
+def test_a_client_that_could_not_be_made(bad: dict[str, Any]) -> None:
+    """Error reports show the client, but not what it was given; showing it doesn't fail."""
+    given: dict[str, Any] = {"api_key": KEY, **bad}
 
-    assert "self = Client()" in list(told(caught.value))
+    with pytest.raises(DashScopeError) as caught:
+        Client(**given)
+
+    shown = list(told(caught.value))
+    assert "self = Client()" in shown
+    assert [text for text in shown if KEY[:12] in text] == []
+
+
+def test_a_key_that_the_drop_in_is_given(server: LocalDashScope) -> None:
+    """`Generation.call` doesn't keep it either, whether the call fails or is refused."""
+    server.fault(Drop(), times=None)
+    address: dict[str, Any] = {"base_address": server.base_url, "api_key": KEY}
+
+    with pytest.raises(DashScopeError) as failed:
+        Generation.call(MODEL, "hi", **address)
+    with pytest.raises(DashScopeError) as refused:
+        Generation.call(MODEL, "hi", temperature=float("nan"), **address)
+
+    for caught in (failed, refused):
+        assert [text for text in told(caught.value) if KEY[:12] in text] == []
 
 
 def test_a_client_with_a_proxy() -> None:
