@@ -143,10 +143,7 @@ class Client(BatchVerbs, ParsingVerbs):
             del api_key, proxy, headers  # error reports show local variables
         if refused is not None:
             raise refused
-        network = self._settings.network
-        if network.base_url.startswith("http:") and not is_local(network.base_url):
-            msg = f"base_url is plain http: the key is sent to {network.host} unencrypted"
-            warnings.warn(msg, UserWarning, stacklevel=2)
+        _warn_of_plain_http(self._settings.network)
 
     def _start(self, settings: _Settings) -> None:
         self._settings = settings
@@ -353,6 +350,12 @@ def _proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | None:
     if not _unset(given):
         return check_proxy(given, "proxy")
     return find_proxy(base_url, os.environ) if trust_env else None
+
+
+def _warn_of_plain_http(network: Network) -> None:
+    if network.base_url.startswith("http:") and not is_local(network.base_url):
+        msg = f"base_url is plain http: the key is sent to {network.host} unencrypted"
+        warnings.warn(msg, UserWarning, stacklevel=3)
 
 
 def _check_pace(given: object) -> Pacer | None:

@@ -60,7 +60,7 @@ class Intake:
         self._index = index
         self._tally = tally
         self._source = Source(plan.items)
-        self.waits = self._source.waits
+        self.waits: bool = self._source.waits
         """Whether reading may wait: the input is an async one."""
         self._position = -1
 

@@ -23,7 +23,7 @@ class Source:
         """Start before the first item."""
         self._items: Iterator[object] | AsyncIterator[object]
         self._items = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
-        self.waits = isinstance(self._items, AsyncIterator)
+        self.waits: bool = isinstance(self._items, AsyncIterator)
         """Whether reading may wait."""
 
     async def read(self) -> object:
