@@ -184,8 +184,9 @@ def test_a_frame_of_usage_alone_has_the_id_of_its_stream() -> None:
     """It is a chunk like any other, that of the request in the headers if it says none."""
     assembler = StreamAccumulator(incremental=True, request_id="head")
 
-    [first] = assembler.add({"usage": {"output_tokens": 7}, "note": 1})
-    [second] = assembler.add({"usage": {"output_tokens": 8}, "request_id": "abc"})
+    none: dict[str, Any] = {"output": {"choices": []}}
+    [first] = assembler.add({**none, "usage": {"output_tokens": 7}, "note": 1})
+    [second] = assembler.add({**none, "usage": {"output_tokens": 8}, "request_id": "abc"})
 
     assert first == Chunk("", "", None, Usage(0, 7), "head", extra={"note": 1})
     assert second == Chunk("", "", None, Usage(0, 8), "abc")

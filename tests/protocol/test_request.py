@@ -339,6 +339,8 @@ DEEP = deep()
         ),
         (f"messages[0] can't be sent: {LONE}", {"messages": [{**USER, "\udc80": 1}]}),
         # what JSON can't carry
+        (f"messages[0]['content'] can't be sent: {LONE}", {"messages": [*part("\ud83d"), USER]}),
+        (f"model can't be sent: {LONE}", {"messages": [USER], "model": "llama\udc80"}),
         (f"prompt can't be sent: {LONE}", {"prompt": "\udc80"}),
         (f"model can't be sent: {LONE}", {"prompt": "hi", "model": "llama\udc80"}),
         (

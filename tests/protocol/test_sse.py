@@ -227,6 +227,15 @@ def test_a_field_between_frames_belongs_to_the_next_frame() -> None:
     ]
 
 
+def test_a_byte_order_mark() -> None:
+    """It is no part of the first field, and anywhere else it is text like any other."""
+    mark, body = "\ufeff".encode(), b"data:a\n\n"
+
+    assert decode(mark + body) == decode(*each_byte(mark + body)) == decode(body) != []
+    assert decode(body + mark + body) == decode(body)
+    assert decode(mark + mark + body) == []
+
+
 @pytest.mark.parametrize("before", [b"event:error\n", b":HTTP_STATUS/400\n"])
 def test_a_frame_without_a_blank_line_before_it(before: bytes) -> None:
     """It belongs to the event that has begun, wherever the network cuts it."""
