@@ -18,8 +18,9 @@ from llama_dashscope._protocol.converter import converter, read_usage, structure
 SAMPLES = Path(__file__).parents[1] / "samples"
 MODELS: list[type[Record]] = [Response, Output, Choice, Message, ToolCall, Function, Usage]
 
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)  # as JSON has them
 json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | numbers | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
