@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,8 +174,10 @@ async def test_async_with() -> None:
     """`async with` works on either event loop, and so do the async waits."""
     async with LocalDashScope() as server, httpx.AsyncClient(headers=KEY) as client:
         server.fault(BlackHole())
-        with anyio.move_on_after(0.05):
-            await client.post(server.origin + PATH, json=BODY)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(client.post, server.origin + PATH, json=BODY))
+            await server.await_for(lambda server: server.running == 1)
+            tasks.cancel_scope.cancel()
         await server.await_idle()
         assert server.exchanges[0].outcome == "client left"
         response = await client.post(server.origin + PATH, json=BODY)
