@@ -238,8 +238,8 @@ async def test_a_refusal_pauses_everyone() -> None:
     """After a refusal nobody is let through for as long as the service asks."""
     pace = Pace(requests_per_minute=1e9)
     permit = await pace.admit(MODEL, 1)
-    permit.settle(Outcome(error=RateLimitError("slow", code="Throttling", retry_after=0.1)))
     began = monotonic()
+    permit.settle(Outcome(error=RateLimitError("slow", code="Throttling", retry_after=0.1)))
     await pace.admit(MODEL, 1)
 
     assert monotonic() - began >= 0.099
