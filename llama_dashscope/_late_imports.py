@@ -2,7 +2,8 @@
 
 A thread that imports a module holds that module's import lock. If the process forks meanwhile, the
 child inherits the lock, held by a thread that it doesn't have, and importing the module in the
-child blocks for ever. So a fork waits until deferred imports have ended.
+child blocks for ever. So a fork waits until deferred imports have ended. The same holds for the
+making of a TLS context, during which a thread holds locks of OpenSSL.
 """
 
 import os
@@ -18,7 +19,7 @@ PATIENCE: Final = 10.0
 
 
 class LateImports:
-    """A context manager for import statements: no fork happens while they run."""
+    """A context manager for statements that hold locks: no fork happens while they run."""
 
     def __init__(self) -> None:
         """Start with no import in progress."""

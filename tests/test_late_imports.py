@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from contextlib import suppress
 
@@ -14,6 +15,8 @@ from programs import run_program
 
 from llama_dashscope import Client, _late_imports
 from llama_dashscope._late_imports import LateImports, guarded_from_forks
+from llama_dashscope._network import tls
+from llama_dashscope._settings import Limits, Network
 from llama_dashscope.testing import LocalDashScope
 
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
@@ -60,6 +63,21 @@ def importing() -> LateImports:
     return LateImports()
 
 
+def may_fork(importing: LateImports) -> bool:
+    """Tell whether another thread could take the lock."""
+    taken: list[bool] = []
+
+    def take() -> None:
+        taken.append(importing._lock.acquire(blocking=False))
+        if taken[0]:
+            importing._lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return taken[0]
+
+
 def test_a_fork_waits_for_an_import(importing: LateImports) -> None:
     """Until the import has ended, and not longer; so do other imports for the fork."""
     forked = threading.Event()
@@ -77,6 +95,25 @@ def test_a_fork_waits_for_an_import(importing: LateImports) -> None:
     forking.join()
     with importing:
         pass
+
+
+def test_a_fork_waits_for_a_tls_context(
+    importing: LateImports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL holds locks while it makes one, and a forked process would wait for them."""
+    monkeypatch.setattr(tls, "late_imports", importing)
+    network = Network("https://x", None, True, True, Limits(), "auto")
+    held: list[bool] = []
+
+    def make(*_: object, **__: object) -> ssl.SSLContext:
+        held.append(not may_fork(importing))
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    monkeypatch.setattr(tls, "_ssl_context", make)
+    tls.tls_context(network)
+
+    assert held == [True]
+    assert may_fork(importing)
 
 
 def test_a_fork_within_an_import(importing: LateImports) -> None:

@@ -12,7 +12,7 @@ from llama_dashscope._settings import Network
 from .event_loop import running_loop
 from .http11_transport import HTTP11Transport
 from .interface import Transport
-from .tls import needs_tls_in_tls, tls_context
+from .tls import needs_tls_in_tls
 
 __all__ = ["select_transport"]
 
@@ -36,8 +36,6 @@ def select_transport(network: Network) -> Transport:
             from .user_transport import UserTransport  # httpx is slow to import
 
         return UserTransport(network)
-    with late_imports:  # OpenSSL too holds locks that a forked process would wait for
-        tls_context(network)
     if network.transport == "httpx":
         return HTTP11Transport(network)
     obstacle = _aiohttp_obstacle(network)

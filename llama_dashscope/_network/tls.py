@@ -9,15 +9,25 @@ from functools import cache
 import certifi
 
 from llama_dashscope._errors import ConfigurationError
+from llama_dashscope._late_imports import late_imports
 from llama_dashscope._settings import Network
 
 __all__ = ["keepalive_options", "needs_tls_in_tls", "tls_context"]
 
 
 def tls_context(network: Network) -> ssl.SSLContext:
-    """Return the TLS context; clients with the same settings share one."""
+    """Return the TLS context; clients with the same settings share one.
+
+    Raises:
+        ConfigurationError: the certificates that the environment names can't be read.
+    """
     if isinstance(network.verify, ssl.SSLContext):
         return network.verify
+    with late_imports:  # OpenSSL holds locks that a forked process would wait for
+        return _shared_context(network)
+
+
+def _shared_context(network: Network) -> ssl.SSLContext:
     if not network.uses_tls:
         return _no_tls()
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if network.trust_env else ()
