@@ -23,6 +23,7 @@ __all__ = [
     "Response",
     "ToolCall",
     "Usage",
+    "to_json",
 ]
 
 OMIT_NONE: Final = {"omit_none": True}
