@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -88,18 +88,24 @@ def _kind(path: str | Path) -> str:
     return Path(path).suffix.lower()
 
 
-def read_items(path: str) -> Iterator[BatchInput]:
-    """Read the items of a file, one after the other.
+def read_items(path: str, limit: int | None = None) -> Generator[BatchInput]:
+    """Read the items of a file, one after the other; the file closes when the generator does.
 
     Args:
         path: a file of JSON lines, CSV (`.csv`) or Parquet (`.parquet`); `-` for JSON lines from
             the standard input.
+        limit: how many to read; None (the default) for all.
 
     Raises:
         InvalidRequestError: a line can't be read; the message has its number.
         ConfigurationError: Parquet needs pyarrow.
         OSError: the file can't be read.
     """
+    with closing(_all_items(path)) as items:
+        yield from islice(items, limit)
+
+
+def _all_items(path: str) -> Generator[BatchInput]:
     kind = _kind(path)
     if kind == ".parquet":
         yield from _parquet_rows(path)

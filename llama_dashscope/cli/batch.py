@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -155,7 +154,7 @@ def _made(client: Client, args: argparse.Namespace) -> Batch:
 def _items(args: argparse.Namespace) -> Iterator[BatchInput] | AsyncIterator[BatchInput]:
     if is_piped(args.input):
         return read_piped_items(args.limit)
-    return islice(read_items(args.input), args.limit)
+    return read_items(args.input, args.limit)
 
 
 def _check(args: argparse.Namespace) -> int:

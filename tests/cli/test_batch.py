@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -105,6 +105,30 @@ def test_spent_quota(
     assert run(questions, tmp_path / "out.jsonl", "--concurrency", "1") == 1
     assert "stopped by QuotaExhaustedError" in capsys.readouterr().err
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_run_that_stops_closes_its_input(
+    server: LocalDashScope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """At once, and not when the garbage collector comes to it."""
+    source, opened = tmp_path / f"in.{suffix}", list[TextIO]()
+    source.write_text("prompt\n" + "1\n" * 20 if suffix == "csv" else '"a"\n' * 20)
+    open_file: Callable[..., TextIO] = Path.open
+
+    def recorded(path: Path, *args: Any, **kwargs: Any) -> TextIO:
+        file = open_file(path, *args, **kwargs)
+        if path == source:
+            opened.append(file)
+        return file
+
+    monkeypatch.setattr(Path, "open", recorded)
+    server.fault(QuotaSpent(), times=None)
+
+    assert run(source, tmp_path / "out.jsonl", "--concurrency", "1") == 1
+
+    assert opened
+    assert all(file.closed for file in opened)
 
 
 def test_a_dry_run(
@@ -251,55 +275,77 @@ def test_from_a_pipe(server: LocalDashScope, tmp_path: Path, piped: Callable[...
     assert {each.json["input"]["prompt"] for each in server.requests} == {"a", "你"}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="only sockets can be waited for there")
+class SlowPipe:
+    """A standard input whose second question comes after the first answer."""
+
+    def __init__(self, out: Path) -> None:
+        self.reading, self._writing = os.pipe()
+        self._out = out
+
+    def ask(self, line: bytes) -> None:
+        """Send a question, or a part of it."""
+        os.write(self._writing, line)
+
+    def wait(self) -> None:
+        """Wait for the first answer."""
+        while not self._out.exists() or b"batch_req_0" not in self._out.read_bytes():
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """End the input."""
+        os.close(self._writing)
+
+
+@pytest.fixture
+def slow_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowPipe]:
+    """Make the standard input a pipe."""
+    if sys.platform == "win32":
+        pytest.skip("only sockets can be waited for there")
+    pipe = SlowPipe(tmp_path / "out.jsonl")
+    with os.fdopen(pipe.reading, encoding="utf-8") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield pipe
+
+
 @pytest.mark.parametrize("options", [[], ["--limit", "2"]])
 def test_from_a_pipe_that_stays_open(
-    server: LocalDashScope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+    server: LocalDashScope, tmp_path: Path, slow_pipe: SlowPipe, options: list[str]
 ) -> None:
     """An answer doesn't wait for the next question, and the last line needs no line feed."""
-    out = tmp_path / "out.jsonl"
-    reading, writing = os.pipe()
 
     def ask() -> None:
-        os.write(writing, b'"a"\n\n')
-        while not out.exists() or b"batch_req_0" not in out.read_bytes():
-            time.sleep(0.01)
-        os.write(writing, b'"b"')
-        os.close(writing)
+        slow_pipe.ask(b'"a"\n\n')
+        slow_pipe.wait()
+        slow_pipe.ask(b'"b"')
+        slow_pipe.close()
 
-    with os.fdopen(reading, encoding="utf-8") as pipe, ThreadPoolExecutor(1) as threads:
-        monkeypatch.setattr(sys, "stdin", pipe)
+    with ThreadPoolExecutor(1) as threads:
         asking = threads.submit(ask)
 
-        assert run("-", out, *options) == 0
+        assert run("-", tmp_path / "out.jsonl", *options) == 0
 
         asking.result(timeout=20)
-    assert ids(out) == {"0", "1"}
+    assert ids(tmp_path / "out.jsonl") == {"0", "1"}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="only sockets can be waited for there")
 def test_ctrl_c_while_a_pipe_says_nothing(
-    server: LocalDashScope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: LocalDashScope, tmp_path: Path, slow_pipe: SlowPipe
 ) -> None:
     """The first one ends the wait for more questions."""
-    out = tmp_path / "out.jsonl"
-    reading, writing = os.pipe()
 
     def interrupt() -> None:
-        os.write(writing, b'"a"\n')
-        while not out.exists() or b"batch_req_0" not in out.read_bytes():
-            time.sleep(0.01)
+        slow_pipe.ask(b'"a"\n')
+        slow_pipe.wait()
         os.kill(os.getpid(), signal.SIGINT)
 
-    with os.fdopen(reading, encoding="utf-8") as pipe, ThreadPoolExecutor(1) as threads:
-        monkeypatch.setattr(sys, "stdin", pipe)
+    with ThreadPoolExecutor(1) as threads:
         interrupting = threads.submit(interrupt)
 
-        assert run("-", out) == 130
+        assert run("-", tmp_path / "out.jsonl") == 130
 
         interrupting.result(timeout=20)
-    os.close(writing)
-    assert ids(out) == {"0"}
+    slow_pipe.close()
+    assert ids(tmp_path / "out.jsonl") == {"0"}
 
 
 def test_from_a_closed_stdin(
