@@ -96,8 +96,8 @@ class BatchVerbs:
             InvalidRequestError: an argument was refused; nothing was sent.
             TypeError: there is no such keyword.
         """
-        return AsyncBatch(
-            _plan(
+        try:
+            plan = _plan(
                 self,
                 items=items,
                 model=model,
@@ -107,9 +107,11 @@ class BatchVerbs:
                 tries=tries,
                 again=again,
                 into=into,
-                options=options,
+                options=call_arguments(**options),
             )
-        )
+        finally:
+            del options  # the key may be among them, and error reports show local variables
+        return AsyncBatch(plan)
 
     @shows_keywords(Options)
     def batch(
@@ -145,8 +147,8 @@ class BatchVerbs:
             InvalidRequestError: an argument was refused; nothing was sent.
             TypeError: there is no such keyword.
         """
-        return Batch(
-            _plan(
+        try:
+            plan = _plan(
                 self,
                 items=items,
                 model=model,
@@ -156,10 +158,11 @@ class BatchVerbs:
                 tries=tries,
                 again=again,
                 into=into,
-                options=options,
-            ),
-            run_sync,
-        )
+                options=call_arguments(**options),
+            )
+        finally:
+            del options  # as in `abatch`
+        return Batch(plan, run_sync)
 
 
 def _plan(owner: _Owner, *, into: object, **settings: Any) -> BatchPlan:  # checked by the plan
@@ -186,7 +189,7 @@ def _check_options(plan: BatchPlan) -> None:
     """
     model = "any" if plan.model is None else plan.model
     with suppress(ConfigurationError):  # no key: each item may have its own
-        plan.prepare(BatchItem("", 0, None, model, "any", call_arguments(**plan.options)))
+        plan.prepare(BatchItem("", 0, None, model, "any", plan.options))
 
 
 def _prepare(owner: _Owner, item: BatchItem) -> PreparedItem:

@@ -10,7 +10,13 @@ from llama_dashscope._settings import Timeout
 
 from .options import MessageLike, ToolLike
 
-__all__ = ["CallArguments", "StreamArguments", "call_arguments", "stream_arguments"]
+__all__ = [
+    "CallArguments",
+    "StreamArguments",
+    "call_arguments",
+    "override_arguments",
+    "stream_arguments",
+]
 
 
 @attrs.define(kw_only=True)
@@ -60,6 +66,19 @@ def call_arguments(**options: Any) -> CallArguments:
         return CallArguments(**options)
     finally:
         del options  # the key may be among them, and error reports show local variables
+
+
+def override_arguments(defaults: CallArguments, **options: Any) -> CallArguments:
+    """Return the arguments with these options in place of the default ones.
+
+    Raises:
+        TypeError: a call has no such keyword; the message names the nearest one.
+    """
+    try:
+        _check_names(options.keys(), "a call", CALL_NAMES)
+        return attrs.evolve(defaults, **options)
+    finally:
+        del options
 
 
 def stream_arguments(**options: Any) -> StreamArguments:

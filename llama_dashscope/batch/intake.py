@@ -6,6 +6,7 @@ import anyio.lowlevel
 import attrs
 
 from llama_dashscope._errors import InvalidRequestError
+from llama_dashscope._sanitize import without_frames
 
 from .digest_index import DigestIndex, body_digest, id_digest
 from .items import BatchItem, item_id, read_item
@@ -119,4 +120,5 @@ class Intake:
         return Rejection(self._failure(custom_id, given, error), None)
 
     def _failure(self, custom_id: str, given: object, error: InvalidRequestError) -> BatchResult:
-        return BatchResult(custom_id, self._position, error=error, item=given)
+        # Its frames have the item, which may have a key.
+        return BatchResult(custom_id, self._position, error=without_frames(error), item=given)

@@ -7,8 +7,9 @@ import attrs
 
 from llama_dashscope._errors import InvalidRequestError
 from llama_dashscope._models import Message
-from llama_dashscope._protocol.arguments import CALL_NAMES, CallArguments, call_arguments
+from llama_dashscope._protocol.arguments import CALL_NAMES, CallArguments, override_arguments
 from llama_dashscope._protocol.options import MessageLike
+from llama_dashscope._sanitize import bounded_repr
 
 __all__ = ["BatchInput", "BatchItem", "item_id", "read_item"]
 
@@ -45,7 +46,7 @@ def read_item(
     custom_id: str,
     position: int,
     model: str | None,
-    options: Mapping[str, Any],
+    options: CallArguments,
 ) -> BatchItem:
     """Read an item.
 
@@ -68,7 +69,7 @@ def read_item(
         msg = f"item {custom_id!r} names no model: give it one, or pass model='...' to the batch"
         raise InvalidRequestError(msg)
     try:
-        arguments = call_arguments(**{**options, **fields})
+        arguments = override_arguments(options, **fields)
     except TypeError as error:
         raise InvalidRequestError(f"item {custom_id!r}: {error}") from None
     asked = cast("str", model if own_model is None else own_model)
@@ -97,7 +98,7 @@ def _fields(given: object) -> dict[str, Any]:
         return {"prompt": given}
     if _is_mapping(given):
         if odd := [name for name in given if not isinstance(cast("object", name), str)]:
-            msg = f"the keys of an item must be strings, got {odd[0]!r}"
+            msg = f"the keys of an item must be strings, got {bounded_repr(odd[0])}"
             raise InvalidRequestError(msg)
         return _from_openai(given) if "body" in given else dict(given)
     if isinstance(given, list | tuple):

@@ -3,13 +3,14 @@
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 import attrs
 
 from llama_dashscope._errors import InvalidRequestError
 from llama_dashscope._models import Message, Response
-from llama_dashscope._protocol.arguments import call_arguments
+from llama_dashscope._protocol.arguments import CallArguments
+from llama_dashscope._sanitize import bounded_repr
 
 from .items import BatchItem
 from .journal import Again
@@ -17,9 +18,6 @@ from .results import Pause
 from .turn import Turn
 
 __all__ = ["BatchPlan", "PreparedItem"]
-
-NO_DEFAULTS: Final = ("messages",)
-"""Options of a call that a batch can't set for all items."""
 
 
 @attrs.frozen
@@ -45,23 +43,21 @@ def _iterable(given: object) -> bool:
     return isinstance(given, Iterable | AsyncIterable)
 
 
-def _check_defaults(_: object, __: object, given: Mapping[str, Any]) -> None:
-    call_arguments(**given)
-    if own := [name for name in NO_DEFAULTS if given.get(name) is not None]:
-        msg = f"{', '.join(own)} can't be given to a batch: each item has its own"
-        raise InvalidRequestError(msg)
+def _check_defaults(_: object, __: object, given: CallArguments) -> None:
+    if given.messages is not None:
+        raise InvalidRequestError("messages can't be given to a batch: each item has its own")
 
 
 def _at_least_one(_: object, attribute: "attrs.Attribute[Any]", given: object) -> None:
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        msg = f"{attribute.name} must be a whole number, 1 or more, got {given!r}"
+        msg = f"{attribute.name} must be a whole number, 1 or more, got {bounded_repr(given)}"
         raise InvalidRequestError(msg)
 
 
 def _check_again(_: object, __: object, given: object) -> None:
     if given not in get_args(Again):
         known = ", ".join(map(repr, get_args(Again)))
-        raise InvalidRequestError(f"again must be one of {known}, got {given!r}")
+        raise InvalidRequestError(f"again must be one of {known}, got {bounded_repr(given)}")
 
 
 def _path(given: str | os.PathLike[str] | None) -> Path | None:
@@ -70,7 +66,7 @@ def _path(given: str | os.PathLike[str] | None) -> Path | None:
     named: Any = given
     fits = isinstance(named, str | os.PathLike) and os.fspath(given) and "\0" not in str(given)
     if not fits:
-        raise InvalidRequestError(f"journal must be the path of a file, got {given!r}")
+        raise InvalidRequestError(f"journal must be the path of a file, got {bounded_repr(given)}")
     return Path(given)
 
 
@@ -90,9 +86,7 @@ class BatchPlan:
     """The pace; see `Pacer.admit`."""
     pause: Pause
     model: str | None = None
-    options: Mapping[str, Any] = attrs.field(
-        factory=dict[str, Any], validator=_check_defaults, repr=False
-    )
+    options: CallArguments = attrs.field(factory=CallArguments, validator=_check_defaults)
     journal: Path | None = attrs.field(default=None, converter=_path)
     concurrency: int = attrs.field(default=100, validator=_at_least_one)
     ordered: bool = False

@@ -56,6 +56,12 @@ def told(error: BaseException) -> Iterator[str]:
         chain = chain.__cause__ or chain.__context__
 
 
+def assert_hidden(error: BaseException, *secrets: str) -> None:
+    """Check that none of these shows in what tools report of an error, or in its pickle."""
+    assert [text for text in told(error) if any(each in text for each in secrets)] == []
+    assert not any(each.encode() in pickle.dumps(error) for each in secrets)
+
+
 def fail(
     stack: tuple[str, str], base_url: str, *, stream: bool = False, proxy: str | None = None
 ) -> DashScopeError:
@@ -93,8 +99,7 @@ def test_a_key_that_comes_back(
 
     error = fail(stack, server.base_url, stream=stream)
 
-    assert [text for text in told(error) if KEY[:12] in text] == []
-    assert KEY[:12].encode() not in pickle.dumps(error)
+    assert_hidden(error, KEY[:12])
     assert KEY[:12] not in caplog.text
     assert not isinstance(error, APIStatusError)
 
@@ -138,10 +143,9 @@ def test_a_key_in_a_body(
 
     error = fail(stack, server.base_url, stream=stream)
 
-    for part in (KEY[:12], KEY[8:]):
-        assert [text for text in told(error) if part in text] == []
-        assert part.encode() not in pickle.dumps(error)
-        assert part not in caplog.text
+    assert_hidden(error, KEY[:12], KEY[8:])
+    assert KEY[:12] not in caplog.text
+    assert KEY[8:] not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -172,8 +176,7 @@ def test_a_proxy_that_refuses(
         error = fail(stack, "https://dashscope.example/api/v1", proxy=address)
 
     hidden = ("S3cret", TOKEN[:12])
-    assert [text for text in told(error) if any(each in text for each in hidden)] == []
-    assert not any(each.encode() in pickle.dumps(error) for each in hidden)
+    assert_hidden(error, *hidden)
     assert not any(each in caplog.text for each in hidden)
     assert "dashscope.example" in str(error)
 
@@ -182,7 +185,7 @@ def test_a_proxy_that_is_not_there(stack: tuple[str, str]) -> None:
     """Nor does a proxy's password show that nobody was told."""
     error = fail(stack, "https://dashscope.example/api/v1", proxy=f"http://{LOGIN}@127.0.0.1:9")
 
-    assert [text for text in told(error) if "S3cret" in text or TOKEN in text] == []
+    assert_hidden(error, "S3cret", TOKEN)
 
 
 def ask(client: Client, face: str, backend: str, options: dict[str, Any]) -> None:
@@ -217,7 +220,7 @@ REFUSED: list[dict[str, Any]] = [{"temperature": float("nan")}, {"temprature": 1
 
 @pytest.mark.parametrize(
     ("face", "bad"),
-    [*((face, bad) for face in FACES for bad in ({}, *REFUSED)), ("batch", {})],
+    [(face, bad) for face in [*FACES, "batch"] for bad in ({}, *REFUSED)],
     ids=str,
 )
 def test_a_key_that_one_call_is_given(
@@ -233,7 +236,7 @@ def test_a_key_that_one_call_is_given(
     ):
         ask(client, face, stack[1], options)
 
-    assert [text for text in told(caught.value) if KEY[:12] in text] == []
+    assert_hidden(caught.value, KEY[:12])
 
 
 @pytest.mark.parametrize(
@@ -270,7 +273,22 @@ def test_a_key_that_the_drop_in_is_given(server: LocalDashScope) -> None:
         Generation.call(MODEL, "hi", temperature=float("nan"), **address)
 
     for caught in (failed, refused):
-        assert [text for text in told(caught.value) if KEY[:12] in text] == []
+        assert_hidden(caught.value, KEY[:12])
+
+
+@pytest.mark.parametrize("bad", [{"temperature": float("nan")}, {"temprature": 1}, {"prompt": 1}])
+def test_a_key_that_one_item_is_given(server: LocalDashScope, bad: dict[str, Any]) -> None:
+    """Nor is the key of a single item of a batch, if the item is invalid."""
+    items = [{"prompt": "hi", "api_key": KEY, **bad}]
+
+    with (
+        Client("sk-other", base_url=server.base_url) as client,
+        client.batch(items, model=MODEL) as batch,
+    ):
+        error = next(batch).error
+
+    assert error is not None
+    assert_hidden(error, KEY[:12])
 
 
 def test_a_client_with_a_proxy() -> None:
