@@ -11,6 +11,7 @@ __all__ = [
     "LONGEST_MESSAGE",
     "LONGEST_NAME",
     "attempts_of",
+    "bounded_repr",
     "chain_of",
     "redact",
     "sanitize",
@@ -24,6 +25,9 @@ LONGEST_MESSAGE: Final = 2000
 
 LONGEST_NAME: Final = 128
 """Longest error code or request id that is shown, in characters."""
+
+LONGEST_VALUE: Final = 80
+"""Longest repr of an argument that is shown, in characters."""
 
 SHORTEST_PREFIX: Final = 8
 """A prefix of a secret is redacted from this length on: quoted text may be cut off in a secret."""
@@ -97,6 +101,16 @@ def sanitize(text: str, secrets: Iterable[str] = (), limit: int = LONGEST_MESSAG
 def _escape(character: str) -> str:
     """Write a character as Python does in a string."""
     return character.encode("unicode_escape").decode("ascii")
+
+
+def bounded_repr(value: object) -> str:
+    """Return the repr of an argument for an error; only its type if the repr is long or fails."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # too many digits, too deep, or whatever a caller's class does
+        text = ""
+    fits = text and len(text) <= LONGEST_VALUE and text.isprintable()
+    return text if fits else f"a value of type {type(value).__name__}"
 
 
 def without_frames(error: E) -> E:

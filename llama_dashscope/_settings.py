@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import attrs
 
 from ._errors import ConfigurationError
+from ._sanitize import bounded_repr
 
 __all__ = ["TOKEN", "ApiKey", "Limits", "Network", "Proxy", "Timeout"]
 
@@ -57,14 +58,14 @@ def _seconds(instance: object, attribute: "attrs.Attribute[Any]", value: object)
         msg = f"{where} must be seconds or None, got {type(value).__name__}"
         raise ConfigurationError(msg)
     if not 0 < value <= sys.float_info.max:
-        msg = f"{where} must be more than 0 seconds, got {value}; None means no limit"
+        msg = f"{where} must be more than 0 seconds, got {bounded_repr(value)}; None means no limit"
         raise ConfigurationError(msg)
 
 
 def _positive(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         where = f"{type(instance).__name__}.{attribute.name}".lower()
-        msg = f"{where} must be a whole number above 0, got {value!r}"
+        msg = f"{where} must be a whole number above 0, got {bounded_repr(value)}"
         raise ConfigurationError(msg)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_dashscope._sanitize import redact, sanitize
+from llama_dashscope._sanitize import bounded_repr, redact, sanitize
 
 KEY = "sk-0123456789abcdef"
 
@@ -85,3 +87,28 @@ def test_whatever_comes(before: str, after: str, limit: int) -> None:
     assert shown.isprintable()
     assert len(shown) <= limit + 3
     assert KEY[:8] not in shown
+
+
+class Odd:
+    """An argument that can't be shown."""
+
+    def __repr__(self) -> str:
+        raise LookupError
+
+
+class Lines:
+    """An argument that would be shown in two lines."""
+
+    def __repr__(self) -> str:
+        return "a\nb"
+
+
+def test_an_argument_is_shown_in_a_few_words() -> None:
+    """Long, many-lined and failing reprs are not: an error must not fail, or fill a terminal."""
+    assert bounded_repr("a") == "'a'"
+    assert bounded_repr("a" * 78) == f"'{'a' * 78}'"
+    assert bounded_repr("a" * 79) == "a value of type str"
+    assert bounded_repr(10**5000) == "a value of type int"
+    assert bounded_repr(Odd()) == "a value of type Odd"
+    assert bounded_repr(SimpleNamespace(a=Odd())) == "a value of type SimpleNamespace"
+    assert bounded_repr(Lines()) == "a value of type Lines"

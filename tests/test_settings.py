@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_dashscope import ConfigurationError, Limits, Timeout
+from llama_dashscope import ConfigurationError, Limits, Pace, Retry, Timeout
 from llama_dashscope._environment import (
     check_base_url,
     check_header,
@@ -547,3 +548,24 @@ def test_a_network(base_url: str, proxy: str | None, uses_tls: bool) -> None:
 
     assert network.uses_tls == uses_tls
     assert network.host == ("host:443" if base_url.startswith("https") else "host:80")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sign"),
+    [
+        (Timeout, "total", 1),
+        (Timeout, "idle", -1),
+        (Limits, "max_connections", -1),
+        (Limits, "keepalive_expiry", 1),
+        (Retry, "base", 1),
+        (Retry, "times", -1),
+        (Pace, "requests_per_minute", 1),
+        (Pace, "tokens_per_minute", -1),
+    ],
+)
+def test_a_number_with_more_digits_than_python_shows(
+    kind: Callable[..., object], name: str, sign: int
+) -> None:
+    """It is refused like any other one that is out of range."""
+    with pytest.raises(ConfigurationError, match=f"{name} must be .*got a value of type int"):
+        kind(**{name: sign * 10**5000})

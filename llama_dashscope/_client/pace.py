@@ -14,6 +14,7 @@ import attrs
 
 from llama_dashscope._errors import ConfigurationError
 from llama_dashscope._network.event_loop import LoopAffinity, call_soon_threadsafe, is_closed
+from llama_dashscope._sanitize import bounded_repr
 
 from .pace_rules import Booking, ModelPace
 from .pacer import Outcome
@@ -30,13 +31,13 @@ def _amount(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < cast("float", value) <= sys.float_info.max:
         or_none = " or None" if attribute.default is None else ""
-        msg = f"pace.{attribute.name} must be a number above 0{or_none}, got {value!r}"
+        msg = f"pace.{attribute.name} must be a number above 0{or_none}, got {bounded_repr(value)}"
         raise ConfigurationError(msg)
 
 
 def _flag(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     if not isinstance(value, bool):
-        msg = f"pace.{attribute.name} must be True or False, got {value!r}"
+        msg = f"pace.{attribute.name} must be True or False, got {bounded_repr(value)}"
         raise ConfigurationError(msg)
 
 

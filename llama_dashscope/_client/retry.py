@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 import attrs
 
 from llama_dashscope._errors import APITimeoutError, ConfigurationError, DashScopeError
+from llama_dashscope._sanitize import bounded_repr
 
 __all__ = ["Budget", "Retry"]
 
@@ -21,13 +22,13 @@ def _at_least_zero(_: object, attribute: "attrs.Attribute[Any]", value: object) 
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not number or not 0 <= cast("float", value) <= MOST:
         kind = "a whole number" if whole else "seconds"
-        msg = f"retry.{attribute.name} must be {kind}, 0 or more, got {value!r}"
+        msg = f"retry.{attribute.name} must be {kind}, 0 or more, got {bounded_repr(value)}"
         raise ConfigurationError(msg)
 
 
 def _true_or_false(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     if not isinstance(value, bool):
-        msg = f"retry.{attribute.name} must be True or False, got {value!r}"
+        msg = f"retry.{attribute.name} must be True or False, got {bounded_repr(value)}"
         raise ConfigurationError(msg)
 
 

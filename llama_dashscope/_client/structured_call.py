@@ -14,6 +14,7 @@ from llama_dashscope._protocol.arguments import CallArguments
 from llama_dashscope._protocol.mismatches import Mismatch, describe
 from llama_dashscope._protocol.request import check_input
 from llama_dashscope._protocol.usage import add_usage
+from llama_dashscope._sanitize import bounded_repr
 from llama_dashscope._settings import Timeout
 
 from .call import Call
@@ -142,7 +143,9 @@ class StructuredCall:
 
 def _check_tries(given: object) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise InvalidRequestError(f"tries must be a whole number above 0, got {given!r}")
+        raise InvalidRequestError(
+            f"tries must be a whole number above 0, got {bounded_repr(given)}"
+        )
     return given
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from llama_dashscope._errors import InvalidRequestError, ParseError
 from llama_dashscope._models import Response
-from llama_dashscope._sanitize import sanitize
+from llama_dashscope._sanitize import bounded_repr, sanitize
 
 from .json_schema import json_schema
 from .json_text import json_values, several
@@ -58,7 +58,7 @@ class AnswerFormat:
             InvalidRequestError: an argument is invalid.
         """
         if unknown_fields not in {"refuse", "keep"}:
-            msg = f"unknown_fields must be 'refuse' or 'keep', got {unknown_fields!r}"
+            msg = f"unknown_fields must be 'refuse' or 'keep', got {bounded_repr(unknown_fields)}"
             raise InvalidRequestError(msg)
         schema = json_schema(kind)
         self._kind = kind

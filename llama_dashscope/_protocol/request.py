@@ -13,6 +13,7 @@ import attrs
 
 from llama_dashscope._errors import InvalidRequestError
 from llama_dashscope._models import Message, Record
+from llama_dashscope._sanitize import bounded_repr
 from llama_dashscope._settings import ApiKey
 
 from .arguments import CallArguments, StreamArguments
@@ -212,8 +213,6 @@ _NAMED: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "tool_choice": (lambda v: isinstance(v, str | Mapping), "a string or a dict"),
     "response_format": (_mapping, "a dict"),
 }
-LONGEST_SHOWN: Final = 80
-"""Longest value that an error shows, in characters."""
 
 
 def encode(payload: dict[str, Any]) -> bytes:
@@ -278,14 +277,9 @@ def _given_twice(name: str) -> InvalidRequestError:
 
 
 def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
-    try:
-        shown = repr(value)
-    except (ValueError, RecursionError):  # too many digits, too deep
-        shown = ""
-    if not shown or len(shown) > LONGEST_SHOWN or not shown.isprintable():
-        shown = f"a value of type {type(value).__name__}"
-    elif value is not None:
-        shown = f"{shown} ({type(value).__name__})"
+    shown, kind = bounded_repr(value), type(value).__name__
+    if value is not None and not shown.startswith("a value of"):
+        shown = f"{shown} ({kind})"
     return InvalidRequestError(f"{name} must be {expected}, got {shown}")
 
 

@@ -4,6 +4,8 @@ import re
 import sys
 from typing import Final
 
+from llama_dashscope._sanitize import bounded_repr
+
 __all__ = ["set_region"]
 
 REGIONS: Final = (
@@ -33,10 +35,10 @@ def set_region(region: str, workspace_id: str | None = None) -> None:
         ValueError: the service has no such region, or the workspace id is malformed.
     """
     if region not in REGIONS:
-        msg = f"region must be one of {', '.join(REGIONS)}, got {region!r}"
+        msg = f"region must be one of {', '.join(REGIONS)}, got {bounded_repr(region)}"
         raise ValueError(msg)
     if not workspace_id or not WORKSPACE.fullmatch(workspace_id):
-        msg = f"workspace_id must be the id of a workspace, got {workspace_id!r}"
+        msg = f"workspace_id must be the id of a workspace, got {bounded_repr(workspace_id)}"
         raise ValueError(msg)
     address = f"https://{workspace_id}.{region}.maas.aliyuncs.com/api/v1"
     vars(sys.modules["llama_dashscope"])["base_http_api_url"] = address
