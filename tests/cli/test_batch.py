@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -114,7 +114,7 @@ def test_a_run_that_stops_closes_its_input(
     """At once, and not when the garbage collector comes to it."""
     source, opened = tmp_path / f"in.{suffix}", list[TextIO]()
     source.write_text("prompt\n" + "1\n" * 20 if suffix == "csv" else '"a"\n' * 20)
-    open_file: Callable[..., TextIO] = Path.open
+    open_file = cast("Callable[..., TextIO]", Path.open)
 
     def recorded(path: Path, *args: Any, **kwargs: Any) -> TextIO:
         file = open_file(path, *args, **kwargs)
