@@ -9,7 +9,7 @@ from llama_dashscope._protocol.stream_parser import Item, StreamParser
 from llama_dashscope._sanitize import without_frames
 
 from .attempt import Attempt
-from .observer import CallEnd
+from .observer import CallEnd, CallWatch
 from .time_limits import NEVER, TimeLimits
 
 __all__ = ["StreamReader"]
@@ -79,7 +79,7 @@ class StreamReader(Generic[Item]):
         Raises:
             DashScopeError: the stream broke; `partial_text` has the text received.
         """
-        while not (items := self.take()) and await self._advance():
+        while not (items := self._parser.take()) and await self._advance():
             pass
         return items
 
@@ -125,10 +125,8 @@ class StreamReader(Generic[Item]):
                 raise without_frames(self._parser.failure)
             if self._parser.ended:
                 return False
-            waiting = self._parser.arrived
-            await self._step()
-            if self._attempt.watch is not None and (count := self._parser.arrived - waiting):
-                self._attempt.watch.chunks_arrived(count)
+            watch = self._attempt.watch
+            await (self._step() if watch is None else self._watched_step(watch))
         except DashScopeError as error:
             error.partial_text = error.partial_text or self.answer.text
             error.usage = error.usage or self.answer.usage
@@ -136,6 +134,12 @@ class StreamReader(Generic[Item]):
             error.attempts = self._attempt.number
             raise
         return True
+
+    async def _watched_step(self, watch: CallWatch) -> None:
+        waiting = self._parser.arrived
+        await self._step()
+        if count := self._parser.arrived - waiting:
+            watch.chunks_arrived(count)
 
     async def _step(self) -> None:
         """Read until a frame or the end arrives; heartbeats don't restart the idle limit."""

@@ -4,7 +4,9 @@
 byte. The limits after that are decided here: `idle`, `total`, and the end of a stream.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import attrs
 
 from llama_dashscope._errors import APITimeoutError
 from llama_dashscope._network.failures import timed_out
@@ -23,7 +25,8 @@ USAGE_GRACE: Final = 1.0
 """The same while no usage has arrived: the frame with the usage may come late."""
 
 
-class Step(NamedTuple):
+@attrs.define
+class Step:
     """How long the next step of a call may take."""
 
     seconds: float | None

@@ -70,9 +70,8 @@ class StreamAccumulator:
         Raises:
             ValueError: the payload is not a frame, or contradicts the frames before it.
         """
-        sole = None if self._joiner.is_waiting else self._sole
-        if sole is not None and (usual := read_fast(payload)) is not None:
-            return [self._add_fast(sole, usual)]
+        if self._sole is not None and (usual := read_fast(payload)) is not None:
+            return [self._add_fast(self._sole, usual)]
         self._joiner.join(payload)
         return self.merge(read_frame(payload))
 
@@ -103,7 +102,8 @@ class StreamAccumulator:
                 self._done += 1
             chunks += answer.take(frame, piece, self.request_id)
         first = self._answers.get(0)
-        self._sole = first if self._as_choices and first and first.clear else None
+        settled = self._as_choices and not self._joiner.is_waiting
+        self._sole = first if settled and first and first.clear else None
         return chunks
 
     def _open(self, index: int) -> "_ChoiceAccumulator":
@@ -218,13 +218,13 @@ class _ChoiceAccumulator:
 
     def take_fast(self, usual: FastPayload, request_id: str) -> Chunk:
         """Add a frame of the usual form, once this answer is `clear`, and return its chunk."""
-        text, reason, usage, _ = usual
-        delta = self._deltas.take_settled(text)
+        delta = self._deltas.take_settled(usual.text)
         if delta:
             self.growing.append(delta)
+        reason = usual.finish_reason
         if reason is not None:
             self.finish_reason = reason
-        return Chunk(delta, LazyText(self.growing), reason, usage, request_id)
+        return Chunk(delta, LazyText(self.growing), reason, usual.usage, request_id)
 
     def _chunk(
         self, delta: str, frame: StreamPayload, piece: ChoiceDelta, request_id: str

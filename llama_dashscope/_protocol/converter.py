@@ -235,7 +235,8 @@ def read_usage(payload: object, _type: object = None) -> Usage:
     """Read usage. The usual form is read by hand, for speed: every frame has it."""
     if isinstance(payload, dict):
         usage = cast("dict[str, Any]", payload)
-        given, made, total = cast("Iterable[Any]", map(usage.get, USAGE))
+        counts: Iterable[Any] = map(usage.get, USAGE)
+        given, made, total = counts
         numbers = type(given) is type(made) is type(total) is int
         if numbers and not (given | made | total) >> 63:
             if len(usage) == len(USAGE):

@@ -7,7 +7,9 @@ U+2028 and the like are text.
 """
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+import attrs
 
 __all__ = ["BOM", "ERROR_STATUS", "Decoder", "EventTooLargeError", "ServerSentEvent"]
 
@@ -24,7 +26,8 @@ FRAME_STARTS: Final = (b"{", b"[DONE]")
 STATUS: Final = re.compile(rb":?\s*(?:HTTP_STATUS/|status:)\s*(\d{3})\b")
 
 
-class ServerSentEvent(NamedTuple):
+@attrs.define
+class ServerSentEvent:
     """One frame of a stream."""
 
     data: bytes
@@ -83,15 +86,18 @@ class Decoder:
         """
         events: list[ServerSentEvent] = []
         try:
-            if not self._between_events():
+            between = self._between_events()
+            if not between:
                 # To the end of the unfinished event, or of these bytes.
                 end = received.find(b"\n\n") + 2
                 here = received[:end] if end > 1 else received
                 self._feed_lines(here, events)
                 received = received[len(here) :]
-            if self._between_events() and CR not in received:
+                between = self._between_events()
+            if between and CR not in received:
                 received = received[self._feed_usual(received, events) :]
-            self._feed_lines(received, events)
+            if received:
+                self._feed_lines(received, events)
         except EventTooLargeError as error:
             error.events = events
             raise

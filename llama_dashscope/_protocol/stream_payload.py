@@ -6,8 +6,9 @@ exactly what `converter` accepts; tests hold the two equal.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import attrs
 import cattrs
 
 from llama_dashscope._models import Response, ToolCall, Usage
@@ -43,7 +44,8 @@ PLACE: Final = re.compile("[0-9]{1,9}")
 """An index that was sent as text."""
 
 
-class ChoiceDelta(NamedTuple):
+@attrs.define
+class ChoiceDelta:
     """What a frame adds to one answer."""
 
     answer: int
@@ -57,7 +59,8 @@ class ChoiceDelta(NamedTuple):
     of_message: Mapping[str, Any]
 
 
-class StreamPayload(NamedTuple):
+@attrs.define
+class StreamPayload:
     """One frame: its known fields, and the unknown ones of each level."""
 
     pieces: list[ChoiceDelta]
@@ -68,7 +71,8 @@ class StreamPayload(NamedTuple):
     of_output: Mapping[str, Any]
 
 
-class FastPayload(NamedTuple):
+@attrs.define
+class FastPayload:
     """A frame of the usual form: one choice in the `message` format, no unknown fields."""
 
     text: str
@@ -126,7 +130,8 @@ def _read(payload: dict[str, Any]) -> StreamPayload:
         pieces = [_piece(at, choice) for at, choice in enumerate(choices or ())]
         if len(pieces) > 1 and len({piece.answer for piece in pieces}) < len(pieces):
             # Two answers of one frame are never the same one: their places tell them apart.
-            pieces = [piece._replace(answer=at) for at, piece in enumerate(pieces)]
+            for at, piece in enumerate(pieces):
+                piece.answer = at
     else:
         reason = finish_reason(output.get("finish_reason"))
         pieces = [ChoiceDelta(0, None, _text(text), reason, "", (), NOTHING, NOTHING)]
