@@ -103,6 +103,8 @@ _head_wait: ContextVar[_HeadWait] = ContextVar("llama_dashscope_head_wait")
 class _Handler(ResponseHandler):
     """aiohttp's protocol of a connection; also notes whether a byte of the answer has arrived."""
 
+    __slots__ = ("_content", "_waiting", "heard", "timer", "used")
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.timer = ReusableTimer(loop)
@@ -301,7 +303,7 @@ def _set_options(transport: asyncio.Transport | None, options: list[tuple[int, i
 class _AiohttpReply:
     """An answer received by aiohttp."""
 
-    __slots__ = ("_network", "_request", "_response", "_seen", "_timer", "headers", "status")
+    __slots__ = ("_key", "_network", "_response", "_seen", "_timer", "headers", "status")
 
     def __init__(
         self,
@@ -311,7 +313,7 @@ class _AiohttpReply:
         handler: _Handler,
     ) -> None:
         self._network = network
-        self._request = request
+        self._key = request.key
         self._response = response
         self._timer = handler.timer
         self._seen = 0
@@ -330,7 +332,7 @@ class _AiohttpReply:
         except ERRORS as error:
             if rest := _unread(content):
                 return rest
-            failure = within_answer(error, KINDS.timeout, self._network, self._request, limit)
+            failure = within_answer(error, KINDS.timeout, self._network, self._key, limit)
         else:
             if not data and self._response.connection is not None:
                 await self.aclose()  # aiohttp keeps one whose protocol was switched (status 101)

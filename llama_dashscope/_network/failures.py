@@ -20,7 +20,7 @@ from llama_dashscope._sanitize import (
     sanitize,
     without_frames,
 )
-from llama_dashscope._settings import Network
+from llama_dashscope._settings import ApiKey, Network
 
 from .interface import HTTPRequest
 
@@ -118,7 +118,7 @@ def before_answer(
             has accepted the request, so it is never sent again.
     """
     host, timeout = network.host, request.timeout
-    secrets = secrets_of(network, request)
+    secrets = secrets_of(network, request.key)
     why = describe(error, secrets)
     failure: DashScopeError
     if isinstance(error, kinds.connect_timeout):
@@ -140,7 +140,7 @@ def within_answer(
     error: Exception,
     timeout: type[Exception],
     network: Network,
-    request: HTTPRequest,
+    key: ApiKey,
     limit: float | None,
 ) -> DashScopeError:
     """Return our error for a library's failure in the body of an answer.
@@ -149,10 +149,10 @@ def within_answer(
         error: the library's exception.
         timeout: the library's exception class for timeouts.
         network: the client's network settings.
-        request: the request.
+        key: the key of the request; the request itself may be large, and long streams many.
         limit: the time limit, in seconds.
     """
-    secrets = secrets_of(network, request)
+    secrets = secrets_of(network, key)
     failure: DashScopeError
     if isinstance(error, timeout):
         failure = timed_out("idle", limit, network.host)
@@ -173,11 +173,9 @@ def starting() -> Generator[None]:
         raise APIConnectionError(msg, retryable=True) from error
 
 
-def secrets_of(network: Network, request: HTTPRequest) -> tuple[str, ...]:
+def secrets_of(network: Network, key: ApiKey) -> tuple[str, ...]:
     """Return what errors about a request must not show: its key and the proxy's password."""
-    keys = (value for name, value in request.headers if name == "authorization")
-    key = next(keys, "").removeprefix("Bearer ")
-    return (key, *(network.proxy.secrets if network.proxy else ()))
+    return (key.reveal(), *(network.proxy.secrets if network.proxy else ()))
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> str:

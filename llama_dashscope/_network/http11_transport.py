@@ -145,7 +145,7 @@ class HTTP11Transport:
 class _HTTP11Response:
     """An answer that is being received."""
 
-    __slots__ = ("_connection", "_ended", "_network", "_request", "_transport", "headers", "status")
+    __slots__ = ("_connection", "_ended", "_key", "_network", "_transport", "headers", "status")
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class _HTTP11Response:
         self._transport = transport
         self._network = transport.network
         self._connection = connection
-        self._request = request
+        self._key = request.key
         self._ended = False
         self.status = head.status_code
         wanted = request.wanted
@@ -174,7 +174,7 @@ class _HTTP11Response:
         try:
             data = await self._connection.read(limit)
         except ERRORS as error:
-            failure = within_answer(error, KINDS.timeout, self._network, self._request, limit)
+            failure = within_answer(error, KINDS.timeout, self._network, self._key, limit)
         else:
             if not data:
                 self._ended = True

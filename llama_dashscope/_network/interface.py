@@ -3,7 +3,7 @@
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, Protocol
 
-from llama_dashscope._settings import Timeout
+from llama_dashscope._settings import ApiKey, Timeout
 
 __all__ = [
     "CONTENT_ENCODING",
@@ -27,6 +27,11 @@ class HTTPRequest(Protocol):
     @property
     def url(self) -> str:
         """The URL that it is sent to."""
+        ...
+
+    @property
+    def key(self) -> ApiKey:
+        """The API key, which errors must not show."""
         ...
 
     @property

@@ -59,7 +59,7 @@ class _HttpxResponse:
 
     def __init__(self, network: Network, request: HTTPRequest, response: httpx.Response) -> None:
         self._network = network
-        self._request = request
+        self._key = request.key
         self._stream = cast("httpx.AsyncByteStream", response.stream)
         self._body: AsyncIterator[bytes] | None = None
         self._ended = False
@@ -80,7 +80,7 @@ class _HttpxResponse:
             await self.aclose()
             return b""
         except ERRORS as error:
-            failure = within_answer(error, KINDS.timeout, self._network, self._request, limit)
+            failure = within_answer(error, KINDS.timeout, self._network, self._key, limit)
         raise failure  # outside of `except`: keeps no frames of the library
 
     async def aclose(self) -> None:

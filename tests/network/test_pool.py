@@ -15,11 +15,12 @@ from llama_dashscope import Client, ClientClosedError, Limits, Timeout
 from llama_dashscope._network.http11_transport import HTTP11Transport
 from llama_dashscope._network.interface import HTTPRequest, TransportResponse
 from llama_dashscope._network.pool import ConnectionPool
-from llama_dashscope._settings import Network
+from llama_dashscope._settings import ApiKey, Network
 from llama_dashscope.testing import LocalDashScope, Raw
 
 pytestmark = pytest.mark.anyio
 
+KEY = ApiKey("sk-local")
 BODY = b'{"model":"llama3.3-70b-instruct","input":{"prompt":"hi"},"parameters":{}}'
 
 
@@ -28,6 +29,7 @@ class Outgoing:
     """A request as the network sees it."""
 
     url: str
+    key: ApiKey
     headers: list[tuple[str, str]]
     body: bytes
     timeout: Timeout
@@ -44,7 +46,7 @@ async def carrier(server: LocalDashScope) -> HTTP11Transport:
 def outgoing(server: LocalDashScope) -> HTTPRequest:
     """Make a request of the server."""
     url = f"{server.base_url}/services/aigc/text-generation/generation"
-    return Outgoing(url, [("authorization", "Bearer sk-local")], BODY, Timeout())
+    return Outgoing(url, KEY, [("authorization", "Bearer sk-local")], BODY, Timeout())
 
 
 class Answer:
@@ -134,7 +136,7 @@ async def test_headers_that_are_kept(
 ) -> None:
     """Of the headers of an answer those are kept that are wanted: by name, or all."""
     url = f"{server.base_url}/services/aigc/text-generation/generation"
-    reply = await carrier.send(Outgoing(url, [], BODY, Timeout(), wanted))
+    reply = await carrier.send(Outgoing(url, KEY, [], BODY, Timeout(), wanted))
     await reply.aclose()
     await carrier.aclose()
 
