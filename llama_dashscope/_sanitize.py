@@ -61,7 +61,7 @@ def _may_share(text: str, secret: str) -> bool:
     Each part, unless the secret is very short, covers a whole block of the text.
     """
     if len(secret) < SHORTEST_PREFIX:
-        return True
+        return secret in text
     blocks = range(0, len(text) - BLOCK + 1, BLOCK)
     return any(text[at : at + BLOCK] in secret for at in blocks)
 
@@ -91,6 +91,8 @@ def sanitize(text: str, secrets: Iterable[str] = (), limit: int = LONGEST_MESSAG
         secrets: what the result must not show.
         limit: longest result in characters; a longer one is cut and ends with "...".
     """
+    if len(text) <= limit and text.isprintable() and " " not in text:  # most names are so
+        return redact(text, secrets)
     # Cut before escaping, so that a huge text is cheap, and after, since escapes add characters.
     line = " ".join(redact(text[: 4 * limit], secrets).split())
     if not line.isprintable():

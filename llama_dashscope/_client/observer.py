@@ -165,7 +165,7 @@ class CallWatch:
         """Return the headers that the observers add to the request."""
         headers: dict[str, str] = {}
         self._tell(lambda each: headers.update(each.request_headers()))
-        return {name.lower(): value for name, value in headers.items()}
+        return headers and {name.lower(): value for name, value in headers.items()}
 
     def attempt_ended(self, attempt: AttemptEnd) -> None:
         """See `CallObserver.attempt_ended`."""
@@ -207,7 +207,7 @@ class CallWatch:
         )
 
     def _tell(self, tell: Callable[[CallObserver], object]) -> None:
-        for each in list(self._observers):
+        for each in self._observers:
             self._tell_one(each, tell)
 
     def _tell_one(self, observer: CallObserver, tell: Callable[[CallObserver], object]) -> None:
@@ -215,7 +215,7 @@ class CallWatch:
             tell(observer)
         except Exception:
             logger.exception("an observer failed; it gets no further events of this call")
-            self._observers.remove(observer)
+            self._observers = [each for each in self._observers if each is not observer]
 
 
 _observers: tuple[Observer, ...] = ()

@@ -210,13 +210,13 @@ class AiohttpTransport:
         raise failure  # outside of `except`: keeps no frames of the library
 
     def _post(self, request: HTTPRequest) -> Awaitable[aiohttp.ClientResponse]:
-        headers = request.headers
+        headers, body = request.headers, request.body
         if self._for_proxy and self._forwarded:
             # A plain-text request carries the proxy's login; aiohttp only adds it to tunnels.
             headers = [*headers, *self._for_proxy.items()]
         return self._session.post(
             request.url,
-            data=request.body if len(request.body) <= LARGE else BytesIO(request.body),
+            data=body if len(body) <= LARGE else BytesIO(body),
             headers=headers,
             allow_redirects=False,
             proxy=self._proxy,

@@ -62,8 +62,9 @@ def call_arguments(**options: Any) -> CallArguments:
         TypeError: a call has no such keyword; the message names the nearest one.
     """
     try:
-        _check_names(options.keys(), "a call", CALL_NAMES)
         return CallArguments(**options)
+    except TypeError:
+        raise _unknown_names(options.keys(), "a call", CALL_NAMES) from None
     finally:
         del options  # the key may be among them, and error reports show local variables
 
@@ -75,8 +76,9 @@ def override_arguments(defaults: CallArguments, **options: Any) -> CallArguments
         TypeError: a call has no such keyword; the message names the nearest one.
     """
     try:
-        _check_names(options.keys(), "a call", CALL_NAMES)
         return attrs.evolve(defaults, **options)
+    except TypeError:
+        raise _unknown_names(options.keys(), "a call", CALL_NAMES) from None
     finally:
         del options
 
@@ -84,8 +86,9 @@ def override_arguments(defaults: CallArguments, **options: Any) -> CallArguments
 def stream_arguments(**options: Any) -> StreamArguments:
     """Return the keyword arguments of a stream as an object; see `call_arguments`."""
     try:
-        _check_names(options.keys(), "a stream", STREAM_NAMES)
         return StreamArguments(**options)
+    except TypeError:
+        raise _unknown_names(options.keys(), "a stream", STREAM_NAMES) from None
     finally:
         del options
 
@@ -94,12 +97,10 @@ CALL_NAMES: Final = tuple(attrs.fields_dict(CallArguments))
 STREAM_NAMES: Final = tuple(attrs.fields_dict(StreamArguments))
 
 
-def _check_names(given: Iterable[str], verb: str, known: Sequence[str]) -> None:
+def _unknown_names(given: Iterable[str], verb: str, known: Sequence[str]) -> TypeError:
     unknown = [name for name in given if name not in known]
-    if unknown:
-        advice = "; ".join(_advice(name, known) for name in unknown)
-        msg = f"{verb} has no argument {', '.join(unknown)}: {advice}"
-        raise TypeError(msg)
+    advice = "; ".join(_advice(name, known) for name in unknown)
+    return TypeError(f"{verb} has no argument {', '.join(unknown)}: {advice}")
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
