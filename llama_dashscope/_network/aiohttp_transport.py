@@ -103,8 +103,6 @@ _head_wait: ContextVar[_HeadWait] = ContextVar("llama_dashscope_head_wait")
 class _Handler(ResponseHandler):
     """aiohttp's protocol of a connection; also notes whether a byte of the answer has arrived."""
 
-    __slots__ = ("_content", "_waiting", "heard", "timer", "used")
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.timer = ReusableTimer(loop)

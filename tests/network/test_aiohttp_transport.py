@@ -15,6 +15,7 @@ import pytest
 from client_matrix import MODEL
 
 from llama_dashscope import APIStatusError, APITimeoutError, Client, Timeout
+from llama_dashscope._settings import ApiKey
 from llama_dashscope.testing import LocalDashScope, Raw, Reply, Stall
 
 pytest.importorskip("aiohttp", reason="the aiohttp extra is not installed here")
@@ -64,7 +65,7 @@ def test_news_at_the_last_moment() -> None:
         protocol.connection_made(asyncio.Transport())
         content = StreamReader(protocol, 1 << 16, loop=loop)
         response: Any = SimpleNamespace(content=content, status=200, headers={}, connection=None)
-        request: Any = SimpleNamespace(headers=[])
+        request: Any = SimpleNamespace(key=ApiKey("sk-local"))
         reply = _AiohttpReply(request, request, response, _Handler(loop))
         reading = asyncio.create_task(reply.read(60))
         await asyncio.sleep(0)
