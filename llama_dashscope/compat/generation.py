@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 import attrs
 
 from llama_dashscope._client.call import Call
-from llama_dashscope._client.streams import Stream
+from llama_dashscope._client.streams import AsyncStream, Stream
 from llama_dashscope._client.sync_bridge import run_sync
 from llama_dashscope._errors import APIStatusError
 from llama_dashscope._protocol.arguments import CallArguments
@@ -123,7 +123,7 @@ class Generation:
         finally:
             del arguments, keywords  # the key is among them, and error reports show local variables
         if asked.call.payload.streaming:
-            return _responses(asked)
+            return _responses(asked.client.read(asked.call))
         return run_sync(partial(_response, asked))
 
     @overload
@@ -263,22 +263,28 @@ async def _response(asked: _PreparedGeneration) -> GenerationResponse:
 async def _areply(
     asked: _PreparedGeneration,
 ) -> GenerationResponse | AsyncGenerator[GenerationResponse, None]:
-    return _aresponses(asked) if asked.call.payload.streaming else await _response(asked)
+    if asked.call.payload.streaming:
+        return _aresponses(asked.client.read(asked.call))
+    return await _response(asked)
 
 
-async def _aresponses(asked: _PreparedGeneration) -> AsyncGenerator[GenerationResponse, None]:
+async def _aresponses(
+    stream: AsyncStream[GenerationResponse],
+) -> AsyncGenerator[GenerationResponse, None]:
     try:
-        async with asked.client.read(asked.call) as stream:
+        async with stream:
             async for response in stream:
                 yield response
     except APIStatusError as error:
         yield refused(error)
 
 
-def _responses(asked: _PreparedGeneration) -> Generator[GenerationResponse, None, None]:
+def _responses(
+    stream: AsyncStream[GenerationResponse],
+) -> Generator[GenerationResponse, None, None]:
     try:
-        with Stream(asked.client.read(asked.call), run_sync) as stream:
-            yield from stream
+        with Stream(stream, run_sync) as responses:
+            yield from responses
     except APIStatusError as error:
         yield refused(error)
 

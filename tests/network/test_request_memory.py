@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import pytest
@@ -11,6 +12,7 @@ from client_matrix import MODEL, STACKS
 from relays import Reader, Relay, Writer, relay
 
 from llama_dashscope import Client
+from llama_dashscope.compat import AioGeneration, Generation
 
 LONG = "word " * 4_000_000
 """A prompt of twenty million characters: more than the libraries that a first call imports."""
@@ -71,3 +73,26 @@ def test_an_open_stream_in_sync_code(transport: str, address: str, before: int) 
         client.stream(MODEL, LONG),
     ):
         assert used_since(before) < len(LONG) // 2
+
+
+def test_an_open_stream_of_the_drop_in(address: str, before: int) -> None:
+    """Nor does the generator of `Generation.call` keep it."""
+    where: dict[str, Any] = {"base_address": address, "api_key": "sk-local"}
+    answers = Generation.call(MODEL, LONG, stream=True, **where)
+    next(answers)
+
+    assert used_since(before) < len(LONG) // 2
+
+    answers.close()
+
+
+@pytest.mark.anyio
+async def test_an_open_async_stream_of_the_drop_in(address: str, before: int) -> None:
+    """Nor does that of `AioGeneration.call`."""
+    where: dict[str, Any] = {"base_address": address, "api_key": "sk-local"}
+    answers = await AioGeneration.call(MODEL, LONG, stream=True, **where)
+    await anext(answers)
+
+    assert used_since(before) < len(LONG) // 2
+
+    await answers.aclose()
