@@ -9,7 +9,7 @@ from llama_dashscope._protocol.stream_parser import Item, StreamParser
 from llama_dashscope._sanitize import without_frames
 
 from .attempt import Attempt
-from .observer import CallEnd, CallWatch
+from .observer import CallEnd
 from .time_limits import NEVER, TimeLimits
 
 __all__ = ["StreamReader"]
@@ -126,7 +126,10 @@ class StreamReader(Generic[Item]):
             if self._parser.ended:
                 return False
             watch = self._attempt.watch
-            await (self._step() if watch is None else self._watched_step(watch))
+            waiting = 0 if watch is None else self._parser.arrived
+            await self._step()
+            if watch is not None and (count := self._parser.arrived - waiting):
+                watch.chunks_arrived(count)
         except DashScopeError as error:
             error.partial_text = error.partial_text or self.answer.text
             error.usage = error.usage or self.answer.usage
@@ -134,12 +137,6 @@ class StreamReader(Generic[Item]):
             error.attempts = self._attempt.number
             raise
         return True
-
-    async def _watched_step(self, watch: CallWatch) -> None:
-        waiting = self._parser.arrived
-        await self._step()
-        if count := self._parser.arrived - waiting:
-            watch.chunks_arrived(count)
 
     async def _step(self) -> None:
         """Read until a frame or the end arrives; heartbeats don't restart the idle limit."""
