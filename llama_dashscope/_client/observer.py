@@ -173,7 +173,11 @@ class CallWatch:
 
     def chunks_arrived(self, count: int) -> None:
         """See `CallObserver.chunks_arrived`."""
-        self._tell(lambda each: each.chunks_arrived(count))
+        for each in self._observers:  # as `_tell` does, but this comes thousands of times a call
+            try:
+                each.chunks_arrived(count)
+            except Exception as error:  # noqa: BLE001, PERF203  # `try` costs nothing since 3.11
+                self._drop(each, error)
 
     def call_ended(self, end: CallEnd) -> None:
         """See `CallObserver.call_ended`; only the first end is reported."""
@@ -213,9 +217,13 @@ class CallWatch:
     def _tell_one(self, observer: CallObserver, tell: Callable[[CallObserver], object]) -> None:
         try:
             tell(observer)
-        except Exception:
-            logger.exception("an observer failed; it gets no further events of this call")
-            self._observers = [each for each in self._observers if each is not observer]
+        except Exception as error:  # noqa: BLE001  # whatever it raises, the call goes on
+            self._drop(observer, error)
+
+    def _drop(self, failed: CallObserver, error: Exception) -> None:
+        msg = "an observer failed; it gets no further events of this call"
+        logger.error(msg, exc_info=error)
+        self._observers = [each for each in self._observers if each is not failed]
 
 
 _observers: tuple[Observer, ...] = ()
