@@ -85,8 +85,11 @@ class _Relay(ABC, StreamingResponse):
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
-        if heartbeat is not None and heartbeat <= 0:
-            raise ValueError(f"heartbeat must be more than 0 seconds or None, got {heartbeat}")
+        positive = isinstance(heartbeat, int | float) and heartbeat > 0
+        if heartbeat is not None and not positive:
+            raise ValueError(
+                f"heartbeat must be more than 0 seconds or None, got {heartbeat!r:.80}"
+            )
         super().__init__((), status_code, {**UNBUFFERED, **(headers or {})}, None, background)
         self._stream = stream
         self._heartbeat = heartbeat

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from llama_dashscope._errors import ConfigurationError
+from llama_dashscope._sanitize import bounded_repr
 from llama_dashscope._settings import ApiKey
 
 from ._http_server.admission import AdmissionQueue
@@ -21,6 +22,7 @@ from ._http_server.listener import Listener
 from ._http_server.server_state import ServerState
 from ._service.exchange import Exchange
 from ._service.faults import DEFAULT_MIX, Fault, Mix
+from ._service.field_types import expected_by
 from ._service.received_request import ReceivedRequest
 from ._service.rendering import GenerationSpeed
 from ._service.response_plan import FOREVER
@@ -56,7 +58,7 @@ class LocalDashScope:
         on_end: called with each exchange that has ended, in the server's thread.
 
     Raises:
-        ConfigurationError: the port, the key, or a name in `allowed_hosts` is invalid.
+        ConfigurationError: an argument is invalid; the message names it.
     """
 
     def __init__(
@@ -73,8 +75,22 @@ class LocalDashScope:
         keep: int = 10_000,
         on_end: Callable[[Exchange], None] | None = None,
     ) -> None:
-        if not 0 <= port <= _LAST_PORT:
-            raise ConfigurationError(f"port must be from 0 to {_LAST_PORT}, got {port}")
+        for name, kind, value in (
+            ("host", str, host),
+            ("allowed_hosts", Collection[str], allowed_hosts),
+            ("models", Collection[str] | None, models),
+            ("tokens_per_second", float | None, tokens_per_second),
+            ("first_token_delay", float, first_token_delay),
+            ("max_body", int, max_body),
+            ("keep", int, keep),
+            ("on_end", Callable[[Exchange], None] | None, on_end),
+        ):
+            if expected := expected_by(kind, value):
+                shown = bounded_repr(value)
+                raise ConfigurationError(f"{name} must be {expected}, got {shown}")
+        if expected_by(int, port) or port > _LAST_PORT:
+            shown = bounded_repr(port)
+            raise ConfigurationError(f"port must be from 0 to {_LAST_PORT}, got {shown}")
         self.host: str = host
         self.api_key: str = ApiKey(api_key).reveal()
         self._wanted_port = port
@@ -183,6 +199,9 @@ class LocalDashScope:
                 returns one (it may be async, and runs in the server's event loop). It answers every
                 call from now on. A list has one of these for each of the next calls; after these
                 the previous reply is used again.
+
+        Raises:
+            ValueError: it is none of these.
         """
         self._script.reply(source)
 
@@ -193,6 +212,9 @@ class LocalDashScope:
             fault: the fault. A `Mix` lasts until `reset` and happens at its own rate.
             times: how many calls are affected; None for all.
             when: a function that returns for a request whether it may be affected.
+
+        Raises:
+            ValueError: an argument is of another type.
         """
         self._script.arm(fault, times, when)
 
@@ -205,6 +227,9 @@ class LocalDashScope:
             rate: the share of calls that fail, `1 / 20` for one in twenty.
             faults: the faults to choose from.
             seed: the same seed makes the same choices, call by call.
+
+        Raises:
+            ValueError: the rate is not from 0 to 1, or there is no fault.
         """
         self.fault(Mix(rate, faults, seed))
 

@@ -287,10 +287,11 @@ async def test_a_heart_that_never_beats(server: LocalDashScope, form: Beating) -
     assert "\n\n\n" not in reply.text
 
 
-def test_a_heart_that_cannot_beat() -> None:
-    """Silence of no length is refused."""
+@pytest.mark.parametrize("heartbeat", [0, -1, float("nan"), "5"])
+def test_a_heart_that_cannot_beat(heartbeat: Any) -> None:
+    """Silence of no length, or of none that is a number, is refused."""
     with Client("sk-x") as client, pytest.raises(ValueError, match="heartbeat must be more than 0"):
-        EventStream(client.astream(MODEL, messages=HELLO), heartbeat=0)
+        EventStream(client.astream(MODEL, messages=HELLO), heartbeat=heartbeat)
 
 
 @pytest.mark.anyio

@@ -11,6 +11,7 @@ from typing import Any, Final
 from attrs import define, evolve, field, frozen
 
 from .faults import ErrorStatus, Fault, RateLimited
+from .field_types import expected_by
 from .received_request import ReceivedRequest
 from .response_plan import BodyPart, ResponsePlan
 
@@ -87,7 +88,7 @@ class ModelAccount:
 
 
 def _above_zero(_: object, attribute: Any, value: float | None) -> None:
-    if value is not None and not value > 0:
+    if value is not None and (expected_by(float, value) or not value > 0):
         raise ValueError(f"{attribute.name} must be above 0, got {value!r}")
 
 

@@ -11,6 +11,7 @@ from attrs import evolve, field, fields, frozen
 
 from llama_dashscope.testing._service import responses
 
+from .field_types import by_type
 from .received_request import ReceivedRequest
 from .response_plan import (
     FOREVER,
@@ -55,7 +56,7 @@ class Fault:
         return f"{type(self).__name__}({', '.join(values)})"
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class ErrorStatus(Fault):
     """The call is refused with this status, code and message.
 
@@ -85,7 +86,7 @@ class ErrorStatus(Fault):
         return responses.stream_answer(request, (piece,), request_id, status=outer, headers=headers)
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class RateLimited(ErrorStatus):
     """The call is refused with 429: too many requests."""
 
@@ -94,7 +95,7 @@ class RateLimited(ErrorStatus):
     message: str = "Requests rate limit exceeded, please try again later."
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class QuotaSpent(ErrorStatus):
     """The call is refused with 429: the free quota, the only one for Llama, is used up."""
 
@@ -103,7 +104,7 @@ class QuotaSpent(ErrorStatus):
     message: str = "Free allocated quota exceeded."
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Unavailable(ErrorStatus):
     """The call is refused with 503: the model has no capacity."""
 
@@ -112,7 +113,7 @@ class Unavailable(ErrorStatus):
     message: str = "Model is unavailable, please try again later."
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Moderated(ErrorStatus):
     """The call is refused with 400: its input or output was found inappropriate."""
 
@@ -121,7 +122,7 @@ class Moderated(ErrorStatus):
     message: str = "Input or output data may contain inappropriate content."
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class GatewayPage(Fault):
     """A gateway answers instead of the service, with an HTML page and no request id."""
 
@@ -143,7 +144,7 @@ class GatewayPage(Fault):
         )
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Drop(Fault):
     """The connection is closed or reset instead of any answer."""
 
@@ -163,7 +164,7 @@ class BlackHole(Fault):
         return silence("hang")
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class SlowStart(Fault):
     """The answer is delayed by this many seconds."""
 
@@ -174,7 +175,7 @@ class SlowStart(Fault):
         return evolve(answer, delay=self.seconds)
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class CutStream(Fault):
     """The answer ends after `after` frames: cleanly, or by closing or resetting the connection.
 
@@ -191,7 +192,7 @@ class CutStream(Fault):
         return cut_at(answer, self.after, lambda _: (End(how),))
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Stall(Fault):
     """The answer pauses after `after` frames: for `seconds`, or for ever."""
 
@@ -203,7 +204,7 @@ class Stall(Fault):
         return cut_at(answer, self.after, lambda piece: (Pause(self.seconds), piece))
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Drip(Fault):
     """The answer is correct but sent a few bytes at a time."""
 
@@ -217,7 +218,7 @@ class Drip(Fault):
         return evolve(answer, drip=(self.size, self.seconds))
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Heartbeats(Fault):
     """After `after` frames only comments are sent, for `seconds` or for ever."""
 
@@ -242,7 +243,7 @@ class Heartbeats(Fault):
         return (Pause(self.seconds), piece)
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class ErrorFrame(Fault):
     """A stream ends in an error frame after `after` frames of content.
 
@@ -266,7 +267,7 @@ class ErrorFrame(Fault):
         return None if request.streaming else responses.refusal(request, problem, request_id)
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Garbled(Fault):
     """The frame after `after` good ones is invalid JSON, and then the stream continues.
 
@@ -282,7 +283,7 @@ class Garbled(Fault):
         return cut_at(answer, 0, lambda piece: (_invalid(piece, b"<" + piece.data[1:]),))
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class CloseIdle(Fault):
     """The answer is correct and the connection is kept alive, but then closed while idle."""
 
@@ -294,7 +295,7 @@ class CloseIdle(Fault):
         return evolve(answer, idle_close=self.after)
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class StaleConnection(Fault):
     """The answer is correct, but the next request on the same connection gets no answer.
 
@@ -323,7 +324,7 @@ DEFAULT_MIX: tuple[Fault, ...] = (
 """The default faults of a random mix: all are over quickly, none hangs."""
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Mix:
     """A share of the calls fails, each by a fault chosen at random; a seed makes it repeatable."""
 
@@ -339,6 +340,8 @@ class Mix:
         return f"{self.rate * 100:.3g}% of the calls: {ways}"
 
     def __attrs_post_init__(self) -> None:
+        if self.rate > 1 or not self.faults:
+            raise ValueError("Mix needs a rate from 0 to 1, and at least one fault")
         generator = random.Random(self.seed)
         object.__setattr__(self, "_random", generator)
 

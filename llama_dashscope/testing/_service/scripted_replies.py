@@ -9,13 +9,14 @@ from attrs import evolve, field, frozen
 
 from llama_dashscope.testing._service import tokenizer
 
+from .field_types import by_type
 from .received_request import ReceivedRequest, as_dict, as_list
 from .schema_example import example, requested_schema
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class ToolCall:
     """A tool call that the model asks for."""
 
@@ -33,7 +34,7 @@ class ToolCall:
         return json.dumps(self.arguments, ensure_ascii=False)
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Reply:
     """One reply of the model.
 
@@ -56,7 +57,7 @@ class Reply:
     """By default a new one each time."""
 
 
-@frozen
+@frozen(field_transformer=by_type)
 class Raw:
     """Exact bytes, for invalid answers.
 
