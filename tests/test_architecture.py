@@ -55,7 +55,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "testing": VOCABULARY,
     "testing._service": ("_catalog",),
     "testing._http_server": ("_environment", "_errors", "testing._service"),
-    "testing._upstream": ("_environment", "_protocol.sse", "testing"),
+    "testing._upstream": ("_environment", "_errors", "_protocol.sse", "testing"),
     "fastapi": (PUBLIC,),
     "_frameworks": (PUBLIC,),
     "langchain": (PUBLIC, "_frameworks"),

@@ -30,7 +30,7 @@ from llama_dashscope._protocol.arguments import (
 from llama_dashscope._protocol.options import Options, Self, StreamOptions, Unpack
 from llama_dashscope._protocol.request import Payload, build_payload
 from llama_dashscope._protocol.stream_parser import Item, MakeItems, chunks_of
-from llama_dashscope._sanitize import without_frames
+from llama_dashscope._sanitize import bounded_repr, without_frames
 from llama_dashscope._settings import ApiKey, Limits, Network, Timeout
 from llama_dashscope._version import __version__
 
@@ -120,7 +120,7 @@ class Client(BatchVerbs, ParsingVerbs):
             address = find_base_url(base_url, os.environ)
             network = Network(
                 address,
-                _proxy(proxy, address, trust_env=trust_env),
+                _proxy(proxy, address, trust_env=_check_trust_env(trust_env)),
                 _check_verify(verify),
                 trust_env,
                 Limits.of(limits),
@@ -344,6 +344,12 @@ def _check_verify(given: object) -> bool | ssl.SSLContext:
         return given
     msg = f"verify must be True, False or an ssl.SSLContext, got {type(given).__name__}"
     raise ConfigurationError(msg)
+
+
+def _check_trust_env(given: object) -> bool:
+    if isinstance(given, bool):
+        return given
+    raise ConfigurationError(f"trust_env must be True or False, got {bounded_repr(given)}")
 
 
 def _proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | None:

@@ -235,7 +235,13 @@ def add_observer(observer: Observer) -> None:
 
     Args:
         observer: an object with the method of `Observer`; adding it twice has no effect.
+
+    Raises:
+        TypeError: it has no such method.
     """
+    if not callable(getattr(observer, "call_started", None)):
+        name = type(observer).__name__
+        raise TypeError(f"observer must be an object with a method call_started, got {name}")
     global _observers  # noqa: PLW0603  # replaced as a whole, so that no call needs the lock
     with _changing:
         if observer not in _observers:

@@ -54,6 +54,12 @@ def _at_least_one(_: object, attribute: "attrs.Attribute[Any]", given: object) -
         raise InvalidRequestError(msg)
 
 
+def _true_or_false(_: object, attribute: "attrs.Attribute[Any]", given: object) -> None:
+    if not isinstance(given, bool):
+        msg = f"{attribute.name} must be True or False, got {bounded_repr(given)}"
+        raise InvalidRequestError(msg)
+
+
 def _check_again(_: object, __: object, given: object) -> None:
     if given not in get_args(Again):
         known = ", ".join(map(repr, get_args(Again)))
@@ -89,6 +95,6 @@ class BatchPlan:
     options: CallArguments = attrs.field(factory=CallArguments, validator=_check_defaults)
     journal: Path | None = attrs.field(default=None, converter=_path)
     concurrency: int = attrs.field(default=100, validator=_at_least_one)
-    ordered: bool = False
+    ordered: bool = attrs.field(default=False, validator=_true_or_false)
     tries: int = attrs.field(default=3, validator=_at_least_one)
     again: Again = attrs.field(default="passing", validator=_check_again)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry import metrics, trace
 
@@ -40,7 +40,13 @@ def instrument(
             `SPAN_AND_EVENT`; by default from OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT,
             else `NO_CONTENT`.
         propagate: whether the trace is sent to the service, in the header `traceparent`.
+
+    Raises:
+        TypeError: `capture_content` is not a string.
     """
+    if capture_content is not None and not isinstance(cast("object", capture_content), str):
+        kind = type(capture_content).__name__
+        raise TypeError(f"capture_content must be a string, such as 'SPAN_ONLY', got {kind}")
     source = VARIABLE if capture_content is None else "capture_content"
     given = os.environ.get(VARIABLE) if capture_content is None else capture_content
     content = CaptureContent.of(given, source)

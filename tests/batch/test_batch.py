@@ -270,6 +270,7 @@ async def test_options_for_all_and_for_one(server: LocalDashScope, client: Clien
         ({"items": Message("user", "hi")}, "got Message"),
         ({"concurrency": 0}, "concurrency must be a whole number, 1 or more, got 0"),
         ({"tries": True}, "tries must be a whole number"),
+        ({"ordered": "no"}, "ordered must be True or False, got 'no'"),
         ({"again": "all"}, "again must be one of 'passing', 'failed', 'none', got 'all'"),
         ({"journal": ""}, "journal must be the path of a file"),
         ({"journal": 7}, "journal must be the path of a file"),

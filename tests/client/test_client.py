@@ -257,6 +257,7 @@ def test_a_client_that_is_dropped(server: LocalDashScope, backend: str) -> None:
     [
         ({"limits": 5}, "^limits must be a Limits, got int$"),
         ({"headers": 5}, "^headers must be a dict, got int$"),
+        ({"trust_env": "no"}, r"^trust_env must be True or False, got 'no'$"),
         ({"verify": 1}, r"^verify must be True, False or an ssl\.SSLContext, got int$"),
         ({"pace": 5}, "^pace must be a Pace, or an object with a method admit, got int$"),
         ({"headers": {"a b": "c"}}, "^headers: 'a b' is not a valid HTTP header name$"),

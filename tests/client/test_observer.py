@@ -473,3 +473,11 @@ def test_what_the_log_says_of_an_attempt(
     for record in (refused, answered):
         shown = int(record.getMessage().rpartition(", ")[2].removesuffix(" ms"))
         assert shown == round(vars(record)["seconds"] * 1000)
+
+
+def test_what_is_no_observer() -> None:
+    """It is refused at once; otherwise every call would log its failure."""
+    untyped: Any = "print"
+
+    with pytest.raises(TypeError, match="with a method call_started, got str"):
+        add_observer(untyped)

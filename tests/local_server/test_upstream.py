@@ -12,6 +12,7 @@ import pytest
 from openai_engine import USAGE, Engine, Handler, chunk, refuses, says, streams
 from relays import Relay, relay
 
+from llama_dashscope import ConfigurationError
 from llama_dashscope.testing import CutStream, LocalDashScope, RateLimited, Upstream
 from llama_dashscope.testing._upstream.openai_dialect import UpstreamError
 
@@ -564,3 +565,19 @@ def test_serve_with_a_key_that_is_not_there(capsys: pytest.CaptureFixture[str]) 
         serve.run(args)
 
     assert "UP_KEY is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"model": 5}, "model must be a string, got int"),
+        ({"api_key": b"sk-1"}, "api_key must be a string, got bytes"),
+        ({"timeout": None}, "timeout must be a number, 0 or more, got NoneType"),
+    ],
+)
+def test_an_upstream_that_could_not_be_made(given: dict[str, Any], expected: str) -> None:
+    """A wrong argument is refused before a request comes; a key doesn't show."""
+    with pytest.raises(ConfigurationError) as caught:
+        Upstream("http://127.0.0.1:8080/v1", **given)
+
+    assert caught.value.message == expected

@@ -243,6 +243,14 @@ def test_a_setting_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     uninstrument()
 
 
+def test_a_setting_that_is_no_string() -> None:
+    """It is refused, and what was recorded before still is."""
+    untyped: Any = 5
+
+    with pytest.raises(TypeError, match="capture_content must be a string"):
+        instrument(capture_content=untyped)
+
+
 def test_the_service_is_told_the_trace_only_on_request(
     telemetry: Telemetry, client: Client, server: LocalDashScope
 ) -> None:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from llama_dashscope._environment import check_base_url, find_proxy
+from llama_dashscope._errors import ConfigurationError
 from llama_dashscope._protocol.sse import Decoder, EventTooLargeError
 from llama_dashscope.testing._service import responses
+from llama_dashscope.testing._service.field_types import expected_by
 from llama_dashscope.testing._service.received_request import ReceivedRequest, as_dict, printable
 from llama_dashscope.testing._service.response_plan import BodyPart, ResponsePlan
 from llama_dashscope.testing._service.rules import Refusal
@@ -44,7 +46,7 @@ class Upstream:
         timeout: longest wait for data, in seconds.
 
     Raises:
-        ConfigurationError: the address is invalid.
+        ConfigurationError: an argument is invalid; the message names it.
     """
 
     def __init__(
@@ -55,6 +57,13 @@ class Upstream:
         api_key: str | None = None,
         timeout: float = 300.0,
     ) -> None:
+        for name, kind, value in (
+            ("model", str | None, model),
+            ("api_key", str | None, api_key),
+            ("timeout", float, timeout),
+        ):
+            if expected := expected_by(kind, value):  # the key is not shown
+                raise ConfigurationError(f"{name} must be {expected}, got {type(value).__name__}")
         self._url = check_base_url(url, "url").removesuffix(_PATH) + _PATH
         self._model, self._timeout = model, timeout
         self._headers = {"content-type": "application/json"}
