@@ -244,6 +244,19 @@ def test_refused_tokens_come_back() -> None:
     assert pace.tokens.wait() == 0.0
 
 
+@pytest.mark.parametrize("refusal", ["requests", "tokens"])
+def test_the_limit_that_refused_is_the_one_that_falls(refusal: Refusal) -> None:
+    """The other one stays as it is, again and again."""
+    pace = begin(6_000, 600_000)
+    before = {"requests": pace.requests.rate, "tokens": pace.tokens.rate}
+    for now in (10.0, 12.0):
+        booking = pace.book(now, 10)
+        pace.settle(now + 1, booking, refusal=refusal)
+    after = {"requests": pace.requests.rate, "tokens": pace.tokens.rate}
+
+    assert {name for name in before if after[name] < before[name]} == {refusal}
+
+
 def test_without_learning_the_rate_stays() -> None:
     """`adaptive=False`: refusals of any kind pause, and change no rate."""
     pace = begin(6000, adaptive=False)
