@@ -12,6 +12,7 @@ import pytest
 from client_matrix import MODEL
 
 from llama_dashscope import Client, ClientClosedError, Limits, Timeout
+from llama_dashscope._network.http11_connection import HTTP11Connection
 from llama_dashscope._network.http11_transport import HTTP11Transport
 from llama_dashscope._network.interface import HTTPRequest, TransportResponse
 from llama_dashscope._network.pool import ConnectionPool
@@ -227,4 +228,32 @@ async def test_closed_while_a_call_is_connecting(
         carrier.through.set()
 
     assert len(ended) == 1
+    await server.await_for(lambda seen: seen.open_connections == 0)
+
+
+async def test_closed_while_a_connection_is_being_opened(
+    server: LocalDashScope, outgoing: HTTPRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new connection is closed at once; it belongs to nobody."""
+    carrier = HTTP11Transport(Network(server.base_url, None, True, True, Limits(), "httpx"))
+    open_connection, through = carrier._dialer.open, anyio.Event()
+
+    async def open_late(limit: float | None) -> HTTP11Connection:
+        connection = await open_connection(limit)
+        await through.wait()
+        return connection
+
+    monkeypatch.setattr(carrier._dialer, "open", open_late)
+    async with anyio.create_task_group() as group:
+
+        async def ask() -> None:
+            with pytest.raises(ClientClosedError):
+                await carrier.send(outgoing)
+
+        group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        await server.await_for(lambda seen: seen.open_connections == 1)
+        await carrier.aclose()
+        through.set()
+
     await server.await_for(lambda seen: seen.open_connections == 0)

@@ -42,7 +42,7 @@ from llama_dashscope._network.tls import keepalive_options
 from llama_dashscope._network.user_transport import UserTransport
 from llama_dashscope._protocol.arguments import call_arguments
 from llama_dashscope._settings import Network
-from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection
+from llama_dashscope.testing import LocalDashScope, Raw, Reply, StaleConnection, Stall
 
 PATH = "/services/aigc/text-generation/generation"
 ELSEWHERE = "dashscope.example"
@@ -961,3 +961,21 @@ def test_a_frame_beyond_the_limit(stack: tuple[str, str], server: LocalDashScope
 
     assert read == ["a"]
     assert raised.value.partial_text == "a"
+
+
+def test_the_limit_that_an_unfinished_body_exceeded(
+    stack: tuple[str, str], server: LocalDashScope
+) -> None:
+    """The error of a whole call names it, and how long it was."""
+    server.fault(Stall(after=0))
+
+    async def main() -> None:
+        limits = Timeout(idle=0.2)
+        async with Client(
+            "sk-local", base_url=server.base_url, transport=stack[0], timeout=limits, retry=0
+        ) as client:
+            await client.acall(MODEL, "hi")
+
+    with pytest.raises(APITimeoutError, match=r"within 0\.2 s \(timeout\.idle\)") as caught:
+        anyio.run(main, backend=stack[1])
+    assert (caught.value.limit, caught.value.waited) == ("idle", 0.2)

@@ -236,6 +236,14 @@ def test_a_byte_order_mark() -> None:
     assert decode(mark + mark + body) == []
 
 
+def test_a_carriage_return_within_a_frame_of_the_usual_form() -> None:
+    """It ends the line there too, however the bytes arrive."""
+    usual = b'id:1\nevent:result\n:HTTP_STATUS/200\ndata:{"a":\r"b"}\n\n'
+
+    assert decode(b"\n\n", usual) == decode(*each_byte(b"\n\n" + usual))
+    assert decode(b"\n\n", usual) == [ServerSentEvent(b'{"a":', "result", 200)]
+
+
 @pytest.mark.parametrize("before", [b"event:error\n", b":HTTP_STATUS/400\n"])
 def test_a_frame_without_a_blank_line_before_it(before: bytes) -> None:
     """It belongs to the event that has begun, wherever the network cuts it."""
