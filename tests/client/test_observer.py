@@ -481,3 +481,36 @@ def test_what_is_no_observer() -> None:
 
     with pytest.raises(TypeError, match="with a method call_started, got str"):
         add_observer(untyped)
+
+
+def test_an_observer_that_fails_at_a_chunk(
+    server: LocalDashScope, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told no more of this stream, which goes on."""
+
+    class Broken(CallObserver):
+        def chunks_arrived(self, count: int) -> None:
+            raise LookupError(count)
+
+        def call_ended(self, end: CallEnd) -> None:
+            ended.append(end)
+
+    class Watching:
+        def call_started(self, call: ObservedCall) -> CallObserver:
+            del call
+            return Broken()
+
+    ended: list[CallEnd] = []
+    add_observer(watching := Watching())
+    try:
+        server.reply("one two three")
+        with (
+            Client(server.api_key, base_url=server.base_url) as client,
+            client.stream(MODEL, "hi") as stream,
+        ):
+            assert stream.read().text == "one two three"
+    finally:
+        remove_observer(watching)
+
+    assert ended == []
+    assert "an observer failed" in caplog.text

@@ -35,8 +35,6 @@ def expected_by(kind: object, value: object) -> str:
         kind: `float` and `int` stand for numbers from 0 on; other types are taken as they are.
         value: the value.
     """
-    if kind is Any or kind is object:
-        return ""
     if get_origin(kind) in {Union, UnionType}:
         kinds = [each for each in get_args(kind) if each is not NoneType]
         wanted = [expected_by(each, value) for each in kinds]
