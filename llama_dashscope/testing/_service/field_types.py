@@ -6,7 +6,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import attrs
 
-__all__ = ["by_type", "expected_by"]
+__all__ = ["by_type", "check", "expected_by"]
 
 _LONGEST_SHOWN = 80  # characters
 
@@ -17,15 +17,19 @@ def by_type(_: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attrib
     The check raises a ValueError that names the class and the field.
     """
     return [
-        each if each.validator or not each.init else each.evolve(validator=_check)
+        each if each.validator or not each.init else each.evolve(validator=_check_field)
         for each in fields
     ]
 
 
-def _check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-    if expected := expected_by(attribute.type, value):
-        where = f"{type(instance).__name__}.{attribute.name}"
-        raise ValueError(f"{where} must be {expected}, got {value!r:.{_LONGEST_SHOWN}}")
+def _check_field(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    check(f"{type(instance).__name__}.{attribute.name}", attribute.type, value)
+
+
+def check(name: str, kind: object, value: object) -> None:
+    """Raise a ValueError that names an argument, if its value is not of its type."""
+    if expected := expected_by(kind, value):
+        raise ValueError(f"{name} must be {expected}, got {value!r:.{_LONGEST_SHOWN}}")
 
 
 def expected_by(kind: object, value: object) -> str:

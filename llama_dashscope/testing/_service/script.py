@@ -9,7 +9,7 @@ from attrs import define, field
 
 from .account_limits import AccountLimits
 from .faults import Fault, Mix
-from .field_types import expected_by
+from .field_types import check
 from .received_request import ReceivedRequest
 from .response_plan import ResponsePlan
 from .scripted_replies import Raw, Reply, ToolCall, default_reply
@@ -52,7 +52,7 @@ class Script:
         several = isinstance(source, list | tuple)
         given = cast("Sequence[Source]", source if several else (source,))
         for each in given:
-            _check("a reply", Source, each)
+            check("a reply", Source, each)
         with self._lock:
             if several:
                 self._queue.extend(given)
@@ -61,9 +61,9 @@ class Script:
 
     def arm(self, fault: Fault | Mix, times: int | None, when: When | None) -> None:
         """Arm a fault for this many calls; None for all."""
-        _check("fault", Fault | Mix, fault)
-        _check("times", int | None, times)
-        _check("when", Callable[[ReceivedRequest], bool] | None, when)
+        check("fault", Fault | Mix, fault)
+        check("times", int | None, times)
+        check("when", Callable[[ReceivedRequest], bool] | None, when)
         with self._lock:
             if isinstance(fault, Mix):
                 self._mix = fault
@@ -98,8 +98,3 @@ class Script:
         """Return the source of the reply to this call."""
         with self._lock:
             return self._queue.popleft() if self._queue else self._standing
-
-
-def _check(name: str, kind: object, value: object) -> None:
-    if expected := expected_by(kind, value):
-        raise ValueError(f"{name} must be {expected}, got {value!r:.80}")
