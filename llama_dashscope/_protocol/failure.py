@@ -67,7 +67,8 @@ class ResponseHead:
     @property
     def request_id(self) -> str:
         """The service's id of this request, from the headers; most bodies have it too."""
-        return self.shown_name(self.headers.get(REQUEST_ID, ""))
+        found = self.headers.get(REQUEST_ID, "")
+        return found and self.shown_name(found)
 
     def shown_name(self, name: str) -> str:
         """Return an error code or a request id, sanitized as by `shown`."""
