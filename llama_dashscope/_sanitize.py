@@ -4,6 +4,7 @@ Text from a service, a gateway, a proxy or a library passes through here before 
 error, a log or a terminal. So does an exception whose frames have such text in local variables.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar, cast
 
@@ -36,8 +37,8 @@ SHORTEST_PART: Final = 12
 """Any other part of a secret is redacted from this length on: quoted text may begin in a secret, or
 break within it."""
 
-BLOCK: Final = SHORTEST_PREFIX // 2
-"""Size of the blocks of a text that are looked up in a secret, in characters."""
+BLOCKS: Final = re.compile(rf"(?s:.{{{SHORTEST_PREFIX // 2}}})")
+"""The blocks of a text that are looked up in a secret: half as long as the shortest prefix."""
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
@@ -62,8 +63,7 @@ def _may_share(text: str, secret: str) -> bool:
     """
     if len(secret) < SHORTEST_PREFIX:
         return secret in text
-    blocks = range(0, len(text) - BLOCK + 1, BLOCK)
-    return any(text[at : at + BLOCK] in secret for at in blocks)
+    return any(map(secret.__contains__, BLOCKS.findall(text)))
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -167,7 +167,7 @@ class _Handler(ResponseHandler):
         """Whether nothing has arrived since the last answer."""
         transport = self.transport
         opened = None if transport is None else transport.get_extra_info("socket")
-        return not (self.heard or self.should_close or opened is None or has_more(opened))
+        return not (self.heard or opened is None or has_more(opened))
 
 
 class AiohttpTransport:

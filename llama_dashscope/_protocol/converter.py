@@ -6,7 +6,7 @@ itself don't invalidate it: usage, names and indices of the wrong type go to `ex
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -159,15 +159,16 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
     known = {field.alias for field in attrs.fields(model) if field.name != "extra"}
     lenient = LENIENT_FIELDS.get(model, {})
 
-    def hook(payload: object, kind: object) -> Any:  # whatever model is
+    def hook(payload: Any, kind: object) -> Any:  # a JSON value; whatever model is
+        given: dict[str, Any] = payload
         if not isinstance(payload, dict):
             raise _wrong("an object", payload)
-        given = value = cast("dict[str, Any]", payload)
+        value = given
         if None in value.values():
             given = {key: item for key, item in value.items() if item is not None}
-        if not absent.keys() <= given.keys():
+        if absent and not absent.keys() <= given.keys():
             given = {**absent, **given}
-        odd: set[str] = set()
+        odd: Collection[str] = ()
         try:
             record = read(given, kind)
         except cattrs.BaseValidationError:

@@ -7,6 +7,7 @@ they are left to the service.
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeGuard, cast
 
 import attrs
@@ -151,10 +152,11 @@ def _parameters(arguments: CallArguments, default_format: str) -> dict[str, Any]
     if not _mapping(extra) or any(not isinstance(name, str) for name in cast("Any", extra)):
         raise _wrong("parameters", "a dict whose keys are strings", extra)
     parameters: dict[str, Any] = {"result_format": default_format, **extra}
-    for name, (fits, expected) in _NAMED.items():
-        value: object = getattr(arguments, name)
+    values: tuple[object, ...] = _named_values(arguments)
+    for name, value in zip(_NAMED, values, strict=True):
         if value is None:
             continue
+        fits, expected = _NAMED[name]
         if not fits(value):
             raise _wrong(name, expected, value)
         if name in extra:
@@ -213,6 +215,9 @@ _NAMED: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "tool_choice": (lambda v: isinstance(v, str | Mapping), "a string or a dict"),
     "response_format": (_mapping, "a dict"),
 }
+"""The named parameters, each with its check and with what an error says of it."""
+
+_named_values: Final = attrgetter(*_NAMED)
 
 
 def encode(payload: dict[str, Any]) -> bytes:

@@ -58,7 +58,8 @@ def read_body(head: ResponseHead, body: bytes) -> dict[str, Any]:
     payload = read_payload(body)
     if payload is None or payload.get("output") is None or is_error(payload):
         raise read_failure(head, body)
-    return {**payload, "status_code": head.status, "request_id": find_request_id(head, payload)}
+    payload.update(status_code=head.status, request_id=find_request_id(head, payload))
+    return payload
 
 
 def check_whole(head: ResponseHead, payload: dict[str, Any], body: bytes) -> None:
