@@ -232,10 +232,10 @@ converter.register_structure_hook(Output, _reader(Output))
 _any_usage: Final = _reader(Usage)
 
 
-def read_usage(payload: object, _type: object = None) -> Usage:
+def read_usage(payload: Any, _type: object = None) -> Usage:  # a JSON value
     """Read usage. The usual form is read by hand, for speed: every frame has it."""
+    usage: dict[str, Any] = payload
     if isinstance(payload, dict):
-        usage = cast("dict[str, Any]", payload)
         counts: Iterable[Any] = map(usage.get, USAGE)
         given, made, total = counts
         numbers = type(given) is type(made) is type(total) is int
@@ -244,7 +244,7 @@ def read_usage(payload: object, _type: object = None) -> Usage:
                 return Usage(given, made, total)
             extra = {key: value for key, value in usage.items() if key not in USAGE}
             return Usage(given, made, total, extra=extra)
-    return cast("Usage", _any_usage(cast("Any", payload), Usage))
+    return cast("Usage", _any_usage(usage, Usage))
 
 
 converter.register_structure_hook(Usage, read_usage)

@@ -45,7 +45,8 @@ def read_payload(data: bytes, *, is_frame: bool = False) -> dict[str, Any] | Non
             payload = join_in_frame(payload) if is_frame else join_surrogates(payload)
     except (ValueError, RecursionError):
         return None
-    return as_object(payload) if end == len(text) else None
+    found: dict[str, Any] = payload
+    return found if isinstance(payload, dict) and end == len(text) else None
 
 
 def _read(text: str) -> tuple[Any, int]:

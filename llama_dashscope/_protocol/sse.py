@@ -109,10 +109,11 @@ class Decoder:
 
     def _feed_usual(self, received: bytes, events: list[ServerSentEvent]) -> int:
         """Read complete events of the usual form at the beginning; return their length in bytes."""
-        taken = 0
+        taken, most = 0, self._max - len(b"data:")
         while usual := USUAL.match(received, taken):
             data = usual[1]
-            self._check(len(b"data:") + len(data))
+            if len(data) > most:
+                raise self._too_large()
             events.append(ServerSentEvent(data, "result", 200))
             taken = usual.end()
         return taken
@@ -200,5 +201,7 @@ class Decoder:
     def _check(self, line_size: int) -> None:
         """Raise if a line makes its event too large."""
         if self._size + line_size > self._max:
-            msg = f"a frame of the stream is larger than {self._max} bytes"
-            raise EventTooLargeError(msg)
+            raise self._too_large()
+
+    def _too_large(self) -> EventTooLargeError:
+        return EventTooLargeError(f"a frame of the stream is larger than {self._max} bytes")

@@ -19,7 +19,7 @@ def has_surrogates(text: str) -> bool:
     return not text.isascii() and SURROGATES.search(text) is not None
 
 
-def join_surrogates(value: object) -> object:
+def join_surrogates(value: object) -> Any:  # a JSON value
     """Return a JSON value with pairs joined and halves replaced, in every text at any depth."""
     if isinstance(value, str):
         return _joined(value)
@@ -33,7 +33,7 @@ def join_surrogates(value: object) -> object:
     }
 
 
-def join_in_frame(payload: object) -> object:
+def join_in_frame(payload: object) -> Any:  # a JSON value
     """Do the same with a frame, but leave the texts that a stream sends in pieces as they are.
 
     `SurrogateJoiner` finds the other halves of these in the next frame.
