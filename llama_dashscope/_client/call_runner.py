@@ -121,19 +121,18 @@ class CallRunner:
             load_backend()
         limits = TimeLimits(call.timeout, self._network.host, monotonic())
         state = _CallState(loop, limits, watch(call.base_url, call.payload))
+        run = self._try if call.timeout.total is None else self._within_total
         if state.watch is None:
-            return await self._within_total(call, make, state)
+            return await run(call, make, state)
         if more := state.watch.request_headers():
             call = attrs.evolve(call, extra_headers={**call.extra_headers, **more})
         try:
-            return await self._within_total(call, make, state)
+            return await run(call, make, state)
         except BaseException as error:
             state.watch.call_failed(error)
             raise
 
     async def _within_total(self, call: Call[Item], make: Make[Item, T], state: _CallState) -> T:
-        if call.timeout.total is None:
-            return await self._try(call, make, state)
         with anyio.move_on_after(call.timeout.total):
             return await self._try(call, make, state)
         error = state.limits.over("total")
@@ -175,7 +174,7 @@ class CallRunner:
     async def _attempt_whole(
         self, call: Call[Item], state: _CallState, attempt: Attempt, *, read: ReadWhole[T]
     ) -> T:
-        pool = await self._pool(state.loop)
+        pool = self._known_pool(state.loop) or await self._open_pool(state.loop)
         exchange = await pool.send(call)
         body = bytearray()
         try:
@@ -206,7 +205,7 @@ class CallRunner:
     async def _attempt_stream(
         self, call: Call[Item], state: _CallState, attempt: Attempt, *, ahead: bool
     ) -> StreamReader[Item]:
-        pool = await self._pool(state.loop)
+        pool = self._known_pool(state.loop) or await self._open_pool(state.loop)
         exchange = await pool.send(call)
         try:
             head = await self._head(call, attempt, exchange)
@@ -247,11 +246,8 @@ class CallRunner:
             logger.debug("the body of an error from %s could not be read", self._network.host)
         return read_failure(head, bytes(body[: self._network.limits.max_error_size]))
 
-    async def _pool(self, loop: EventLoop) -> ConnectionPool:
-        """Return the pool of the running event loop; make it if needed."""
-        pool = self._known_pool(loop)
-        if pool is not None:
-            return pool
+    async def _open_pool(self, loop: EventLoop) -> ConnectionPool:
+        """Make the pool of the running event loop."""
         with starting():
             select_transport = await load_transports(self._network)
         pool = self._known_pool(loop)  # another call may have made it in the meantime

@@ -41,7 +41,7 @@ def read_payload(data: bytes, *, is_frame: bool = False) -> dict[str, Any] | Non
     try:
         text = data.removeprefix(BOM).decode().strip(SPACE)
         payload, end = _read(text)
-        if b"\\u" in data and HALF.search(data):
+        if b"\\" in data and HALF.search(data):
             payload = join_in_frame(payload) if is_frame else join_surrogates(payload)
     except (ValueError, RecursionError):
         return None
