@@ -181,7 +181,6 @@ class AiohttpTransport:
             connector=_connector(network, self._handlers),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             auto_decompress=False,
             **_head_limits(),
         )
