@@ -12,6 +12,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from importlib.metadata import version
 from time import process_time
 
 import httpx
@@ -179,7 +180,7 @@ def main() -> None:
     print(f"nobody listens            {off:8.2f} us a call   bar {OFF_BAR:.0%} of a call")
     print(f"OpenTelemetry, its SDK    {call:8.1f} us a call   bar {CALL_BAR:g}")
     print(f"                          {chunk:8.2f} us a chunk  bar {CHUNK_BAR:g}")
-    print(f"the SDK's own share       {alone:8.1f} us a call")
+    print(f"the SDK's own share       {alone:8.1f} us a call   SDK {version('opentelemetry-sdk')}")
     if off > OFF_BAR * a_call or call > CALL_BAR or chunk > CHUNK_BAR:
         sys.exit("an observer costs more than its bar")
 
