@@ -134,7 +134,7 @@ class _Asking:
         try:
             self._response = await self._client.acall(MODEL, **self._options)
             self._text = self._response.text
-        except Exception as error:  # noqa: BLE001 - any error is the outcome
+        except Exception as error:
             self._error = error
 
     async def astream(self) -> None:
@@ -144,14 +144,14 @@ class _Asking:
                     self._text += chunk.delta
                     self._at_chunk()
                 self._response = stream.response
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             self._error = error
 
     def call(self) -> None:
         try:
             self._response = self._client.call(MODEL, **self._options)
             self._text = self._response.text
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             self._error = error
 
     def stream(self) -> None:
@@ -161,7 +161,7 @@ class _Asking:
                     self._text += chunk.delta
                     self._at_chunk()
                 self._response = stream.response
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             self._error = error
 
 

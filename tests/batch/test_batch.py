@@ -766,7 +766,7 @@ async def test_an_async_input_that_ends_the_program(client: Client, error: BaseE
     caught: BaseException | None = None
     try:
         await take(client.abatch(ending(), model=MODEL), seen)
-    except BaseException as raised:  # noqa: BLE001  # neither may leave the task of a test
+    except BaseException as raised:  # neither may leave the task of a test
         caught = raised
 
     assert caught is error

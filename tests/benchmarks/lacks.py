@@ -218,7 +218,7 @@ async def ask(face: Face, **more: object) -> str:
     """Return how a call ends."""
     try:
         answer = await face.call(**more)
-    except Exception as error:  # noqa: BLE001  whatever it is, it is what the user sees
+    except Exception as error:
         return type(error).__name__
     return returned(answer) or ANSWER
 
@@ -231,7 +231,7 @@ async def read(face: Face, **more: object) -> str:
             frames += 1
             if said := returned(frame):
                 return said
-    except Exception as error:  # noqa: BLE001  as above
+    except Exception as error:
         text = ", with the text so far" if getattr(error, "partial_text", "") else ""
         return type(error).__name__ + text
     return f"{frames} frames, then the end as of a whole answer"
@@ -304,7 +304,7 @@ def try_out(situation: Situation, open_client: Opened, run: Callable[..., str]) 
     with LocalDashScope(api_key=KEY) as server, Engine() as engine:
         try:
             return run(main, World(server, engine))
-        except Exception as error:  # noqa: BLE001  as above
+        except Exception as error:
             return type(error).__name__
 
 

@@ -71,7 +71,7 @@ class Weather:
                 await self.ask(f"question {self.number}")
             except DashScopeError as error:
                 self.ends[type(error).__name__] += 1
-            except Exception as error:  # noqa: BLE001 - this is what is looked for
+            except Exception as error:
                 self.unexpected.append(error)
 
     async def ask(self, prompt: str) -> None:
@@ -123,7 +123,7 @@ class Weather:
                 self.ask_sync(f"question {self.number}")
             except DashScopeError as error:
                 self.ends[type(error).__name__] += 1
-            except Exception as error:  # noqa: BLE001 - this is what is looked for
+            except Exception as error:
                 self.unexpected.append(error)
 
     def ask_sync(self, prompt: str) -> None:

@@ -47,7 +47,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     def work() -> None:
         try:
             result = function()
-        except Exception as error:  # noqa: BLE001  it is the caller's
+        except Exception as error:
             loop.call_soon_threadsafe(end, partial(_raise, error))
         else:
             loop.call_soon_threadsafe(end, lambda: result)

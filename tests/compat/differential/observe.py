@@ -56,7 +56,7 @@ def run(snippet: Snippet, sdk: Sdk, server: LocalDashScope) -> Outcome:
             if inspect.iscoroutine(result):
                 result = asyncio.run(closing_its_session(result))
             seen = plain(result)
-        except Exception as error:  # noqa: BLE001  what is raised is compared like what is returned
+        except Exception as error:
             seen = {"raised": type(error).__name__}
     server.wait_idle()
     return Outcome([wire(request) for request in server.requests], seen, same(printed.getvalue()))
