@@ -12,7 +12,7 @@ import attrs
 from ._errors import ConfigurationError
 from ._sanitize import bounded_repr
 
-__all__ = ["TOKEN", "ApiKey", "Limits", "Network", "Proxy", "Timeout"]
+__all__ = ["TOKEN", "ApiKey", "Limits", "Network", "Proxy", "Timeout", "true_or_false"]
 
 TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -48,6 +48,13 @@ class ApiKey:
 
     def __reduce__(self) -> tuple[type["ApiKey"], tuple[str]]:
         return ApiKey, (self._value,)
+
+
+def true_or_false(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    """Check a setting that is True or False."""
+    if not isinstance(value, bool):
+        where = f"{type(instance).__name__}.{attribute.name}".lower()
+        raise ConfigurationError(f"{where} must be True or False, got {bounded_repr(value)}")
 
 
 def _seconds(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:

@@ -15,6 +15,7 @@ import attrs
 from llama_dashscope._errors import ConfigurationError
 from llama_dashscope._network.event_loop import LoopAffinity, call_soon_threadsafe, is_closed
 from llama_dashscope._sanitize import bounded_repr
+from llama_dashscope._settings import true_or_false
 
 from .pace_rules import Booking, ModelPace
 from .pacer import Outcome
@@ -32,12 +33,6 @@ def _amount(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None
     if not number or not 0 < cast("float", value) <= sys.float_info.max:
         or_none = " or None" if attribute.default is None else ""
         msg = f"pace.{attribute.name} must be a number above 0{or_none}, got {bounded_repr(value)}"
-        raise ConfigurationError(msg)
-
-
-def _flag(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-    if not isinstance(value, bool):
-        msg = f"pace.{attribute.name} must be True or False, got {bounded_repr(value)}"
         raise ConfigurationError(msg)
 
 
@@ -153,7 +148,7 @@ class Pace:
     """The account's limit of requests to a model, per minute; None if unknown."""
     tokens_per_minute: float | None = attrs.field(default=None, validator=_amount)
     """The account's limit of tokens, input and output together, per minute; None if unknown."""
-    adaptive: bool = attrs.field(default=True, validator=_flag)
+    adaptive: bool = attrs.field(default=True, validator=true_or_false)
     """Whether refusals change the rate. If not, a refusal only pauses requests, and an unknown
     limit means no limit."""
     max_cooldown: float = attrs.field(default=60.0, validator=_amount)

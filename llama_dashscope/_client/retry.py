@@ -8,6 +8,7 @@ import attrs
 
 from llama_dashscope._errors import APITimeoutError, ConfigurationError, DashScopeError
 from llama_dashscope._sanitize import bounded_repr
+from llama_dashscope._settings import true_or_false
 
 __all__ = ["Budget", "Retry"]
 
@@ -23,12 +24,6 @@ def _at_least_zero(_: object, attribute: "attrs.Attribute[Any]", value: object) 
     if not number or not 0 <= cast("float", value) <= MOST:
         kind = "a whole number" if whole else "seconds"
         msg = f"retry.{attribute.name} must be {kind}, 0 or more, got {bounded_repr(value)}"
-        raise ConfigurationError(msg)
-
-
-def _true_or_false(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-    if not isinstance(value, bool):
-        msg = f"retry.{attribute.name} must be True or False, got {bounded_repr(value)}"
         raise ConfigurationError(msg)
 
 
@@ -52,7 +47,7 @@ class Retry:
     max_wait: float = attrs.field(default=60.0, validator=_at_least_zero)
     """Longest `Retry-After` that is waited for, in seconds; for a longer one the call fails at
     once."""
-    read_timeouts: bool = attrs.field(default=False, validator=_true_or_false)
+    read_timeouts: bool = attrs.field(default=False, validator=true_or_false)
     """Whether to retry after a `read` timeout; the first request may be billed too."""
     budget: int = attrs.field(default=100, validator=_at_least_zero)
     """Most retries that a client may save up; five successful calls earn one. This keeps retries
