@@ -10,7 +10,7 @@ from llama_dashscope._sanitize import without_frames
 
 from .attempt import Attempt
 from .observer import CallEnd
-from .time_limits import NEVER, TimeLimits
+from .time_limits import NEVER, Step, TimeLimits
 
 __all__ = ["StreamReader"]
 
@@ -79,9 +79,10 @@ class StreamReader(Generic[Item]):
         Raises:
             DashScopeError: the stream broke; `partial_text` has the text received.
         """
-        while not (items := self._parser.take()) and await self._advance():
-            pass
-        return items
+        while await self._advance():
+            if items := self._parser.take():
+                return items
+        return []
 
     async def aclose(self, *, drain: bool = False) -> None:
         """Release the connection, once.
@@ -142,8 +143,15 @@ class StreamReader(Generic[Item]):
         """Read until a frame or the end arrives; heartbeats don't restart the idle limit."""
         started = now = monotonic()
         while True:
+            wait = self._next_wait(started, now)
+            if wait.seconds is not None and wait.seconds <= 0:  # heartbeats come without a pause
+                self._time_out(wait.limit)
+                return
             try:
-                data = await self._read(started, now)
+                data = await self._body.read(wait.seconds)
+            except APITimeoutError as error:
+                self._time_out(wait.limit, error)
+                return
             except DashScopeError as error:
                 self._parser.finish(error)
                 return
@@ -154,20 +162,19 @@ class StreamReader(Generic[Item]):
                 return
             now = monotonic()
 
-    async def _read(self, silent_since: float, now: float) -> bytes:
-        """Read bytes within the limits; none if the end of a complete answer is late."""
-        if self.answer.finished:
-            self._finished_at = min(self._finished_at, now)
-            counted = self._closing or self.answer.usage is not None
-            wait = self._limits.step_after_finish(now, self._finished_at, counted=counted)
-        else:
-            wait = self._limits.step(now, silent_since)
-        late: APITimeoutError | None = None
-        if wait.seconds is None or wait.seconds > 0:  # heartbeats may come without a pause
-            try:
-                return await self._body.read(wait.seconds)
-            except APITimeoutError as error:
-                late = error
-        if wait.limit == "finish":
-            return b""
-        raise self._limits.over(wait.limit) from late
+    def _next_wait(self, silent_since: float, now: float) -> Step:
+        """Return how long the next bytes may take."""
+        if not self.answer.finished:
+            return self._limits.step(now, silent_since)
+        self._finished_at = min(self._finished_at, now)
+        counted = self._closing or self.answer.usage is not None
+        return self._limits.step_after_finish(now, self._finished_at, counted=counted)
+
+    def _time_out(self, limit: str, cause: APITimeoutError | None = None) -> None:
+        """End the stream because of a limit; a complete answer may do without its end."""
+        if limit == "finish":
+            self._parser.finish()
+            return
+        error = self._limits.over(limit)
+        error.__cause__ = cause
+        self._parser.finish(error)
