@@ -110,13 +110,15 @@ class _Handler(ResponseHandler):
         self.heard = False
         self.used = False
         self._waiting: _HeadWait | None = None
-        self._content: aiohttp.StreamReader | None = None
+        self._response: aiohttp.ClientResponse | None = None
+        """The answer that is being received. This reference keeps the garbage collector from
+        finding it open: aiohttp's finalizers would close its connection in any thread."""
 
     def begin(self, waiting: _HeadWait) -> None:
         """Expect the answer to a new request."""
         self.used = True
         self.heard = False
-        self._waiting, self._content = waiting, None
+        self._waiting = waiting
 
     def data_received(self, data: bytes) -> None:
         """Receive bytes; `data` is empty when aiohttp only resumes reading."""
@@ -137,11 +139,22 @@ class _Handler(ResponseHandler):
         self.timer.close()
         super().connection_lost(exc)
 
-    def attach_body(self, content: aiohttp.StreamReader) -> None:
-        """Note the body of the current answer."""
-        self._content = content
-        content.on_eof(self._answer_ended)
+    def attach(self, response: aiohttp.ClientResponse) -> None:
+        """Note the answer that is being received, until its end or `detach`."""
+        self._response = response
+        response.content.on_eof(self._answer_ended)
         self._fail_body()
+
+    def detach(self, response: aiohttp.ClientResponse) -> None:
+        """Forget an answer that was closed; the connection may carry another one by now."""
+        if self._response is response:
+            self._response = None
+
+    def close_response(self) -> None:
+        """Close an answer that nobody has closed."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
 
     def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
         """Fail the connection, and the body that it carries."""
@@ -150,8 +163,11 @@ class _Handler(ResponseHandler):
 
     def _fail_body(self) -> None:
         """Fail the body too: aiohttp would leave its reader waiting if the bytes are not HTTP."""
-        content, error = self._content, self.exception()
-        if content is None or error is None or content.is_eof() or content.exception() is not None:
+        response, error = self._response, self.exception()
+        if response is None or error is None:
+            return
+        content = response.content
+        if content.is_eof() or content.exception() is not None:
             return
         broken = aiohttp.ClientPayloadError()  # no message, since a reader's repr would show it
         broken.__cause__ = error
@@ -160,7 +176,7 @@ class _Handler(ResponseHandler):
     def _answer_ended(self) -> None:
         """Note that the answer has ended, so that later bytes belong to no request."""
         self.heard = False
-        self._waiting = None
+        self._waiting = self._response = None
 
     @property
     def quiet(self) -> bool:
@@ -240,6 +256,8 @@ class AiohttpTransport:
             while any(each.connected for each in self._handlers):  # noqa: ASYNC110  # not for long
                 await asyncio.sleep(0)
         finally:  # the end of a run may cancel this task
+            for each in self._handlers:
+                each.close_response()
             await self._session.close()
 
 
@@ -300,7 +318,7 @@ def _set_options(transport: asyncio.Transport | None, options: list[tuple[int, i
 class _AiohttpReply:
     """An answer received by aiohttp."""
 
-    __slots__ = ("_key", "_network", "_response", "_seen", "_timer", "headers", "status")
+    __slots__ = ("_handler", "_key", "_network", "_response", "_seen", "headers", "status")
 
     def __init__(
         self,
@@ -312,18 +330,18 @@ class _AiohttpReply:
         self._network = network
         self._key = request.key
         self._response = response
-        self._timer = handler.timer
+        self._handler = handler
         self._seen = 0
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        handler.attach_body(response.content)
+        handler.attach(response)
 
     async def read(self, limit: float | None) -> bytes:
         """Return the next bytes of the body, or none at its end."""
         content = self._response.content
         if not content.is_eof():
             self._seen = content.total_bytes
-            self._timer.begin(limit, self._give_up)
+            self._handler.timer.begin(limit, self._give_up)
         try:
             data = await content.readany()
         except ERRORS as error:
@@ -335,7 +353,7 @@ class _AiohttpReply:
                 await self.aclose()  # aiohttp keeps one whose protocol was switched (status 101)
             return data
         finally:
-            self._timer.end(self._give_up)
+            self._handler.timer.end(self._give_up)
         raise failure  # outside of `except`: keeps no frames of the library
 
     def _give_up(self) -> None:
@@ -354,6 +372,7 @@ class _AiohttpReply:
             # aiohttp's own error is shared by all readers and would collect the frames of each.
             content.set_exception(aiohttp.ClientConnectionError("Connection closed"))
         self._response.close()
+        self._handler.detach(self._response)
 
 
 def _unread(content: aiohttp.StreamReader) -> bytes:

@@ -10,7 +10,10 @@ import asyncio
 import gc
 import os
 import re
+import threading
+import time
 from collections.abc import Generator, Iterator
+from typing import Generic, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -18,8 +21,10 @@ import pytest
 from client_matrix import HAS_AIOHTTP, MODEL
 from programs import run_program
 
-from llama_dashscope import Chunk, Client, Limits
-from llama_dashscope.testing import LocalDashScope
+from llama_dashscope import Chunk, Client, Limits, Timeout
+from llama_dashscope.testing import CutStream, Fault, LocalDashScope, Reply, Stall
+
+T = TypeVar("T")
 
 LEFT_OPEN = "a stream was left open: use 'async with client.astream(...)' or close it"
 TRANSPORTS = ["httpx", "aiohttp"] if HAS_AIOHTTP else ["httpx"]
@@ -228,7 +233,6 @@ def test_the_interpreter_ends_within_a_stream(
     slow.wait_for(lambda server: server.open_connections == 0)
 
 
-@pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")  # aiohttp's own
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_stream_that_is_forgotten_in_a_loop(backend: str, slow: LocalDashScope) -> None:
     """It is closed there, with a ResourceWarning; so is one that is forgotten at the loop's end."""
@@ -250,6 +254,73 @@ def test_a_stream_that_is_forgotten_in_a_loop(backend: str, slow: LocalDashScope
             anyio.run(main, backend=backend)
         slow.wait_for(lambda server: server.open_connections == 0)
     gc.collect()  # aiohttp's warnings belong here
+
+
+class Page(Generic[T]):
+    """Keeps a stream in a reference cycle, so that only the garbage collector frees it."""
+
+    def __init__(self, stream: T) -> None:
+        """Take the stream."""
+        self.stream = stream
+        self.me = self
+
+
+def collect_elsewhere() -> None:
+    """Collect garbage in a thread that has no event loop."""
+    thread = threading.Thread(target=gc.collect)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("fault", [CutStream(2, "rst"), CutStream(2, "fin"), Stall(2)], ids=str)
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_broken_stream_that_is_forgotten(
+    fault: Fault,
+    transport: str,
+    server: LocalDashScope,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    sync: bool,
+) -> None:
+    """Its connection is closed in its own event loop, not in the thread that collects garbage."""
+    server.reply(Reply(pieces=["a"] * 9))
+    server.fault(fault, times=None)
+    timeout = Timeout(idle=0.1)
+    client = Client(server.api_key, base_url=server.base_url, transport=transport, timeout=timeout)
+
+    def forget() -> None:
+        page = Page(client.stream(MODEL, "hi"))
+        next(page.stream)
+
+    async def aforget() -> None:
+        page = Page(client.astream(MODEL, "hi"))
+        await anext(page.stream)
+
+    def break_off() -> None:
+        for _ in range(3):
+            forget()
+        time.sleep(0.2)  # the connections have broken by then, though nobody has read on
+        collect_elsewhere()
+        server.wait_for(lambda server: server.open_connections == 0)
+        client.close()
+
+    async def abreak_off() -> None:
+        for _ in range(3):
+            await aforget()
+        await asyncio.sleep(0.2)
+        collect_elsewhere()
+        await server.await_for(lambda server: server.open_connections == 0)
+        await client.aclose()
+
+    gc.disable()
+    try:
+        with pytest.warns(ResourceWarning, match=f"^{re.escape(LEFT_OPEN)}$") as left_open:
+            break_off() if sync else asyncio.run(abreak_off())
+    finally:
+        gc.enable()
+    assert len(left_open) == 3
+    assert [each for each in caplog.records if each.name == "asyncio"] == []
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
