@@ -6,13 +6,13 @@ as unset.
 
 import ipaddress
 import re
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from ._errors import ConfigurationError
+from ._late_imports import late_imports
 from ._settings import TOKEN, ApiKey
 
 __all__ = [
@@ -161,6 +161,8 @@ def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
     """
     if is_local(base_url) or not any(name.lower().endswith("_proxy") for name in environ):
         return None
+    with late_imports:  # a sixth of all that importing the package would cost
+        import urllib.request
     parts = urlsplit(base_url)
     proxies = urllib.request.getproxies_environment()
     found = proxies.get(parts.scheme) or proxies.get("all")

@@ -79,7 +79,7 @@ def test_importing_starts_nothing() -> None:
 
 def test_importing_loads_no_transport() -> None:
     """What speaks HTTP is loaded with the first call, not with the import."""
-    heavy = ["httpx", "httpcore", "h11", "aiohttp", "trio"]
+    heavy = ["httpx", "httpcore", "h11", "aiohttp", "trio", "http.client", "urllib.request"]
 
     assert after_import(f"sorted(set({heavy}) & set(sys.modules))") == []
 

@@ -23,7 +23,8 @@ began = process_time()
 import {module}
 print(process_time() - began)
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    # Isolated: what is installed, with its bytecode, whatever the folder and the environment.
+    ended = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, check=True)
     return float(ended.stdout)
 
 
