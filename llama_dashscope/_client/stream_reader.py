@@ -149,8 +149,8 @@ class StreamReader(Generic[Item]):
                 return
             try:
                 data = await self._body.read(wait.seconds)
-            except APITimeoutError as error:
-                self._time_out(wait.limit, error)
+            except APITimeoutError:
+                self._time_out(wait.limit)
                 return
             except DashScopeError as error:
                 self._parser.finish(error)
@@ -170,11 +170,6 @@ class StreamReader(Generic[Item]):
         counted = self._closing or self.answer.usage is not None
         return self._limits.step_after_finish(now, self._finished_at, counted=counted)
 
-    def _time_out(self, limit: str, cause: APITimeoutError | None = None) -> None:
+    def _time_out(self, limit: str) -> None:
         """End the stream because of a limit; a complete answer may do without its end."""
-        if limit == "finish":
-            self._parser.finish()
-            return
-        error = self._limits.over(limit)
-        error.__cause__ = cause
-        self._parser.finish(error)
+        self._parser.finish(None if limit == "finish" else self._limits.over(limit))

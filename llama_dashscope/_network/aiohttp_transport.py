@@ -140,15 +140,10 @@ class _Handler(ResponseHandler):
         super().connection_lost(exc)
 
     def attach(self, response: aiohttp.ClientResponse) -> None:
-        """Note the answer that is being received, until its end or `detach`."""
+        """Note the answer that is being received, until its end."""
         self._response = response
         response.content.on_eof(self._answer_ended)
         self._fail_body()
-
-    def detach(self, response: aiohttp.ClientResponse) -> None:
-        """Forget an answer that was closed; the connection may carry another one by now."""
-        if self._response is response:
-            self._response = None
 
     def close_response(self) -> None:
         """Close an answer that nobody has closed."""
@@ -318,7 +313,7 @@ def _set_options(transport: asyncio.Transport | None, options: list[tuple[int, i
 class _AiohttpReply:
     """An answer received by aiohttp."""
 
-    __slots__ = ("_handler", "_key", "_network", "_response", "_seen", "headers", "status")
+    __slots__ = ("_key", "_network", "_response", "_seen", "_timer", "headers", "status")
 
     def __init__(
         self,
@@ -330,7 +325,7 @@ class _AiohttpReply:
         self._network = network
         self._key = request.key
         self._response = response
-        self._handler = handler
+        self._timer = handler.timer
         self._seen = 0
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -341,7 +336,7 @@ class _AiohttpReply:
         content = self._response.content
         if not content.is_eof():
             self._seen = content.total_bytes
-            self._handler.timer.begin(limit, self._give_up)
+            self._timer.begin(limit, self._give_up)
         try:
             data = await content.readany()
         except ERRORS as error:
@@ -353,7 +348,7 @@ class _AiohttpReply:
                 await self.aclose()  # aiohttp keeps one whose protocol was switched (status 101)
             return data
         finally:
-            self._handler.timer.end(self._give_up)
+            self._timer.end(self._give_up)
         raise failure  # outside of `except`: keeps no frames of the library
 
     def _give_up(self) -> None:
@@ -372,7 +367,6 @@ class _AiohttpReply:
             # aiohttp's own error is shared by all readers and would collect the frames of each.
             content.set_exception(aiohttp.ClientConnectionError("Connection closed"))
         self._response.close()
-        self._handler.detach(self._response)
 
 
 def _unread(content: aiohttp.StreamReader) -> bytes:

@@ -153,6 +153,17 @@ def test_a_socket_that_has_died() -> None:
     _set_options(broken, [(1, 1, 1)])
 
 
+def test_an_idle_connection_holds_no_answer(server: LocalDashScope) -> None:
+    """Its last answer, with the headers of the request, is freed."""
+    import aiohttp
+
+    with Client(server.api_key, base_url=server.base_url, transport="aiohttp") as client:
+        client.call(MODEL, "hi")
+        gc.collect()
+        held = [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientResponse)]
+        assert (server.open_connections, held) == (1, [])
+
+
 def test_streams_that_are_left_early_leave_nothing(server: LocalDashScope) -> None:
     """No error of aiohttp's stays behind with the frames of all the readers that it ended."""
     import aiohttp

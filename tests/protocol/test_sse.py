@@ -267,6 +267,18 @@ def test_a_frame_as_large_as_the_limit() -> None:
         decode(body + b"x", max_size=100)
 
 
+def test_the_limit_of_a_usual_event() -> None:
+    """It is the same for events of the usual form, which are read by one pattern."""
+    head = b"id:1\nevent:result\n:HTTP_STATUS/200\ndata:"
+    first, whole = head + b"{}\n\n", head + b'{"a":"' + b"x" * 87 + b'"}\n\n'
+
+    events = decode(first + whole, max_size=100)
+    assert [len(each.data) for each in events] == [2, 95]
+    with pytest.raises(EventTooLargeError) as raised:
+        decode(first + whole, max_size=99)
+    assert [each.data for each in raised.value.events] == [b"{}"]
+
+
 @pytest.mark.parametrize("line", [b"data:" + b"x" * 99, b":" + b"x" * 99, b"x" * 100])
 @pytest.mark.parametrize("end", [b"", b"\n"])
 def test_a_line_beyond_the_limit(line: bytes, end: bytes) -> None:
