@@ -10,7 +10,7 @@ from llama_dashscope._sanitize import without_frames
 
 from .attempt import Attempt
 from .observer import CallEnd
-from .time_limits import NEVER, Step, TimeLimits
+from .time_limits import NEVER, TimeLimits, Wait
 
 __all__ = ["StreamReader"]
 
@@ -143,14 +143,14 @@ class StreamReader(Generic[Item]):
         """Read until a frame or the end arrives; heartbeats don't restart the idle limit."""
         started = now = monotonic()
         while True:
-            wait = self._next_wait(started, now)
-            if wait.seconds is not None and wait.seconds <= 0:  # heartbeats come without a pause
-                self._time_out(wait.limit)
+            seconds, limit = self._wait(started, now)
+            if seconds is not None and seconds <= 0:  # heartbeats may come without a pause
+                self._time_out(limit)
                 return
             try:
-                data = await self._body.read(wait.seconds)
+                data = await self._body.read(seconds)
             except APITimeoutError:
-                self._time_out(wait.limit)
+                self._time_out(limit)
                 return
             except DashScopeError as error:
                 self._parser.finish(error)
@@ -162,13 +162,13 @@ class StreamReader(Generic[Item]):
                 return
             now = monotonic()
 
-    def _next_wait(self, silent_since: float, now: float) -> Step:
+    def _wait(self, silent_since: float, now: float) -> Wait:
         """Return how long the next bytes may take."""
         if not self.answer.finished:
-            return self._limits.step(now, silent_since)
+            return self._limits.wait(now, silent_since)
         self._finished_at = min(self._finished_at, now)
         counted = self._closing or self.answer.usage is not None
-        return self._limits.step_after_finish(now, self._finished_at, counted=counted)
+        return self._limits.wait_after_finish(now, self._finished_at, counted=counted)
 
     def _time_out(self, limit: str) -> None:
         """End the stream because of a limit; a complete answer may do without its end."""

@@ -4,15 +4,13 @@
 byte. The limits after that are decided here: `idle`, `total`, and the end of a stream.
 """
 
-from typing import Final
-
-import attrs
+from typing import Final, TypeAlias
 
 from llama_dashscope._errors import APITimeoutError
 from llama_dashscope._network.failures import timed_out
 from llama_dashscope._settings import Timeout
 
-__all__ = ["Step", "TimeLimits"]
+__all__ = ["TimeLimits", "Wait"]
 
 NEVER: Final = float("inf")
 """The deadline of a call without one."""
@@ -25,14 +23,9 @@ USAGE_GRACE: Final = 1.0
 """The same while no usage has arrived: the frame with the usage may come late."""
 
 
-@attrs.define
-class Step:
-    """How long the next step of a call may take."""
-
-    seconds: float | None
-    """None for no limit; 0 or less if the time is over."""
-    limit: str
-    """The limit that applies: `idle`, `total`, or `finish` after a complete answer."""
+Wait: TypeAlias = tuple[float | None, str]
+"""How long the next bytes may take, and the limit that says so: seconds, 0 or less if the time is
+over, None for no limit; and `idle`, `total`, or `finish` after a complete answer."""
 
 
 class TimeLimits:
@@ -56,7 +49,7 @@ class TimeLimits:
         """Tell whether there is time for another attempt after a pause in seconds."""
         return now + pause < self.deadline
 
-    def step(self, now: float, silent_since: float) -> Step:
+    def wait(self, now: float, silent_since: float) -> Wait:
         """Return the limit for the next bytes of a stream.
 
         Args:
@@ -66,11 +59,11 @@ class TimeLimits:
         idle, deadline = self.timeout.idle, self.deadline
         left = None if idle is None else idle - (now - silent_since)
         if deadline != NEVER and (left is None or deadline - now < left):
-            return Step(deadline - now, "total")
-        return Step(left, "idle")
+            return deadline - now, "total"
+        return left, "idle"
 
     @staticmethod
-    def step_after_finish(now: float, finished_at: float, *, counted: bool) -> Step:
+    def wait_after_finish(now: float, finished_at: float, *, counted: bool) -> Wait:
         """Return the limit for the rest of the body after a complete answer.
 
         Args:
@@ -78,7 +71,7 @@ class TimeLimits:
             finished_at: when the answer was complete.
             counted: whether its usage is known, or not needed since the stream is being closed.
         """
-        return Step(finished_at + (END_GRACE if counted else USAGE_GRACE) - now, "finish")
+        return finished_at + (END_GRACE if counted else USAGE_GRACE) - now, "finish"
 
     def over(self, limit: str) -> APITimeoutError:
         """Return the error for an exceeded limit."""

@@ -77,10 +77,11 @@ class StreamAccumulator:
 
     def _add_fast(self, answer: "_ChoiceAccumulator", usual: FastPayload) -> Chunk:
         """Add a frame of the usual form to the only answer, whose mode of delivery is known."""
-        self.request_id, self.usage = usual.request_id or self.request_id, usual.usage
-        if usual.finish_reason is not None and answer.finish_reason is None:
+        text, reason, self.usage, request_id = usual
+        self.request_id = request_id or self.request_id
+        if reason is not None and answer.finish_reason is None:
             self._done += 1
-        return answer.take_fast(usual, self.request_id)
+        return answer.take_fast(text, reason, self.usage, self.request_id)
 
     def merge(self, frame: StreamPayload) -> list[Chunk]:
         """Add a frame that `read_frame` has parsed; see `add`."""
@@ -216,15 +217,14 @@ class _ChoiceAccumulator:
         """Whether each further frame gives its chunk at once."""
         return self._deltas.settled and not self._waiting
 
-    def take_fast(self, usual: FastPayload, request_id: str) -> Chunk:
+    def take_fast(self, text: str, reason: str | None, usage: Usage, request_id: str) -> Chunk:
         """Add a frame of the usual form, once this answer is `clear`, and return its chunk."""
-        delta = self._deltas.take_settled(usual.text)
+        delta = self._deltas.take_settled(text)
         if delta:
             self.growing.append(delta)
-        reason = usual.finish_reason
         if reason is not None:
             self.finish_reason = reason
-        return Chunk(delta, LazyText(self.growing), reason, usual.usage, request_id)
+        return Chunk(delta, LazyText(self.growing), reason, usage, request_id)
 
     def _chunk(
         self, delta: str, frame: StreamPayload, piece: ChoiceDelta, request_id: str
