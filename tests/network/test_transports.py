@@ -173,6 +173,7 @@ class TestTLS:
             pytest.raises(APIConnectionError, match="broke"),
         ):
             ask(stack, f"https://localhost:{babbler.port}", verify=False)
+        gc.collect()  # what is left unclosed belongs to this test, not to the next one
 
     def test_kept_connection(
         self, stack: tuple[str, str], tls: str, server: LocalDashScope
