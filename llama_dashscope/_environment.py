@@ -161,7 +161,7 @@ def find_proxy(base_url: str, environ: Mapping[str, str]) -> str | None:
     """
     if is_local(base_url) or not any(name.lower().endswith("_proxy") for name in environ):
         return None
-    with late_imports:  # a sixth of all that importing the package would cost
+    with late_imports:  # heavy, and needed only where a proxy is named
         import urllib.request
     parts = urlsplit(base_url)
     proxies = urllib.request.getproxies_environment()

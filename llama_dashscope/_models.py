@@ -134,7 +134,7 @@ def _plain(value: object) -> object:
 
 
 _nothing: Final = cast("Callable[[], dict[str, Any]]", dict)
-"""Makes an empty dict; twenty times faster than calling `dict[str, Any]` as a factory."""
+"""Makes an empty dict; six times faster than calling `dict[str, Any]` as a factory."""
 
 
 def _calls(calls: "Iterable[ToolCall] | None") -> "tuple[ToolCall, ...] | None":

@@ -13,12 +13,12 @@ class ReusableTimer:
     wait itself, so the alarm is kept, and set again only when it goes off too early.
     """
 
-    __slots__ = ("_alarm", "_deadline", "_loop", "_on_timeout", "_rings_at")
+    __slots__ = ("_alarm", "_deadline", "_loop", "_on_timeout")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start without a waiter."""
         self._loop = loop
-        self._deadline = self._rings_at = 0.0
+        self._deadline = 0.0
         self._on_timeout: Callable[[], None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -34,7 +34,7 @@ class ReusableTimer:
             return
         self._on_timeout = on_timeout
         self._deadline = self._loop.time() + limit
-        if self._alarm is None or self._rings_at > self._deadline:
+        if self._alarm is None or self._alarm.when() > self._deadline:
             self._set_alarm()
 
     def end(self, on_timeout: Callable[[], None]) -> None:
@@ -52,8 +52,7 @@ class ReusableTimer:
     def _set_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._rings_at = self._deadline
-        self._alarm = self._loop.call_at(self._rings_at, self._check)
+        self._alarm = self._loop.call_at(self._deadline, self._check)
 
     def _check(self) -> None:
         """When the alarm goes off, time out the current wait, or set the alarm for its deadline."""

@@ -160,10 +160,10 @@ def _reader(model: type[Any], **absent: object) -> Callable[[object, object], An
     lenient = LENIENT_FIELDS.get(model, {})
 
     def hook(payload: Any, kind: object) -> Any:  # a JSON value; whatever model is
-        given: dict[str, Any] = payload
+        value: dict[str, Any] = payload
         if not isinstance(payload, dict):
             raise _wrong("an object", payload)
-        value = given
+        given = value
         if None in value.values():
             given = {key: item for key, item in value.items() if item is not None}
         if absent and not absent.keys() <= given.keys():

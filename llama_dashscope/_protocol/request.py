@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-SINGLE: Final = (str, bytes, dict, Mapping, Message)
+SINGLE: Final = (str, bytes, Mapping, Message)
 """Types that are iterable, but no list of messages."""
 
 
